@@ -1,0 +1,44 @@
+"""The one list of algorithms and baselines. It is closed: a stored run can name only what stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from quickstudy.algorithms.baselines import Random
+from quickstudy.algorithms.multi_task import MultiTask
+from quickstudy.algorithms.rl2 import RL2
+from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.protocol import Agent, Learner
+from quickstudy.tasks.informed import Informed
+
+
+class Algorithm(NamedTuple):
+    """What the registry knows of a learner."""
+
+    config: type[Any]
+    make: Callable[..., Learner]
+    """(tasks, config, *, seed, device) -> learner."""
+    summary: str
+
+
+def task_informed(tasks: Any, config: Any = None, **options: Any) -> MultiTask:
+    """The multi-task learner on tasks that are told."""
+    return MultiTask(Informed(tasks), config, **options)
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "rl2": Algorithm(RL2.Config, RL2, "a recurrent policy whose memory adapts over the episodes of a trial"),
+    "multi-task": Algorithm(MultiTask.Config, MultiTask, "one memoryless policy for all tasks: the baseline to beat"),
+    "task-informed": Algorithm(MultiTask.Config, task_informed, "the multi-task policy, told each task's parameters: the upper bound"),
+}
+
+BASELINES: dict[str, Callable[..., Agent]] = {"random": Random}
+"""Agents that need no training, by name: (tasks, *, device) -> agent."""
+
+
+def algorithm(name: str) -> Algorithm:
+    """A registered algorithm; UsageError for an unknown name."""
+    if name not in ALGORITHMS:
+        raise UsageError(f"unknown algorithm '{name}'; {did_you_mean(name, ALGORITHMS)}")
+    return ALGORITHMS[name]

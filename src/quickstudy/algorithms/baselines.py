@@ -1,0 +1,87 @@
+"""Agents that meta-training does not touch, to hold a learner against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from torch import Generator
+
+from quickstudy.ops.tree import tree_map, where_lane
+from quickstudy.protocol import Act, Agent, Experience, Memory, Percept, Policy, TaskDistribution, begin_trial
+
+
+@dataclass(frozen=True)
+class UniformPolicy:
+    """Every action as likely as any other; a standard normal where a Box has no bounds."""
+
+    space: Any
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return {}
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        # there is no likeliest action: where the mode is asked for, the middle or first one stands in
+        lead, device = percept.first.shape, percept.first.device
+        if isinstance(self.space, spaces.Discrete):
+            action = torch.zeros(lead, dtype=torch.long, device=device)
+            if generator is not None:
+                action = torch.randint(int(self.space.n), lead, generator=generator, device=device)
+            return Act(action, None, {}), memory
+        low, high = (torch.as_tensor(bound, device=device) for bound in (self.space.low, self.space.high))
+        bounded = torch.as_tensor(self.space.is_bounded(), device=device)
+        share = torch.full((*lead, *self.space.shape), 0.5, device=device)
+        if generator is not None:
+            share = torch.rand(share.shape, generator=generator, device=device).clamp(min=1e-7)
+        action = torch.where(bounded, low + (high - low) * share, torch.special.ndtri(share))
+        return Act(action, None, {}), memory
+
+
+class Random:
+    """Acts at random and learns nothing."""
+
+    name = "random"
+    lanes = 1
+
+    def __init__(self, tasks: TaskDistribution, *, device: str = "cpu"):
+        self.tasks, self.device = tasks, device
+
+    def explorer(self) -> UniformPolicy:
+        return UniformPolicy(self.tasks.action_space)
+
+    def adapt(self, policy: UniformPolicy, experience: Experience) -> UniformPolicy:
+        return policy
+
+
+@dataclass(frozen=True)
+class ForgetfulPolicy:
+    """Acts as `policy` would if its trial had begun with this episode, or with this step."""
+
+    policy: Policy
+    tasks: TaskDistribution
+    every: Literal["episode", "step"]
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return self.policy.initial_memory(tasks, lanes)
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        wipe = percept.first if self.every == "episode" else torch.ones_like(percept.first)
+        fresh = begin_trial(percept.observation, self.tasks.action_space)
+        blank = tree_map(torch.Tensor.to, self.policy.initial_memory(*percept.first.shape), memory)
+        return self.policy.act(where_lane(wipe, fresh, percept), where_lane(wipe, blank, memory), generator)
+
+
+class Forgetful:
+    """Another agent with its memory wiped at the start of every episode, or at every step: shows what the memory is worth."""
+
+    def __init__(self, agent: Agent, every: Literal["episode", "step"] = "episode"):
+        self.agent, self.every = agent, every
+        self.tasks, self.device, self.lanes = agent.tasks, agent.device, agent.lanes
+
+    def explorer(self) -> ForgetfulPolicy:
+        return ForgetfulPolicy(self.agent.explorer(), self.tasks, self.every)
+
+    def adapt(self, policy: ForgetfulPolicy, experience: Experience) -> ForgetfulPolicy:
+        return replace(policy)

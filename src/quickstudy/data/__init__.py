@@ -1,0 +1,1 @@
+"""Experience: how a policy and tasks make it."""

@@ -1,0 +1,146 @@
+"""Policy x tasks -> experience: the one loop that steps environments, for training, evaluation and every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool
+from torch import Generator, Tensor
+
+from quickstudy.errors import EnvironmentFault
+from quickstudy.ops.tree import tree_map, where_lane
+from quickstudy.protocol import (
+    Act,
+    BatchEnv,
+    Experience,
+    Memory,
+    Percept,
+    Policy,
+    Shard,
+    Site,
+    Tasks,
+    Transition,
+    begin_trial,
+    counter,
+)
+
+
+class Row(NamedTuple):
+    """One step of a rollout."""
+
+    percept: Percept
+    act: Act
+    transition: Transition
+    valid: Bool[Tensor, "task lane"]
+
+def concatenate(pieces: Sequence[Experience]) -> Experience:
+    """Joins experience of different tasks along the task axis; shorter pieces are padded with steps that are not valid."""
+    if len(pieces) == 1:
+        return pieces[0]
+    longest = max(piece.valid.shape[2] for piece in pieces)
+
+    def joined(*parts: Tensor) -> Tensor:
+        return torch.cat([torch.cat([p, p.new_zeros(*p.shape[:2], longest - p.shape[2], *p.shape[3:])], 2) for p in parts])
+
+    over_time = ("percept", "act", "transition", "valid")
+    fields = {}
+    for name in Experience._fields:
+        join = joined if name in over_time else lambda *parts: torch.cat(parts)
+        fields[name] = tree_map(join, *(getattr(piece, name) for piece in pieces))
+    return Experience(**fields)
+
+
+@torch.no_grad()
+def rollout(
+    env: BatchEnv,
+    policy: Policy,
+    percept: Percept,
+    memory: Memory,
+    steps: int,
+    generator: Generator | None,
+    episodes: int | None = None,
+) -> Experience:
+    """Runs a policy from a percept and a memory for at most `steps` steps.
+
+    With `episodes`, a lane that has had so many waits: it is stepped and ignored, its percept and memory stay still, and
+    the rollout ends when all lanes wait. Raises EnvironmentFault where an observation or reward is not finite.
+    """
+    start_memory = memory
+    had = torch.zeros(percept.first.shape, dtype=torch.long, device=percept.first.device)
+    active = torch.ones_like(percept.first)
+    all_active = True
+    rows = []
+    for _ in range(steps):
+        act, next_memory = policy.act(percept, memory, generator)
+        transition = env.step(act.action)
+        rows.append(Row(percept, act, transition, active))
+        ended = transition.terminated | transition.truncated
+        next_percept = Percept(
+            transition.observation, ended, act.action, transition.reward, transition.arrival, *transition[3:5]
+        )
+        if all_active:
+            percept, memory = next_percept, next_memory
+        else:
+            percept = where_lane(active, next_percept, percept)
+            memory = where_lane(active, next_memory, memory)
+        if episodes is not None and bool(ended.any()):
+            had = had + (ended & active)
+            active = had < episodes
+            all_active = bool(active.all())
+            if not all_active and not bool(active.any()):
+                break
+    stacked = tree_map(lambda *parts: torch.stack(parts, dim=2), *rows)
+    experience = Experience(*stacked, start_memory, percept, memory)
+    check_finite(experience)
+    return experience
+
+
+def check_finite(experience: Experience) -> None:
+    """Raises EnvironmentFault at the first valid step whose observation or reward is NaN or infinite."""
+    transition, valid = experience.transition, experience.valid
+    for name, value in (("reward", transition.reward), ("observation", transition.observation), ("observation", transition.arrival)):
+        finite = torch.isfinite(value)
+        if bool(finite.all()):
+            continue
+        bad = ~finite.flatten(3).all(-1) if finite.dim() > 3 else ~finite
+        if bool((bad & valid).any()):
+            task, lane, step = (bad & valid).nonzero()[0].tolist()
+            raise EnvironmentFault(
+                f"task {task}, lane {lane}, step {step} of the trial: the environment returned a {name} that is NaN or infinite"
+                f" ({value[task, lane, step].tolist()}); mend the environment's step or reset"
+            )
+
+
+class Plan(NamedTuple):
+    """What all shards of a collection share."""
+
+    policy: Policy
+    lanes: int
+    steps: int
+    episodes: int | None
+    """Complete episodes in each lane; None: exactly `steps` steps, in which nothing waits."""
+
+
+def collect(site: Site, plan: Plan, shard: Shard) -> Experience:
+    """A unit of work: experience of freshly drawn tasks, one trial in each lane, under one policy."""
+    env, percept = start_trials(site, plan.lanes, shard)
+    memory = plan.policy.initial_memory(shard.tasks, plan.lanes)
+    actions = counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.index, site.device)
+    return rollout(env, plan.policy, percept, memory, plan.steps, actions, plan.episodes)
+
+
+def start_trials(site: Site, lanes: int, shard: Shard) -> tuple[BatchEnv, Percept]:
+    """Draws a shard's tasks and begins a trial in each of their lanes."""
+    env = site.env(shard.tasks, lanes)
+    dynamics = counter(shard.seed, shard.iteration, f"{shard.split} dynamics", shard.index, site.device)
+    observation = env.reset(draw_tasks(site, shard), dynamics)
+    return env, begin_trial(observation, site.distribution.action_space)
+
+
+def draw_tasks(site: Site, shard: Shard) -> Tasks:
+    """The tasks of a shard: the split is part of the counters, so that no split repeats another's draws."""
+    generator = counter(shard.seed, shard.iteration, f"{shard.split} tasks", shard.index)
+    tasks = site.distribution.sample(shard.tasks, shard.split, generator)
+    return {name: value.to(site.device) for name, value in tasks.items()}

@@ -1,0 +1,25 @@
+"""The two ways in which quickstudy says no: each message is one line that says what, where, why and what to type next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class QuickstudyError(Exception):
+    """Something that a user can mend; the command line prints the message and leaves with status 1."""
+
+
+class UsageError(QuickstudyError):
+    """A name, option or file that the user gave is wrong; the command line leaves with status 2."""
+
+
+class EnvironmentFault(QuickstudyError):
+    """An environment broke its contract; the message names task, lane and step."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the closest known name, or lists them all where none is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

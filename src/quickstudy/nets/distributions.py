@@ -1,0 +1,95 @@
+"""Distributions over actions: static objects whose functions take the distribution's parameters as a tensor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import gymnasium
+import torch
+from gymnasium import spaces
+from jaxtyping import Float, Shaped
+from torch import Generator, Tensor
+
+from quickstudy.errors import UsageError
+
+Parameters = Float[Tensor, "*lead size"]
+
+
+class Distribution(Protocol):
+    """A family of distributions; `size` is the length of its parameter vector, which a network's last layer gives."""
+
+    size: int
+
+    def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead ..."]: ...
+    def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead ..."]: ...
+    def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead"]: ...
+    def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]: ...
+
+
+class Categorical:
+    """One of `size` actions; the parameters are logits."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead"]:
+        # the first of independent exponential clocks with rates p rings with probability p
+        clocks = torch.empty_like(parameters).exponential_(generator=generator)
+        return (parameters.softmax(-1) / clocks).argmax(-1)
+
+    def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead"]:
+        return parameters.argmax(-1)
+
+    def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead"]) -> Float[Tensor, "*lead"]:
+        return parameters.log_softmax(-1).gather(-1, action[..., None])[..., 0]
+
+    def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]:
+        log_probs = parameters.log_softmax(-1)
+        return -(log_probs.exp() * log_probs).sum(-1)
+
+
+class DiagonalGaussian:
+    """Independent normals in a Box's own units; the parameters are mean and log standard deviation, as shares of its half-range.
+
+    Samples may leave the Box: the environment clips them, and the log-probability is that of the sample itself.
+    """
+
+    def __init__(self, space: spaces.Box):
+        bounded = torch.as_tensor(space.is_bounded())
+        low, high = torch.as_tensor(space.low).float(), torch.as_tensor(space.high).float()
+        self.shape = space.shape
+        self.center = torch.where(bounded, (low + high) / 2, 0.0).flatten()
+        self.scale = torch.where(bounded, (high - low) / 2, 1.0).flatten()
+        self.size = 2 * self.center.numel()
+
+    def _mean_std(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        center, scale = self.center.to(parameters), self.scale.to(parameters)
+        return center + scale * mean, scale * (log_std - 0.5).clamp(-5, 2).exp()
+
+    def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead ..."]:
+        mean, std = self._mean_std(parameters)
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        return (mean + std * noise).unflatten(-1, self.shape)
+
+    def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead ..."]:
+        return self._mean_std(parameters)[0].unflatten(-1, self.shape)
+
+    def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead"]:
+        mean, std = self._mean_std(parameters)
+        error = (action.flatten(parameters.dim() - 1) - mean) / std
+        return (-0.5 * error.square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]:
+        _, std = self._mean_std(parameters)
+        return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def distribution_over(space: gymnasium.Space[Any]) -> Distribution:
+    """The distribution that a policy over this action space uses; UsageError for a space that is neither Discrete nor Box."""
+    if isinstance(space, spaces.Discrete):
+        return Categorical(int(space.n))
+    if isinstance(space, spaces.Box) and space.shape:
+        return DiagonalGaussian(space)
+    raise UsageError(f"action space {space} is not supported: use Discrete, or Box with at least one dimension")

@@ -1,0 +1,51 @@
+"""Observations, actions and percepts as vectors that a function approximator reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium import spaces
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Percept, has_past
+
+
+def vector_size(space: gymnasium.Space[Any]) -> int:
+    """The length of the vector that `as_vector` makes of an element of `space`; UsageError for other than Discrete and Box."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.Box) and len(space.shape) <= 2:
+        return max(1, torch.Size(space.shape).numel())
+    raise UsageError(f"space {space} is not supported: use Discrete, or Box with at most two dimensions (no images yet)")
+
+
+def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
+    """One-hot for Discrete, flattened for Box."""
+    if isinstance(space, spaces.Discrete):
+        return functional.one_hot(value, int(space.n)).float()
+    lead = value.dim() - len(space.shape or ())
+    return value.reshape(*value.shape[:lead], -1).float()
+
+
+def percept_size(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> int:
+    """The length of the vector that `percept_vector` makes."""
+    return vector_size(observation_space) + vector_size(action_space) + 2
+
+
+def percept_vector(
+    percept: Percept, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+) -> Float[Tensor, "*lead size"]:
+    """Observation, previous action, previous reward, and whether an episode has just ended (RL2: Duan et al. 2016, sec. 2.2).
+
+    At the first step of a trial there is no previous action: its part is zero, which no one-hot action is.
+    """
+    action = as_vector(action_space, percept.action) * has_past(percept)[..., None]
+    ended = percept.terminated | percept.truncated
+    return torch.cat(
+        [as_vector(observation_space, percept.observation), action, percept.reward[..., None], ended[..., None].float()], dim=-1
+    )

@@ -1,0 +1,32 @@
+"""Functions over trees of tensors: NamedTuples and dicts, nested, with None where there is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+Tree = TypeVar("Tree")
+
+
+def tree_map(function: Callable[..., Tensor], tree: Tree, *others: Any) -> Tree:
+    """Applies a function to the tensors in the same place of equally shaped trees."""
+    return _mapped(function, tree, *others)
+
+
+def where_lane(mask: Bool[Tensor, "task lane"], yes: Tree, no: Tree) -> Tree:
+    """Takes each lane from `yes` where the mask holds and from `no` elsewhere."""
+    return tree_map(lambda a, b: torch.where(mask.view(*mask.shape, *[1] * (a.dim() - 2)), a, b), yes, no)
+
+
+def _mapped(function: Callable[..., Tensor], tree: Any, *others: Any) -> Any:
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {key: _mapped(function, value, *(other[key] for other in others)) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return type(tree)(*(_mapped(function, *parts) for parts in zip(tree, *others, strict=True)))
+    return function(tree, *others)

@@ -1,0 +1,48 @@
+"""Task families by name. The registry is closed: a stored run can name only what stands here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.protocol import TaskDistribution
+from quickstudy.tasks.bandit import Bandit
+from quickstudy.tasks.cart_pole import CartPole
+from quickstudy.tasks.grid_navigation import GridNavigation
+from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.native import NativeTasks
+
+FAMILIES: dict[str, type[Any]] = {"bandit": Bandit, "grid-navigation": GridNavigation, "cart-pole": CartPole}
+"""Each registered name with the frozen dataclass that holds the family's options and dynamics."""
+
+
+def family(name: str) -> type[Any]:
+    """The options of a registered family; UsageError for an unknown name."""
+    if name not in FAMILIES:
+        raise UsageError(f"unknown tasks '{name}'; {did_you_mean(name, FAMILIES)}")
+    return FAMILIES[name]
+
+
+def make(name: str, **options: Any) -> NativeTasks:
+    """A task distribution by name, with the family's options; UsageError for an unknown name or option."""
+    options_of = family(name)
+    known = [field.name for field in fields(options_of)]
+    for key in options:
+        if key not in known:
+            raise UsageError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
+    return NativeTasks(options_of(**options))
+
+
+def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
+    """The registered name and options that `make` would build these tasks from; None for tasks of one's own.
+
+    Tasks that are told are described by what they tell of.
+    """
+    if isinstance(tasks, Informed):
+        return describe(tasks.tasks)
+    if isinstance(tasks, NativeTasks):
+        for name, options in FAMILIES.items():
+            if type(tasks.dynamics) is options:
+                return name, asdict(tasks.dynamics)
+    return None

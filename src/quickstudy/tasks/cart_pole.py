@@ -1,0 +1,95 @@
+"""Gymnasium's CartPole-v1 with physics that differs from task to task, and buttons that may be swapped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Tasks
+from quickstudy.tasks.parameters import Choice, Parameter, Uniform
+
+CART_MASS = 1.0
+TIME_STEP = 0.02
+MAX_POSITION = 2.4
+MAX_ANGLE = 12 * 2 * math.pi / 360
+
+
+@dataclass(frozen=True, kw_only=True)
+class CartPole:
+    """Balance a pole on a cart: +1 for each step until it falls (Barto, Sutton & Anderson 1983).
+
+    Tasks differ in half the pole's length (m), its mass (kg), gravity (m/s^2), the force of a push (N), and which button
+    pushes to the right (`direction` 1: the second, as in Gymnasium; -1: the first).
+    """
+
+    max_episode_steps: int = 500
+    """The time limit of an episode."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same cart."""
+
+    initial_noise = 4
+    step_noise = 0
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps < 1 or self.episodes_per_trial < 1:
+            raise UsageError("cart-pole: max_episode_steps and episodes_per_trial must be at least 1")
+
+    @cached_property
+    def observation_space(self) -> spaces.Box:
+        bounds = torch.tensor([MAX_POSITION * 2, math.inf, MAX_ANGLE * 2, math.inf]).numpy()
+        return spaces.Box(-bounds, bounds)
+
+    @cached_property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(2)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {
+            "length": Uniform(0.25, 1.0),
+            "pole_mass": Uniform(0.05, 0.5),
+            "gravity": Uniform(5.0, 15.0),
+            "force": Uniform(5.0, 20.0),
+            "direction": Choice(-1.0, 1.0),
+        }
+
+    def initial(self, task: Tasks, noise: Tensor) -> Tensor:
+        return noise * 0.1 - 0.05
+
+    def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        position, velocity, angle, spin = state.unbind(-1)
+        length, pole_mass = task["length"], task["pole_mass"]
+        mass = CART_MASS + pole_mass
+        force = task["force"] * task["direction"] * (2 * action - 1)
+        cos, sin = angle.cos(), angle.sin()
+        push = (force + pole_mass * length * spin.square() * sin) / mass
+        spin_rate = (task["gravity"] * sin - cos * push) / (length * (4.0 / 3.0 - pole_mass * cos.square() / mass))
+        acceleration = push - pole_mass * length * spin_rate * cos / mass
+        return torch.stack(
+            [
+                position + TIME_STEP * velocity,
+                velocity + TIME_STEP * acceleration,
+                angle + TIME_STEP * spin,
+                spin + TIME_STEP * spin_rate,
+            ],
+            dim=-1,
+        )
+
+    def observation(self, state: Tensor, task: Tasks) -> Tensor:
+        return state
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        return torch.ones_like(state[..., 0])
+
+    def terminal(self, state: Tensor, task: Tasks) -> Tensor:
+        return (state[..., 0].abs() > MAX_POSITION) | (state[..., 2].abs() > MAX_ANGLE)
+
+    def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
+        return {}

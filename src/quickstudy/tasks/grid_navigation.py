@@ -1,0 +1,69 @@
+"""A grid with a hidden goal, as in VariBAD (Zintgraf et al. 2020, sec. 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Tasks
+from quickstudy.tasks.parameters import Choice, Parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridNavigation:
+    """From a corner, find a goal cell that is hidden anew in each trial: +1 for each step that ends on it, -0.1 for any other.
+
+    The goal is uniform over the cells outside the 2x2 block at the start. Actions: stay, up, right, down, left.
+    """
+
+    size: int = 5
+    """Cells along each side."""
+    max_episode_steps: int = 15
+    """Steps of an episode; only this time limit ends it."""
+    episodes_per_trial: int = 4
+    """Episodes of a trial, with the same goal."""
+
+    initial_noise = 0
+    step_noise = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 3 or self.max_episode_steps < 1 or self.episodes_per_trial < 1:
+            raise UsageError("grid-navigation: size must be at least 3, max_episode_steps and episodes_per_trial at least 1")
+
+    @cached_property
+    def observation_space(self) -> spaces.Discrete:
+        return spaces.Discrete(self.size**2)
+
+    @cached_property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(5)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        cells = [(row, column) for row in range(self.size) for column in range(self.size)]
+        return {"goal": Choice(*(cell for cell in cells if max(cell) > 1))}
+
+    def initial(self, task: Tasks, noise: Tensor) -> Tensor:
+        return torch.zeros(*noise.shape[:-1], 2, dtype=torch.long, device=noise.device)
+
+    def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        moves = torch.tensor([[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]], device=state.device)
+        return (state + moves[action]).clamp(0, self.size - 1)
+
+    def observation(self, state: Tensor, task: Tasks) -> Tensor:
+        return state[..., 0] * self.size + state[..., 1]
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        return self.info(arrival, task)["success"] * 1.1 - 0.1
+
+    def terminal(self, state: Tensor, task: Tasks) -> Tensor:
+        return torch.zeros(state.shape[:-1], dtype=torch.bool, device=state.device)
+
+    def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
+        return {"success": (state == task["goal"]).all(-1)}

@@ -1,0 +1,74 @@
+"""Tasks whose observation tells the task: for a policy that need not find out, the upper bound of adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float, Shaped
+from torch import Generator, Tensor
+
+from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.protocol import BatchEnv, Observation, Split, TaskDistribution, Tasks, Transition, counter
+
+
+@dataclass(frozen=True)
+class Informed:
+    """The same tasks, with their normalised parameters appended to each observation."""
+
+    tasks: TaskDistribution
+
+    @cached_property
+    def observation_space(self) -> gymnasium.Space[Any]:
+        sample = self.tasks.sample(1, "train", counter(0, 0, "space"))
+        size = vector_size(self.tasks.observation_space) + self.tasks.normalise(sample).shape[-1]
+        return spaces.Box(-np.inf, np.inf, (size,))
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:
+        return self.tasks.action_space
+
+    @property
+    def max_episode_steps(self) -> int:
+        return self.tasks.max_episode_steps
+
+    @property
+    def episodes_per_trial(self) -> int:
+        return self.tasks.episodes_per_trial
+
+    def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
+        return self.tasks.sample(count, split, generator)
+
+    def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
+        return self.tasks.normalise(tasks)
+
+    def make(self, tasks: int, lanes: int, device: str = "cpu") -> InformedEnv:
+        return InformedEnv(self.tasks, self.tasks.make(tasks, lanes, device))
+
+
+class InformedEnv:
+    """Appends each lane's task to what the wrapped environment shows."""
+
+    def __init__(self, tasks: TaskDistribution, env: BatchEnv):
+        self._tasks, self._env = tasks, env
+
+    def _told(self, observation: Observation) -> Observation:
+        vector = as_vector(self._tasks.observation_space, observation)
+        return torch.cat([vector, self._told_task[:, None].expand(*vector.shape[:2], -1)], dim=-1)
+
+    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
+        observation = self._env.reset(tasks, generator)
+        self._told_task = self._tasks.normalise(tasks).to(observation.device)
+        return self._told(observation)
+
+    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
+        transition = self._env.step(action)
+        return transition._replace(observation=self._told(transition.observation), arrival=self._told(transition.arrival))
+
+    def close(self) -> None:
+        self._env.close()

@@ -1,0 +1,138 @@
+"""Torch-native families: dynamics as pure functions, stepped for every lane of every task at once, on CPU or GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Generator, Tensor
+
+from quickstudy.ops.tree import where_lane
+from quickstudy.protocol import Observation, Split, Tasks, Transition
+from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters
+
+Noise = Float[Tensor, "*batch noise"]
+"""Independent numbers, uniform on [0, 1), handed in so that the functions below stay pure."""
+
+
+class Dynamics(Protocol):
+    """A family of MDPs as pure functions over any batch shape, named as in Gymnasium's functional API.
+
+    A state is a tensor (*batch, ...) or a NamedTuple of such; `task` holds the task parameters, which broadcast against (*batch, ...).
+    """
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]: ...
+    @property
+    def action_space(self) -> gymnasium.Space[Any]: ...
+    @property
+    def max_episode_steps(self) -> int: ...
+    @property
+    def episodes_per_trial(self) -> int: ...
+    @property
+    def parameters(self) -> Mapping[str, Parameter]: ...
+    @property
+    def initial_noise(self) -> int:
+        """How many random numbers `initial` uses."""
+        ...
+
+    @property
+    def step_noise(self) -> int:
+        """How many random numbers a step uses."""
+        ...
+
+    def initial(self, task: Tasks, noise: Noise) -> Any: ...
+    def transition(self, state: Any, action: Tensor, task: Tasks, noise: Noise) -> Any: ...
+    def observation(self, state: Any, task: Tasks) -> Shaped[Tensor, "*batch ..."]: ...
+    def reward(self, state: Any, action: Tensor, arrival: Any, task: Tasks, noise: Noise) -> Float[Tensor, "*batch"]: ...
+    def terminal(self, state: Any, task: Tasks) -> Bool[Tensor, "*batch"]: ...
+    def info(self, state: Any, task: Tasks) -> dict[str, Tensor]:
+        """What the scorer may know of a state, such as `success`; empty where there is nothing to tell."""
+        ...
+
+
+class NativeEnv:
+    """Steps a family's dynamics in every lane of every task, with time limits and episodes that start anew by themselves."""
+
+    def __init__(self, dynamics: Dynamics, tasks: int, lanes: int, device: str):
+        self._dynamics = dynamics
+        self._lead = (tasks, lanes)
+        self._device = device
+        space = dynamics.action_space
+        self._bounds = None
+        if isinstance(space, gymnasium.spaces.Box):
+            self._bounds = torch.as_tensor(space.low, device=device), torch.as_tensor(space.high, device=device)
+
+    def _noise(self, size: int) -> Noise:
+        return torch.rand(*self._lead, size, generator=self._generator, device=self._device)
+
+    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
+        self._task = {name: value[:, None] for name, value in tasks.items()}
+        self._generator = generator
+        self._state = self._dynamics.initial(self._task, self._noise(self._dynamics.initial_noise))
+        self._elapsed = torch.zeros(self._lead, dtype=torch.long, device=self._device)
+        return self._dynamics.observation(self._state, self._task)
+
+    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
+        dynamics, task = self._dynamics, self._task
+        if self._bounds is not None:
+            action = action.clamp(*self._bounds)
+        # drawn for all lanes at every step, so that a lane's noise doesn't depend on when other lanes end
+        noise, initial_noise = self._noise(dynamics.step_noise), self._noise(dynamics.initial_noise)
+        state = dynamics.transition(self._state, action, task, noise)
+        reward = dynamics.reward(self._state, action, state, task, noise)
+        terminated = dynamics.terminal(state, task)
+        self._elapsed = self._elapsed + 1
+        truncated = (self._elapsed >= dynamics.max_episode_steps) & ~terminated
+        arrival = observation = dynamics.observation(state, task)
+        info = dynamics.info(state, task)
+        ended = terminated | truncated
+        if bool(ended.any()):
+            state = where_lane(ended, dynamics.initial(task, initial_noise), state)
+            observation = dynamics.observation(state, task)
+            self._elapsed = self._elapsed * ~ended
+        self._state = state
+        return Transition(observation, arrival, reward, terminated, truncated, info)
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class NativeTasks:
+    """The task distribution of torch-native dynamics: parameters drawn independently, the same support for every split."""
+
+    dynamics: Dynamics
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]:
+        return self.dynamics.observation_space
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:
+        return self.dynamics.action_space
+
+    @property
+    def max_episode_steps(self) -> int:
+        return self.dynamics.max_episode_steps
+
+    @property
+    def episodes_per_trial(self) -> int:
+        return self.dynamics.episodes_per_trial
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return self.dynamics.parameters
+
+    def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
+        return sample_parameters(self.parameters, count, generator)
+
+    def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
+        return normalise_parameters(self.parameters, tasks)
+
+    def make(self, tasks: int, lanes: int, device: str = "cpu") -> NativeEnv:
+        return NativeEnv(self.dynamics, tasks, lanes, device)

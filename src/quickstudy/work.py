@@ -1,0 +1,39 @@
+"""Where units of work run. In this process, one after another; the shards and their order don't depend on the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from quickstudy.protocol import BatchEnv, Result, Shard, Shared, Site, TaskDistribution
+
+
+class LocalSite:
+    """Keeps the environments that units of work have built, by their numbers of tasks and lanes."""
+
+    def __init__(self, distribution: TaskDistribution, device: str = "cpu"):
+        self.distribution = distribution
+        self.device = device
+        self._envs: dict[tuple[int, int], BatchEnv] = {}
+
+    def env(self, tasks: int, lanes: int) -> BatchEnv:
+        if (tasks, lanes) not in self._envs:
+            self._envs[tasks, lanes] = self.distribution.make(tasks, lanes, self.device)
+        return self._envs[tasks, lanes]
+
+    def close(self) -> None:
+        for env in self._envs.values():
+            env.close()
+        self._envs.clear()
+
+
+class InProcess:
+    """Runs units of work in this process."""
+
+    def __init__(self, distribution: TaskDistribution, device: str = "cpu"):
+        self._site = LocalSite(distribution, device)
+
+    def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
+        return [function(self._site, shared, shard) for shard in shards]
+
+    def close(self) -> None:
+        self._site.close()
