@@ -1,0 +1,65 @@
+"""Meta-reinforcement learning: agents that meta-learn on a distribution of tasks and adapt to a new one in a few episodes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quickstudy import tasks as tasks
+    from quickstudy.algorithms.baselines import Forgetful as Forgetful
+    from quickstudy.algorithms.baselines import Random as Random
+    from quickstudy.algorithms.multi_task import MultiTask as MultiTask
+    from quickstudy.algorithms.rl2 import RL2 as RL2
+    from quickstudy.errors import EnvironmentFault as EnvironmentFault
+    from quickstudy.errors import QuickstudyError as QuickstudyError
+    from quickstudy.errors import UsageError as UsageError
+    from quickstudy.evaluation import Evaluation as Evaluation
+    from quickstudy.evaluation import evaluate as evaluate
+    from quickstudy.plots import plot_adaptation as plot_adaptation
+    from quickstudy.runs import load as load
+    from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
+    from quickstudy.tasks.informed import Informed as Informed
+    from quickstudy.tasks.native import NativeTasks as NativeTasks
+    from quickstudy.tasks.parameters import Choice as Choice
+    from quickstudy.tasks.parameters import Normal as Normal
+    from quickstudy.tasks.parameters import Uniform as Uniform
+    from quickstudy.training import resume as resume
+    from quickstudy.training import train as train
+
+PUBLIC = {
+    "tasks": "tasks",
+    "RL2": "algorithms.rl2",
+    "MultiTask": "algorithms.multi_task",
+    "Random": "algorithms.baselines",
+    "Forgetful": "algorithms.baselines",
+    "GymnasiumTasks": "tasks.gymnasium_tasks",
+    "NativeTasks": "tasks.native",
+    "Informed": "tasks.informed",
+    "Uniform": "tasks.parameters",
+    "Normal": "tasks.parameters",
+    "Choice": "tasks.parameters",
+    "train": "training",
+    "resume": "training",
+    "evaluate": "evaluation",
+    "Evaluation": "evaluation",
+    "load": "runs",
+    "plot_adaptation": "plots",
+    "QuickstudyError": "errors",
+    "UsageError": "errors",
+    "EnvironmentFault": "errors",
+}
+"""Each public name and the module it comes from, imported when first used: `quickstudy --help` must not wait for PyTorch."""
+
+__all__ = list(PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'quickstudy' has no attribute '{name}'")
+    module = import_module(f"quickstudy.{PUBLIC[name]}")
+    return module if name == PUBLIC[name] else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

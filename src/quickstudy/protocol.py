@@ -100,7 +100,11 @@ class BatchEnv(Protocol):
     """Every lane of every task, stepped at once."""
 
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        """Puts each task into its lanes and begins an episode in all of them."""
+        """Begins a trial: puts each task into its lanes and begins an episode in all of them."""
+        ...
+
+    def restart(self) -> Observation:
+        """Begins a new episode of the same trial in every lane, wherever each stood."""
         ...
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:

@@ -275,6 +275,8 @@ def arrival_values(policy: RecurrentPolicy, experience: Experience) -> Float[Ten
     """The value, on the head's own scale, of where each truncated episode had arrived, as if it went on; zero elsewhere."""
     transition = experience.transition
     at = (transition.truncated & experience.valid).nonzero(as_tuple=True)
+    if not len(at[0]):
+        return torch.zeros_like(transition.reward)
     never = torch.zeros_like(at[0], dtype=torch.bool)
     percept = Percept(transition.arrival[at], never, experience.act.action[at], transition.reward[at], transition.arrival[at], never, never)
     inputs = inputs_of(policy.tasks, percept, at[2] + 1.0)

@@ -28,8 +28,8 @@ def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -
     """One-hot for Discrete, flattened for Box."""
     if isinstance(space, spaces.Discrete):
         return functional.one_hot(value, int(space.n)).float()
-    lead = value.dim() - len(space.shape or ())
-    return value.reshape(*value.shape[:lead], -1).float()
+    axes = len(space.shape or ())
+    return (value.flatten(value.dim() - axes) if axes else value[..., None]).float()
 
 
 def percept_size(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> int:

@@ -119,7 +119,11 @@ class GymnasiumEnv:
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
         for guard in self._guards:
             guard.set_task({name: value[guard.task].tolist() for name, value in tasks.items()})
-        seeds = torch.randint(2**31, self._lead, generator=generator, device=generator.device)
+        self._generator = generator
+        return self.restart()
+
+    def restart(self) -> Observation:
+        seeds = torch.randint(2**31, self._lead, generator=self._generator, device=self._device)
         observation, _ = self._vector.reset(seed=seeds.flatten().tolist())
         return self._observation(observation)
 

@@ -66,6 +66,9 @@ class InformedEnv:
         self._told_task = self._tasks.normalise(tasks).to(observation.device)
         return self._told(observation)
 
+    def restart(self) -> Observation:
+        return self._told(self._env.restart())
+
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         transition = self._env.step(action)
         return transition._replace(observation=self._told(transition.observation), arrival=self._told(transition.arrival))

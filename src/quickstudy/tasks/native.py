@@ -73,6 +73,9 @@ class NativeEnv:
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
         self._task = {name: value[:, None] for name, value in tasks.items()}
         self._generator = generator
+        return self.restart()
+
+    def restart(self) -> Observation:
         self._state = self._dynamics.initial(self._task, self._noise(self._dynamics.initial_noise))
         self._elapsed = torch.zeros(self._lead, dtype=torch.long, device=self._device)
         return self._dynamics.observation(self._state, self._task)

@@ -1,0 +1,169 @@
+"""How well an agent adapts: one loop for every method, on held-out tasks, counted in episodes of the task itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.data.rollout import rollout, start_trials
+from quickstudy.ops.returns import episode_returns
+from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
+from quickstudy.protocol import Agent, Experience, Policy, Shard, Site, Split, TaskDistribution, begin_episode, counter
+from quickstudy.tasks import describe
+from quickstudy.work import InProcess
+
+LANES_AT_ONCE = 1024
+"""The batch in which tasks are evaluated: part of the result, since the size of a matrix product can change its last bit."""
+
+
+class Lifetime(NamedTuple):
+    """What all shards of an evaluation share."""
+
+    explorer: Policy
+    adapt: Callable[[Any, Experience], Policy]
+    lanes: int
+    episodes: int
+    greedy: bool
+
+
+class Scores(NamedTuple):
+    """What one evaluation measured, lanes averaged."""
+
+    returns: Float[Tensor, "task episode"]
+    success: Float[Tensor, "task episode"] | None
+    """The share of lanes in which any step of the episode succeeded; None where the tasks don't define success."""
+
+
+def live(site: Site, life: Lifetime, shard: Shard) -> Scores:
+    """A unit of work: one trial on each task of a shard, folding adaptation over its episodes."""
+    env, percept = start_trials(site, life.lanes, shard)
+    actions = None if life.greedy else counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.index, site.device)
+    policy, returns, success = life.explorer, [], []
+    for episode in range(life.episodes):
+        if episode:
+            percept = begin_episode(env.restart(), percept)
+        memory = policy.initial_memory(shard.tasks, life.lanes)
+        experience = rollout(env, policy, percept, memory, site.distribution.max_episode_steps, actions, episodes=1)
+        policy, percept = life.adapt(policy, experience), experience.end_percept
+        transition, valid = experience.transition, experience.valid
+        returns.append((transition.reward * valid).sum(-1))
+        if "success" in transition.info:
+            success.append((transition.info["success"] & valid).any(-1).float())
+    return Scores(torch.stack(returns, -1).mean(1).cpu(), torch.stack(success, -1).mean(1).cpu() if success else None)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores on held-out tasks, episode by episode; printing it gives a table."""
+
+    algorithm: str
+    tasks: str
+    split: Split
+    seed: int
+    lanes: int
+    greedy: bool
+    trained_episodes: int
+    """Episodes of a trial in training: what comes after them is extrapolation."""
+    returns: Float[Tensor, "task episode"]
+    success: Float[Tensor, "task episode"] | None
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """One row an episode: how many episodes of the task were seen before it, and the statistics of its return.
+
+        `low` and `high` are the 95 % bootstrap interval of the interquartile mean, tasks resampled.
+        """
+        rows = []
+        for index in range(self.returns.shape[1]):
+            scores = self.returns[:, index].double().numpy()
+            low, high = bootstrap_interval(scores)
+            row = {
+                "episode": index + 1,
+                "seen": index * self.lanes,
+                "iqm": float(interquartile_mean(scores)),
+                "mean": float(scores.mean()),
+                "low": low,
+                "high": high,
+            }
+            if self.success is not None:
+                row["success"] = float(self.success[:, index].mean())
+            rows.append(row)
+        return rows
+
+    def as_json(self) -> dict[str, Any]:
+        """The evaluation as plain values."""
+        return {
+            "algorithm": self.algorithm,
+            "tasks": self.tasks,
+            "split": self.split,
+            "num_tasks": len(self.returns),
+            "seed": self.seed,
+            "greedy": self.greedy,
+            "trained_episodes": self.trained_episodes,
+            "episodes": self.rows,
+        }
+
+    def __str__(self) -> str:
+        heads = ["episode", "seen", "IQM", "mean", "95 % interval of the IQM"]
+        lines = [[f"{r['episode']}", f"{r['seen']}", f"{r['iqm']:.2f}", f"{r['mean']:.2f}", f"[{r['low']:.2f}, {r['high']:.2f}]"] for r in self.rows]
+        if self.success is not None:
+            heads.append("success")
+            for line, row in zip(lines, self.rows, strict=True):
+                line.append(f"{row['success']:.2f}")
+        widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
+        table = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [heads, *lines]]
+        how = "most likely actions" if self.greedy else "sampled actions"
+        title = f"{self.algorithm} on {self.tasks}: {len(self.returns)} {self.split} tasks, {how}"
+        notes = []
+        if self.returns.shape[1] > self.trained_episodes:
+            notes = [f"episodes after {self.trained_episodes} extrapolate: trials in training had no more"]
+        return "\n".join([title, *table, *notes])
+
+
+def evaluate(
+    agent: Agent,
+    tasks: TaskDistribution | None = None,
+    *,
+    episodes: int | None = None,
+    num_tasks: int = 100,
+    split: Split = "test",
+    seed: int = 0,
+    greedy: bool = False,
+) -> Evaluation:
+    """Adapts an agent to each of `num_tasks` tasks it has not seen, and scores every episode of its trials.
+
+    `tasks` defaults to the distribution that the agent was made for, `episodes` to the trial's length. Actions are sampled
+    as in training; `greedy` takes the most likely ones. The return of a task's episode is the mean over its lanes.
+    """
+    tasks = tasks or agent.tasks
+    episodes = episodes or tasks.episodes_per_trial
+    life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
+    work = InProcess(tasks, agent.device)
+    try:
+        scores = work.map(live, life, shards_of(num_tasks, agent.lanes, split, seed))
+    finally:
+        work.close()
+    described = describe(tasks)
+    return Evaluation(
+        algorithm=getattr(agent, "name", type(agent).__name__),
+        tasks=described[0] if described else repr(tasks),
+        split=split,
+        seed=seed,
+        lanes=agent.lanes,
+        greedy=greedy,
+        trained_episodes=tasks.episodes_per_trial,
+        returns=torch.cat([score.returns for score in scores]),
+        success=None if scores[0].success is None else torch.cat([score.success for score in scores if score.success is not None]),
+    )
+
+
+def shards_of(num_tasks: int, lanes: int, split: Split, seed: int) -> list[Shard]:
+    """Divides an evaluation into batches of one fixed size, the last one smaller."""
+    size = max(1, LANES_AT_ONCE // lanes)
+    sizes = [min(size, num_tasks - start) for start in range(0, num_tasks, size)]
+    return [Shard(seed, 0, index, count, split) for index, count in enumerate(sizes)]

@@ -1,0 +1,25 @@
+"""Runs on disk: configuration, metrics and checkpoints, each write atomic and each read verified."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from quickstudy.protocol import Learner, TaskDistribution
+from quickstudy.runs.folder import open_run
+
+
+def load(run: str | Path, tasks: TaskDistribution | None = None) -> Learner:
+    """The learner of a stored run, as last saved. Runs no code that the folder names.
+
+    A run on tasks of one's own needs them again as `tasks`. A damaged checkpoint is named on stderr and the one before used.
+    """
+    _, learner, _, complaints = open_run(Path(run), tasks)
+    warn_of(complaints)
+    return learner
+
+
+def warn_of(complaints: list[str]) -> None:
+    """Says on stderr which checkpoints were passed over."""
+    for complaint in complaints:
+        print(f"warning: {complaint}; using the checkpoint before", file=sys.stderr)

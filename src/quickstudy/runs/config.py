@@ -1,0 +1,156 @@
+"""The configuration of a run: algorithm, tasks and training options, as TOML and back, every key checked."""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal
+
+import tomli_w
+
+from quickstudy.algorithms import algorithm
+from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.protocol import Learner, TaskDistribution
+from quickstudy.tasks import describe, family, make
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a run trains."""
+
+    iterations: int = 200
+    """Meta-iterations in all."""
+    seed: int = 0
+    """Seed of everything random in the run."""
+    device: str = "cpu"
+    """Where tensors live: cpu, cuda, cuda:1 ..."""
+    threads: int = 0
+    """Threads of matrix products, part of the result; 0 takes as many as PyTorch would, and records how many that was."""
+    checkpoint_every: int = 10
+    """Meta-iterations from one checkpoint to the next."""
+    keep_checkpoints: int = 20
+    """Older checkpoints than so many are removed."""
+    evaluate_every: int = 50
+    """Meta-iterations from one evaluation on validation tasks to the next; 0: none."""
+    evaluate_tasks: int = 64
+    """Tasks of such an evaluation."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("iterations", 1), ("threads", 0), ("checkpoint_every", 1), ("keep_checkpoints", 2), ("evaluate_every", 0), ("evaluate_tasks", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"training: {name} is {getattr(self, name)}, it must be at least {least}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that a run depends on besides this version of quickstudy."""
+
+    algorithm: str
+    algorithm_options: Any
+    tasks: str
+    """A registered family, or what to call tasks of one's own."""
+    task_options: Any
+    """The family's options; None for tasks of one's own, which a stored run can't build."""
+    training: Training
+
+    def write(self) -> str:
+        """The configuration as TOML."""
+        own = self.task_options is None
+        tasks = {"own": self.tasks} if own else {"name": self.tasks} | asdict(self.task_options)
+        chosen = {"name": self.algorithm} | asdict(self.algorithm_options)
+        return tomli_w.dumps({"algorithm": chosen, "tasks": tasks, "training": asdict(self.training)})
+
+    def build_tasks(self, own: TaskDistribution | None) -> TaskDistribution:
+        """The tasks of the run: built by name, or `own`, without which a run on tasks of one's own can't go on."""
+        if self.task_options is not None:
+            return own or make(self.tasks, **asdict(self.task_options))
+        if own is None:
+            raise UsageError(
+                f"this run was trained on tasks of your own ({self.tasks}), which no stored run may import;"
+                " pass --tasks FILE.py:OBJECT (in Python: tasks=...)"
+            )
+        return own
+
+    def build_learner(self, own: TaskDistribution | None = None) -> Learner:
+        """The learner as it was before training."""
+        make_learner = algorithm(self.algorithm).make
+        return make_learner(self.build_tasks(own), self.algorithm_options, seed=self.training.seed, device=self.training.device)
+
+
+def config_of(learner: Learner, training: Training, label: str | None = None) -> RunConfig:
+    """The configuration that would build this learner; `label` is what to call tasks of one's own."""
+    described = describe(learner.tasks)
+    if described is None:
+        return RunConfig(learner.name, learner.config, label or repr(learner.tasks), None, training)
+    name, options = described
+    return RunConfig(learner.name, learner.config, name, family(name)(**options), training)
+
+
+def read_config(path: Path) -> RunConfig:
+    """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for section in table:
+        if section not in ("algorithm", "tasks", "training"):
+            raise UsageError(f"{path} has no section [{section}]; {did_you_mean(section, ('algorithm', 'tasks', 'training'))}")
+    chosen, tasks = _section(table, "algorithm", path), _section(table, "tasks", path)
+    name = _name(chosen, "name", "algorithm", path)
+    options = fill(algorithm(name).config, chosen, f"{path} [algorithm]")
+    training = fill(Training, _section(table, "training", path, {}), f"{path} [training]")
+    if "own" in tasks:
+        return RunConfig(name, options, _name(tasks, "own", "tasks", path), None, training)
+    tasks_name = _name(tasks, "name", "tasks", path)
+    return RunConfig(name, options, tasks_name, fill(family(tasks_name), tasks, f"{path} [tasks]"), training)
+
+
+def _section(table: dict[str, Any], name: str, path: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:
+    section = table.get(name, default)
+    if not isinstance(section, dict):
+        raise UsageError(f"{path} needs a section [{name}]")
+    return dict(section)
+
+
+def _name(section: dict[str, Any], key: str, title: str, path: Path) -> str:
+    name = section.pop(key, None)
+    if not isinstance(name, str):
+        raise UsageError(f"{path} [{title}] needs {key} = \"...\"")
+    return name
+
+
+def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    """Makes a dataclass of plain values, each key and type checked."""
+    known = [field.name for field in fields(cls)]
+    types = typing.get_type_hints(cls)
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(f"{where} has no key '{key}'; {did_you_mean(key, known)}")
+        if not fits(value, types[key]):
+            raise UsageError(f"{where} {key} = {value!r} must be {describe_type(types[key])}")
+    return cls(**{key: float(value) if types[key] is float else value for key, value in values.items()})
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of the type that a field declares."""
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(fits(value, choice) for choice in typing.get_args(kind))
+    if kind is NoneType:
+        return value is None
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def describe_type(kind: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(kind, str(kind))

@@ -1,0 +1,123 @@
+"""A run's folder: what was run, what it measured, and where it can go on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
+from quickstudy.runs.checkpoint import load_latest, prune, save_checkpoint
+from quickstudy.runs.config import RunConfig, read_config
+from quickstudy.runs.storage import flush_to_disk, to_json, write_atomically
+
+
+class Progress(NamedTuple):
+    """How far a run has come: what a checkpoint holds."""
+
+    iteration: int
+    learner: State
+    timesteps: int
+    metrics_bytes: int
+
+
+class Run:
+    """An open run folder. `metrics.jsonl` is deterministic and cut back on resuming; `timing.jsonl` tells of this machine."""
+
+    def __init__(self, folder: Path, config: RunConfig, progress: Progress):
+        # TensorBoard takes a second to import, which nothing else here needs
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.folder, self.config = folder, config
+        self._saved: int | None = None
+        self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
+        self._timing = (folder / "timing.jsonl").open("ab")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=progress.timesteps + 1 if progress.timesteps else None)
+
+    def log(self, row: Metrics, timing: Metrics, timesteps: int) -> int:
+        """Appends a meta-iteration's metrics, with environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
+        self._metrics.write(f"{to_json(row)}\n".encode())
+        self._timing.write(f"{to_json(timing)}\n".encode())
+        for name, value in {**row, **timing}.items():
+            if "/" in name:
+                self._board.add_scalar(name, value, timesteps)
+        return self._metrics.tell()
+
+    def save(self, progress: Progress) -> None:
+        """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it."""
+        if progress.iteration == self._saved:
+            return
+        for file in (self._metrics, self._timing):
+            file.flush()
+            os.fsync(file.fileno())
+        self._board.flush()
+        save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
+        self._saved = progress.iteration
+        prune(self.folder / "checkpoints", self.config.training.keep_checkpoints)
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._timing.close()
+        self._board.close()
+
+
+def open_at(path: Path, size: int) -> Any:
+    """Opens a file to append after its first `size` bytes; what came later is cut off."""
+    file = path.open("ab")
+    if file.seek(0, os.SEEK_END) < size:
+        file.close()
+        raise QuickstudyError(f"{path} is shorter than the {size} bytes that the checkpoint knows of: it was cut or replaced")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -> Run:
+    """Makes a run's folder, with a checkpoint of the start; UsageError where it exists already."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError(f"{folder} exists already; go on with it: quickstudy resume {folder}, or name another with --run") from error
+    except OSError as error:
+        raise UsageError(f"{folder} can't be made: {error.strerror}; name another with --run") from error
+    write_atomically(folder / "command.txt", command + "\n")
+    write_atomically(folder / "system.json", to_json(system()) + "\n")
+    write_atomically(folder / "config.toml", config.write())
+    flush_to_disk(folder)
+    run = Run(folder, config, start)
+    run.save(start)
+    return run
+
+
+def open_run(folder: Path, tasks: TaskDistribution | None) -> tuple[RunConfig, Learner, Progress, list[str]]:
+    """A stored run's configuration, its learner as last saved, how far it had come, and complaints about damaged checkpoints."""
+    if not (folder / "config.toml").is_file():
+        raise UsageError(f"{folder} is no run: it has no config.toml")
+    config = read_config(folder / "config.toml")
+    learner = config.build_learner(tasks)
+    state, complaints = load_latest(folder)
+    try:
+        progress = Progress(**state)
+        learner.load_state_dict(progress.learner)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise QuickstudyError(f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})") from error
+    return config, learner, progress, complaints
+
+
+def system() -> dict[str, Any]:
+    """What a run's figures depend on besides its configuration."""
+    packages = ("quickstudy", "torch", "numpy", "gymnasium")
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "packages": {name: version(name) for name in packages},
+    }

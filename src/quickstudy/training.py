@@ -1,0 +1,146 @@
+"""The loop: meta-iterations, metrics, checkpoints, evaluation on validation tasks, and how a run stops and goes on."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from quickstudy.display import Display
+from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.evaluation import evaluate
+from quickstudy.protocol import Learner, Metrics, TaskDistribution
+from quickstudy.runs import warn_of
+from quickstudy.runs.checkpoint import copy_state
+from quickstudy.runs.config import RunConfig, Training, config_of
+from quickstudy.runs.folder import Progress, Run, create_run, open_run
+from quickstudy.work import InProcess
+
+
+def train(
+    learner: Learner,
+    iterations: int = 200,
+    run: str | Path | None = None,
+    *,
+    quiet: bool = False,
+    label: str | None = None,
+    command: str = "quickstudy.train(...)",
+    **options: Any,
+) -> list[Metrics]:
+    """Meta-trains a learner until it has done `iterations` meta-iterations; returns the metrics of each.
+
+    With `run`, everything is kept in that folder, which must not exist yet, and an interrupted run can go on: see `resume`.
+    `options` are the other fields of `Training` (checkpoint_every, evaluate_every, threads ...). `label` is what the folder
+    calls tasks of one's own. Ctrl-C saves the last complete meta-iteration and raises KeyboardInterrupt.
+    """
+    training = resolve(Training(iterations=iterations, seed=learner.seed, device=learner.device, **options))
+    config = config_of(learner, training, label)
+    start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
+    return loop(learner, config, create_run(Path(run), config, command, start) if run else None, start, quiet)
+
+
+def resume(run: str | Path, tasks: TaskDistribution | None = None, *, quiet: bool = False) -> list[Metrics]:
+    """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped."""
+    config, learner, progress, complaints = open_run(Path(run), tasks)
+    warn_of(complaints)
+    if learner.iteration >= config.training.iterations:
+        print(f"{run} is finished: it has done its {config.training.iterations} meta-iterations", file=sys.stderr)
+        return []
+    return loop(learner, config, Run(Path(run), config, progress), progress, quiet)
+
+
+def resolve(training: Training) -> Training:
+    """Replaces what depends on the machine by what it comes to here, so that the run can be repeated elsewhere."""
+    try:
+        torch.zeros(1, device=training.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{training.device}' can't be used here; see: quickstudy doctor") from error
+    return replace(training, threads=training.threads or torch.get_num_threads())
+
+
+def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progress, quiet: bool) -> list[Metrics]:
+    """Meta-iterations up to the last one; `complete` is the state after the last whole one, so that a stop loses nothing."""
+    training, process, rows = config.training, psutil.Process(), []
+    work = InProcess(learner.tasks, learner.device)
+    started = time.monotonic()
+    title = f"{config.algorithm} on {config.tasks}"
+    try:
+        with threads(training.threads), interruptible(), Display(title, learner.iteration, training.iterations, quiet) as display:
+            while learner.iteration < training.iterations:
+                began = time.monotonic()
+                metrics = learner.train_step(work)
+                timesteps = complete.timesteps + int(metrics["rollout/timesteps"])
+                row = {"iteration": learner.iteration, "time/total_timesteps": timesteps, **metrics}
+                stepped = time.monotonic()
+                if training.evaluate_every and learner.iteration % training.evaluate_every == 0:
+                    row |= validation(learner, training.evaluate_tasks)
+                timing = {
+                    "iteration": learner.iteration,
+                    "time/time_elapsed": time.monotonic() - started,
+                    "time/fps": metrics["rollout/timesteps"] / (stepped - began),
+                    "time/evaluation_seconds": time.monotonic() - stepped,
+                    "time/memory_mb": process.memory_info().rss / 2**20,
+                }
+                rows.append(row)
+                size = run.log(row, timing, timesteps) if run else 0
+                complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
+                if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
+                    run.save(complete)
+                display.show(learner.iteration, {**row, **timing})
+    except (KeyboardInterrupt, QuickstudyError):
+        if run:
+            run.save(complete)
+            done = f"stopped after meta-iteration {complete.iteration}, saved"
+            print(f"\n{done}; resume with: quickstudy resume {run.folder}", file=sys.stderr)
+        raise
+    finally:
+        work.close()
+        if run:
+            run.close()
+    return rows
+
+
+def validation(learner: Learner, num_tasks: int) -> Metrics:
+    """Scores on validation tasks, the same ones at every call, so that the curve's ups and downs are the learner's."""
+    evaluation = evaluate(learner, num_tasks=num_tasks, split="validation", seed=learner.seed)
+    return {f"validation/episode_{row['episode']}/return_iqm": row["iqm"] for row in evaluation.rows}
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Matrix products use `count` threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turns the first SIGTERM or SIGINT into KeyboardInterrupt inside; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
