@@ -51,7 +51,7 @@ PUBLIC = {
 }
 """Each public name and the module it comes from, imported when first used: `quickstudy --help` must not wait for PyTorch."""
 
-__all__ = list(PUBLIC)  # noqa: PLE0605
+__all__ = list(PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

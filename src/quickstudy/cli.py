@@ -33,7 +33,8 @@ an example:
 """
 
 TRAIN_USAGE = """\
-usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--run DIR] [--config FILE.toml] [--device D] [--KEY VALUE ...]
+usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--run DIR] [--config FILE.toml] [--device D]
+                        [--KEY VALUE ...]
 
 Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
 --config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
@@ -86,7 +87,7 @@ def train(arguments: list[str]) -> int:
     names = []
     while arguments and not arguments[0].startswith("-"):
         names.append(arguments.pop(0))
-    if arguments[:1] in (["-h"], ["--help"]) and len(names) < 2 or not names and not arguments:
+    if (arguments[:1] in (["-h"], ["--help"]) and len(names) < 2) or (not names and not arguments):
         print(TRAIN_USAGE, end="")
         return 0
     parser = argparse.ArgumentParser(prog="quickstudy train", add_help=False, allow_abbrev=False)
@@ -102,7 +103,9 @@ def train(arguments: list[str]) -> int:
         names = names or [stored.algorithm]
         names = names if len(names) > 1 else [*names, stored.tasks]
     if len(names) != 2:
-        raise UsageError(f"train takes two names, ALGORITHM and TASKS, not {len(names)} ({' '.join(names)}); see: quickstudy train --help")
+        raise UsageError(
+            f"train takes two names, ALGORITHM and TASKS, not {len(names)} ({' '.join(names)}); see: quickstudy train --help"
+        )
     if stored and names != [stored.algorithm, stored.tasks]:
         raise UsageError(f"{given.config} is for {stored.algorithm} on {stored.tasks}, not {names[0]} on {names[1]}")
 
@@ -135,7 +138,9 @@ def train(arguments: list[str]) -> int:
 
 def resume(arguments: list[str]) -> int:
     """`quickstudy resume`."""
-    parser = argparse.ArgumentParser(prog="quickstudy resume", description="Goes on with a stopped run to its last meta-iteration.")
+    parser = argparse.ArgumentParser(
+        prog="quickstudy resume", description="Goes on with a stopped run to its last meta-iteration."
+    )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
     given = parser.parse_args(arguments)
@@ -158,7 +163,9 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline: the tasks, with their options")
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of each trial (default: as in training)")
     parser.add_argument("--num-tasks", type=positive, default=100, metavar="N", help="how many tasks (default 100)")
-    parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="where tasks come from (default test)")
+    parser.add_argument(
+        "--split", default="test", choices=("train", "validation", "test"), help="where tasks come from (default test)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -194,7 +201,9 @@ def evaluate(arguments: list[str]) -> int:
 
 def list_names(arguments: list[str]) -> int:
     """`quickstudy list`."""
-    parser = argparse.ArgumentParser(prog="quickstudy list", description="Names, options with defaults, and task parameters with bounds.")
+    parser = argparse.ArgumentParser(
+        prog="quickstudy list", description="Names, options with defaults, and task parameters with bounds."
+    )
     parser.add_argument("what", nargs="?", choices=("tasks", "algorithms"), help="only these")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
@@ -215,7 +224,10 @@ def list_names(arguments: list[str]) -> int:
     if given.what != "tasks":
         listing["algorithms"] = {
             name: {"summary": entry.summary, "options": defaults(entry.config)} for name, entry in ALGORITHMS.items()
-        } | {name: {"summary": f"baseline, needs no training: {first_sentence(entry)}", "options": {}} for name, entry in BASELINES.items()}
+        } | {
+            name: {"summary": f"baseline, needs no training: {first_sentence(entry)}", "options": {}}
+            for name, entry in BASELINES.items()
+        }
     if given.json:
         print(json.dumps(listing))
         return 0
@@ -231,7 +243,9 @@ def list_names(arguments: list[str]) -> int:
 
 def doctor(arguments: list[str]) -> int:
     """`quickstudy doctor`."""
-    argparse.ArgumentParser(prog="quickstudy doctor", description="Shows what quickstudy finds on this machine.").parse_args(arguments)
+    argparse.ArgumentParser(prog="quickstudy doctor", description="Shows what quickstudy finds on this machine.").parse_args(
+        arguments
+    )
 
     import importlib.metadata
     import re
@@ -288,13 +302,17 @@ def load_object(place: str) -> Any:
         raise UsageError(f"{file} has no '{name}'; {did_you_mean(name, tasks or ['(no task distribution at all)'])}")
     found = getattr(module, name)
     if not is_distribution(found):
-        raise UsageError(f"{place} is a {type(found).__name__}, no task distribution: make one with quickstudy.GymnasiumTasks(...)")
+        raise UsageError(
+            f"{place} is a {type(found).__name__}, no task distribution: make one with quickstudy.GymnasiumTasks(...)"
+        )
     return found
 
 
 def is_distribution(value: Any) -> bool:
     """Whether an object speaks the protocol of task distributions."""
-    return not isinstance(value, type) and all(hasattr(value, name) for name in ("observation_space", "sample", "make", "episodes_per_trial"))
+    return not isinstance(value, type) and all(
+        hasattr(value, name) for name in ("observation_space", "sample", "make", "episodes_per_trial")
+    )
 
 
 def default_family(name: str) -> Any:

@@ -26,7 +26,13 @@ class Display:
         self._started, self._done_at_start, self._last_line = time.monotonic(), done, 0.0
         self._live = None
         if self._console.is_terminal and not quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
             self._progress = Progress(*columns, console=self._console)
             self._bar = self._progress.add_task(title, total=total, completed=done)
             self._live = Live(self._progress, console=self._console, refresh_per_second=4)

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data.rollout import rollout, start_trials
-from quickstudy.ops.returns import episode_returns
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
 from quickstudy.protocol import Agent, Experience, Policy, Shard, Site, Split, TaskDistribution, begin_episode, counter
 from quickstudy.tasks import describe
@@ -42,7 +41,7 @@ class Scores(NamedTuple):
 def live(site: Site, life: Lifetime, shard: Shard) -> Scores:
     """A unit of work: one trial on each task of a shard, folding adaptation over its episodes."""
     env, percept = start_trials(site, life.lanes, shard)
-    actions = None if life.greedy else counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.index, site.device)
+    actions = None if life.greedy else counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.number, site.device)
     policy, returns, success = life.explorer, [], []
     for episode in range(life.episodes):
         if episode:
@@ -110,7 +109,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         heads = ["episode", "seen", "IQM", "mean", "95 % interval of the IQM"]
-        lines = [[f"{r['episode']}", f"{r['seen']}", f"{r['iqm']:.2f}", f"{r['mean']:.2f}", f"[{r['low']:.2f}, {r['high']:.2f}]"] for r in self.rows]
+        lines = [
+            [f"{r['episode']}", f"{r['seen']}", f"{r['iqm']:.2f}", f"{r['mean']:.2f}", f"[{r['low']:.2f}, {r['high']:.2f}]"]
+            for r in self.rows
+        ]
         if self.success is not None:
             heads.append("success")
             for line, row in zip(lines, self.rows, strict=True):
@@ -158,7 +160,9 @@ def evaluate(
         greedy=greedy,
         trained_episodes=tasks.episodes_per_trial,
         returns=torch.cat([score.returns for score in scores]),
-        success=None if scores[0].success is None else torch.cat([score.success for score in scores if score.success is not None]),
+        success=None
+        if scores[0].success is None
+        else torch.cat([score.success for score in scores if score.success is not None]),
     )
 
 
@@ -166,4 +170,4 @@ def shards_of(num_tasks: int, lanes: int, split: Split, seed: int) -> list[Shard
     """Divides an evaluation into batches of one fixed size, the last one smaller."""
     size = max(1, LANES_AT_ONCE // lanes)
     sizes = [min(size, num_tasks - start) for start in range(0, num_tasks, size)]
-    return [Shard(seed, 0, index, count, split) for index, count in enumerate(sizes)]
+    return [Shard(seed, 0, number, count, split) for number, count in enumerate(sizes)]

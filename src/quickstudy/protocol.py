@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
 import torch
@@ -84,6 +84,7 @@ class Experience(NamedTuple):
     end_memory: Memory
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A mapping percept x memory -> action x memory, for many tasks and lanes at once."""
 
@@ -96,6 +97,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class BatchEnv(Protocol):
     """Every lane of every task, stepped at once."""
 
@@ -114,6 +116,7 @@ class BatchEnv(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class TaskDistribution(Protocol):
     """Where tasks are drawn from, and what steps them."""
 
@@ -147,11 +150,12 @@ class Shard(NamedTuple):
 
     seed: int
     iteration: int
-    index: int
+    number: int
     tasks: int
     split: Split
 
 
+@runtime_checkable
 class Site(Protocol):
     """The place where a unit of work runs: it keeps the environments that were built there."""
 
@@ -161,15 +165,19 @@ class Site(Protocol):
     def env(self, tasks: int, lanes: int) -> BatchEnv: ...
 
 
+@runtime_checkable
 class Work(Protocol):
     """Runs units of work, wherever that may be, and gives their results back in the order of the shards.
 
     A unit of work is a module-level pure function of what all shards share and of one shard's counters.
     """
 
-    def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]: ...
+    def map(
+        self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]
+    ) -> list[Result]: ...
 
 
+@runtime_checkable
 class Agent(Protocol):
     """What can be evaluated: an explorer, and a way to adapt it. Baselines and oracles are agents that don't train."""
 
@@ -190,6 +198,7 @@ class Agent(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Agent, Protocol):
     """An agent that meta-training improves."""
 

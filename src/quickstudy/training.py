@@ -74,7 +74,11 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
     started = time.monotonic()
     title = f"{config.algorithm} on {config.tasks}"
     try:
-        with threads(training.threads), interruptible(), Display(title, learner.iteration, training.iterations, quiet) as display:
+        with (
+            threads(training.threads),
+            interruptible(),
+            Display(title, learner.iteration, training.iterations, quiet) as display,
+        ):
             while learner.iteration < training.iterations:
                 began = time.monotonic()
                 metrics = learner.train_step(work)

@@ -30,7 +30,9 @@ def task_informed(tasks: Any, config: Any = None, **options: Any) -> MultiTask:
 ALGORITHMS: dict[str, Algorithm] = {
     "rl2": Algorithm(RL2.Config, RL2, "a recurrent policy whose memory adapts over the episodes of a trial"),
     "multi-task": Algorithm(MultiTask.Config, MultiTask, "one memoryless policy for all tasks: the baseline to beat"),
-    "task-informed": Algorithm(MultiTask.Config, task_informed, "the multi-task policy, told each task's parameters: the upper bound"),
+    "task-informed": Algorithm(
+        MultiTask.Config, task_informed, "the multi-task policy, told each task's parameters: the upper bound"
+    ),
 }
 
 BASELINES: dict[str, Callable[..., Agent]] = {"random": Random}

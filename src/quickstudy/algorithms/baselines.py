@@ -77,7 +77,8 @@ class Forgetful:
     """Another agent with its memory wiped at the start of every episode, or at every step: shows what the memory is worth."""
 
     def __init__(self, agent: Agent, every: Literal["episode", "step"] = "episode"):
-        self.agent, self.every = agent, every
+        self.agent = agent
+        self.every: Literal["episode", "step"] = every
         self.tasks, self.device, self.lanes = agent.tasks, agent.device, agent.lanes
 
     def explorer(self) -> ForgetfulPolicy:

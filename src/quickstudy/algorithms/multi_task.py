@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Shaped
@@ -64,7 +64,7 @@ class Config:
         if self.n_envs % self.shards:
             raise UsageError(f"multi-task: n_envs ({self.n_envs}) must be divisible by shards ({self.shards})")
         if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:
-            raise UsageError(f"multi-task: gamma ({self.gamma}) and gae_lambda ({self.gae_lambda}) lie between 0 and 1, gamma above 0")
+            raise UsageError(f"multi-task: gamma ({self.gamma}) must be in (0, 1] and gae_lambda ({self.gae_lambda}) in [0, 1]")
 
 
 class Net(nn.Module):
@@ -75,7 +75,9 @@ class Net(nn.Module):
         self.policy = multilayer(inputs, config.hidden_size, 2, outputs)
         self.value = multilayer(inputs, config.hidden_size, 2, 1)
 
-    def forward(self, inputs: Float[Tensor, "*lead feature"]) -> tuple[Float[Tensor, "*lead parameter"], Float[Tensor, "*lead"]]:
+    def forward(
+        self, inputs: Float[Tensor, "*lead feature"]
+    ) -> tuple[Float[Tensor, "*lead parameter"], Float[Tensor, "*lead"]]:
         return self.policy(inputs), self.value(inputs)[..., 0]
 
 
@@ -112,7 +114,9 @@ class Batch(NamedTuple):
     """Value targets on the value head's own scale."""
 
 
-def loss(net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def loss(
+    net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
     """PPO's loss on single steps, and its parts."""
     parameters, value = functional_call(net, weights, (batch.inputs,))
     log_prob = distribution.log_prob(parameters, batch.action)
@@ -140,7 +144,8 @@ class MultiTask:
         self.name = "task-informed" if isinstance(tasks, Informed) else "multi-task"
         self.iteration = 0
         self.distribution = distribution_over(tasks.action_space)
-        self.net = skeleton(lambda: Net(self.config, vector_size(tasks.observation_space), self.distribution.size))
+        inputs = vector_size(tasks.observation_space)
+        self.net = skeleton(lambda: Net(self.config, inputs, self.distribution.size))
         last_layers = {"policy.4": 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), last_layers, device)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
@@ -157,22 +162,31 @@ class MultiTask:
     def train_step(self, work: Work) -> Metrics:
         config = self.config
         policy = self.explorer()
-        shards = [Shard(self.seed, self.iteration, index, config.n_envs // config.shards, "train") for index in range(config.shards)]
+        shards = [
+            Shard(self.seed, self.iteration, number, config.n_envs // config.shards, "train") for number in range(config.shards)
+        ]
         experience = concatenate(work.map(collect, Plan(policy, 1, self.tasks.max_episode_steps, None), shards))
         batch, metrics = self.prepare(policy, experience)
         generator = counter(self.seed, self.iteration, "minibatches")
         for _ in range(config.n_epochs):
             for steps in torch.randperm(len(batch.target), generator=generator).chunk(config.minibatches):
-                minibatch = Batch(*(values.index_select(0, steps.to(self.device)) for values in batch))
-                total, parts = loss(self.net, self.weights, self.distribution, config, minibatch)
-                self.optimiser.zero_grad()
-                total.backward()
-                parts["train/grad_norm"] = clip_grad_norm_(self.weights.values(), config.max_grad_norm)
-                if not torch.isfinite(parts["train/grad_norm"]):
-                    raise QuickstudyError(f"{self.name}: loss or gradient is not finite in iteration {self.iteration}; lower --learning-rate")
-                self.optimiser.step()
+                parts = self.update(Batch(*(values.index_select(0, steps.to(self.device)) for values in batch)))
+                metrics |= {name: part.item() for name, part in parts.items()}
         self.iteration += 1
-        return metrics | {name: part.item() for name, part in parts.items()}
+        return metrics
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser."""
+        total, parts = loss(self.net, self.weights, self.distribution, self.config, batch)
+        self.optimiser.zero_grad()
+        total.backward()
+        norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise QuickstudyError(
+                f"{self.name}: the gradient is not finite in iteration {self.iteration}; lower --learning-rate"
+            )
+        self.optimiser.step()
+        return parts | {"train/grad_norm": norm}
 
     def prepare(self, policy: MemorylessPolicy, experience: Experience) -> tuple[Batch, Metrics]:
         """Turns experience into single steps, moving the value scale on to their targets."""
@@ -192,7 +206,7 @@ class MultiTask:
         fields = (
             as_vector(self.tasks.observation_space, experience.percept.observation),
             experience.act.action,
-            experience.act.log_prob,
+            cast(Tensor, experience.act.log_prob),
             standardise(advantage, valid),
             scale.normalise(target),
         )

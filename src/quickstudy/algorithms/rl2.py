@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -77,9 +77,11 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.trials % self.shards or self.trials < self.minibatches:
-            raise UsageError(f"rl2: trials ({self.trials}) must be divisible by shards ({self.shards}) and at least minibatches ({self.minibatches})")
+            raise UsageError(
+                f"rl2: trials ({self.trials}) must be a multiple of shards ({self.shards}), no less than minibatches"
+            )
         if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:
-            raise UsageError(f"rl2: gamma ({self.gamma}) and gae_lambda ({self.gae_lambda}) lie between 0 and 1, gamma above 0")
+            raise UsageError(f"rl2: gamma ({self.gamma}) must be in (0, 1] and gae_lambda ({self.gae_lambda}) in [0, 1]")
 
 
 class Net(nn.Module):
@@ -123,7 +125,9 @@ class RecurrentPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead = percept.first.shape
         inputs = inputs_of(self.tasks, percept, memory["step"])
-        parameters, value, state = functional_call(self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1)))
+        parameters, value, state = functional_call(
+            self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
+        )
         parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
@@ -153,7 +157,9 @@ def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "
     return values.flatten(0, 1).transpose(0, 1).contiguous()
 
 
-def loss(net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def loss(
+    net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
     """PPO's loss on whole trials, and its parts."""
     start = torch.zeros(batch.valid.shape[1], net.memory.state_size, device=batch.valid.device)
     parameters, value, _ = functional_call(net, weights, (batch.inputs, start))
@@ -202,22 +208,29 @@ class RL2:
         config, tasks = self.config, self.tasks
         policy = self.explorer()
         plan = Plan(policy, 1, tasks.episodes_per_trial * tasks.max_episode_steps, tasks.episodes_per_trial)
-        shards = [Shard(self.seed, self.iteration, index, config.trials // config.shards, "train") for index in range(config.shards)]
+        shards = [
+            Shard(self.seed, self.iteration, number, config.trials // config.shards, "train") for number in range(config.shards)
+        ]
         experience = concatenate(work.map(collect, plan, shards))
         batch, metrics = self.prepare(policy, experience)
         generator = counter(self.seed, self.iteration, "minibatches")
         for _ in range(config.n_epochs):
             for trials in torch.randperm(config.trials, generator=generator).chunk(config.minibatches):
-                minibatch = Batch(*(values.index_select(1, trials.to(self.device)) for values in batch))
-                total, parts = loss(self.net, self.weights, self.distribution, config, minibatch)
-                self.optimiser.zero_grad()
-                total.backward()
-                parts["train/grad_norm"] = clip_grad_norm_(self.weights.values(), config.max_grad_norm)
-                if not torch.isfinite(parts["train/grad_norm"]):
-                    raise QuickstudyError(f"rl2: loss or gradient is not finite in iteration {self.iteration}; lower --learning-rate")
-                self.optimiser.step()
+                parts = self.update(Batch(*(values.index_select(1, trials.to(self.device)) for values in batch)))
+                metrics |= {name: part.item() for name, part in parts.items()}
         self.iteration += 1
-        return metrics | {name: part.item() for name, part in parts.items()}
+        return metrics
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser."""
+        total, parts = loss(self.net, self.weights, self.distribution, self.config, batch)
+        self.optimiser.zero_grad()
+        total.backward()
+        norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise QuickstudyError(f"rl2: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
+        self.optimiser.step()
+        return parts | {"train/grad_norm": norm}
 
     def prepare(self, policy: RecurrentPolicy, experience: Experience) -> tuple[Batch, Metrics]:
         """Turns experience into a batch, moving the value scale on to its targets."""
@@ -237,7 +250,7 @@ class RL2:
         fields = (
             inputs_of(self.tasks, experience.percept, step),
             experience.act.action,
-            experience.act.log_prob,
+            cast(Tensor, experience.act.log_prob),
             standardise(advantage, valid),
             scale.normalise(target),
             valid,
@@ -278,7 +291,9 @@ def arrival_values(policy: RecurrentPolicy, experience: Experience) -> Float[Ten
     if not len(at[0]):
         return torch.zeros_like(transition.reward)
     never = torch.zeros_like(at[0], dtype=torch.bool)
-    percept = Percept(transition.arrival[at], never, experience.act.action[at], transition.reward[at], transition.arrival[at], never, never)
+    percept = Percept(
+        transition.arrival[at], never, experience.act.action[at], transition.reward[at], transition.arrival[at], never, never
+    )
     inputs = inputs_of(policy.tasks, percept, at[2] + 1.0)
     _, value, _ = functional_call(policy.net, policy.weights, (inputs[None], experience.act.notes["state"][at]))
     return torch.zeros_like(transition.reward).index_put(at, value[0])

@@ -35,6 +35,7 @@ class Row(NamedTuple):
     transition: Transition
     valid: Bool[Tensor, "task lane"]
 
+
 def concatenate(pieces: Sequence[Experience]) -> Experience:
     """Joins experience of different tasks along the task axis; shorter pieces are padded with steps that are not valid."""
     if len(pieces) == 1:
@@ -78,7 +79,13 @@ def rollout(
         rows.append(Row(percept, act, transition, active))
         ended = transition.terminated | transition.truncated
         next_percept = Percept(
-            transition.observation, ended, act.action, transition.reward, transition.arrival, *transition[3:5]
+            transition.observation,
+            ended,
+            act.action,
+            transition.reward,
+            transition.arrival,
+            transition.terminated,
+            transition.truncated,
         )
         if all_active:
             percept, memory = next_percept, next_memory
@@ -92,7 +99,9 @@ def rollout(
             if not all_active and not bool(active.any()):
                 break
     stacked = tree_map(lambda *parts: torch.stack(parts, dim=2), *rows)
-    experience = Experience(*stacked, start_memory, percept, memory)
+    experience = Experience(
+        stacked.percept, stacked.act, stacked.transition, stacked.valid, start_memory, percept, memory
+    )
     check_finite(experience)
     return experience
 
@@ -100,7 +109,11 @@ def rollout(
 def check_finite(experience: Experience) -> None:
     """Raises EnvironmentFault at the first valid step whose observation or reward is NaN or infinite."""
     transition, valid = experience.transition, experience.valid
-    for name, value in (("reward", transition.reward), ("observation", transition.observation), ("observation", transition.arrival)):
+    for name, value in (
+        ("reward", transition.reward),
+        ("observation", transition.observation),
+        ("observation", transition.arrival),
+    ):
         finite = torch.isfinite(value)
         if bool(finite.all()):
             continue
@@ -127,20 +140,20 @@ def collect(site: Site, plan: Plan, shard: Shard) -> Experience:
     """A unit of work: experience of freshly drawn tasks, one trial in each lane, under one policy."""
     env, percept = start_trials(site, plan.lanes, shard)
     memory = plan.policy.initial_memory(shard.tasks, plan.lanes)
-    actions = counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.index, site.device)
+    actions = counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.number, site.device)
     return rollout(env, plan.policy, percept, memory, plan.steps, actions, plan.episodes)
 
 
 def start_trials(site: Site, lanes: int, shard: Shard) -> tuple[BatchEnv, Percept]:
     """Draws a shard's tasks and begins a trial in each of their lanes."""
     env = site.env(shard.tasks, lanes)
-    dynamics = counter(shard.seed, shard.iteration, f"{shard.split} dynamics", shard.index, site.device)
+    dynamics = counter(shard.seed, shard.iteration, f"{shard.split} dynamics", shard.number, site.device)
     observation = env.reset(draw_tasks(site, shard), dynamics)
     return env, begin_trial(observation, site.distribution.action_space)
 
 
 def draw_tasks(site: Site, shard: Shard) -> Tasks:
     """The tasks of a shard: the split is part of the counters, so that no split repeats another's draws."""
-    generator = counter(shard.seed, shard.iteration, f"{shard.split} tasks", shard.index)
+    generator = counter(shard.seed, shard.iteration, f"{shard.split} tasks", shard.number)
     tasks = site.distribution.sample(shard.tasks, shard.split, generator)
     return {name: value.to(site.device) for name, value in tasks.items()}

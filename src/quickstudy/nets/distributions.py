@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import torch
@@ -16,6 +16,7 @@ from quickstudy.errors import UsageError
 Parameters = Float[Tensor, "*lead size"]
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """A family of distributions; `size` is the length of its parameter vector, which a network's last layer gives."""
 
@@ -50,7 +51,7 @@ class Categorical:
 
 
 class DiagonalGaussian:
-    """Independent normals in a Box's own units; the parameters are mean and log standard deviation, as shares of its half-range.
+    """Independent normals in a Box's own units; the parameters are mean and log standard deviation, in half-ranges.
 
     Samples may leave the Box: the environment clips them, and the log-probability is that of the sample itself.
     """

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 Weights = dict[str, Tensor]
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Recurrent(nn.Module):
-    """A GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) layer over whole sequences, its state an argument and a result.
+    """A GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) layer over sequences, its state passed and returned.
 
     `torch.nn.GRU` keeps references to its own weights, so weights passed as values would not reach it.
     """
@@ -45,12 +47,12 @@ def multilayer(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequen
     """A feed-forward network of `layers` hidden layers with tanh."""
     sizes = [inputs] + [hidden] * layers
     parts: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         parts += [nn.Linear(before, after), nn.Tanh()]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], outputs))
 
 
-def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
+def skeleton(build: Callable[[], Net]) -> Net:
     """A network without weights of its own: building it draws no random number and takes no memory."""
     with torch.device("meta"):
         return build()

@@ -39,18 +39,14 @@ def unit_scale(device: str) -> ValueScale:
     return ValueScale(*torch.zeros(3, device=device).unbind())
 
 
-def follow_targets(
-    scale: ValueScale, targets: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"], rate: float
-) -> ValueScale:
+def follow_targets(scale: ValueScale, targets: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"], rate: float) -> ValueScale:
     """The scale after one more batch of targets."""
     batch = ValueScale(masked_mean(targets, valid), masked_mean(targets.square(), valid), torch.ones_like(scale.weight))
     return ValueScale(*(old + rate * (new - old) for old, new in zip(scale, batch, strict=True)))
 
 
 @torch.no_grad()
-def preserve_values(
-    weight: Float[Tensor, "1 hidden"], bias: Float[Tensor, "1"], old: ValueScale, new: ValueScale
-) -> None:
-    """Changes a value head in place so that its restored outputs stay what they were (PopArt: van Hasselt et al. 2016, prop. 1)."""
+def preserve_values(weight: Float[Tensor, "1 hidden"], bias: Float[Tensor, "1"], old: ValueScale, new: ValueScale) -> None:
+    """Changes a value head in place so that its restored outputs stay (PopArt: van Hasselt et al. 2016, proposition 1)."""
     bias.copy_((bias * old.std + old.mean - new.mean) / new.std)
     weight.mul_(old.std / new.std)

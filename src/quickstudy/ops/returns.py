@@ -11,9 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def discounted_sum(
-    values: Float[Tensor, "*lead time"], discount: Float[Tensor, "*lead time"]
-) -> Float[Tensor, "*lead time"]:
+def discounted_sum(values: Float[Tensor, "*lead time"], discount: Float[Tensor, "*lead time"]) -> Float[Tensor, "*lead time"]:
     """G_t = values_t + discount_t G_{t+1}, with G = 0 after the last step."""
     total = torch.zeros_like(values[..., 0])
     sums = []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Scores = NDArray[np.floating]
 
 
-def interquartile_mean(scores: Scores, axis: int = -1) -> Scores:
+def interquartile_mean(scores: Scores, axis: int = -1) -> Scores | np.floating:
     """The mean of the middle half: a quarter of the scores, rounded down, is left out at each end."""
     ordered = np.sort(scores, axis=axis)
     count = ordered.shape[axis]

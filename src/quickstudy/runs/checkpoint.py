@@ -56,7 +56,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(folder / "manifest.json")
         if manifest["format"] != FORMAT:
-            raise DamagedCheckpoint(f"{folder}: format {manifest['format']!r} is not {FORMAT}: written by another version of quickstudy")
+            raise DamagedCheckpoint(
+                f"{folder}: format {manifest['format']!r} is not {FORMAT}: written by another version of quickstudy"
+            )
         for file in FILES:
             written = manifest["files"][file]
             size = (folder / file).stat().st_size
@@ -73,7 +75,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def load_latest(run: Path) -> tuple[dict[str, Any], list[str]]:
-    """The newest checkpoint of a run that is whole, and what is wrong with those after it; QuickstudyError where there is none."""
+    """The newest whole checkpoint of a run, and what is wrong with those after it; QuickstudyError where there is none."""
     complaints = []
     for folder in candidates(run):
         try:
@@ -132,4 +134,7 @@ def insert(state: dict[str, Any], path: list[str], value: Any) -> None:
 
 def copy_state(state: State) -> dict[str, Any]:
     """A copy that what comes after can't change."""
-    return {name: copy_state(v) if isinstance(v, Mapping) else v.detach().clone() if isinstance(v, Tensor) else v for name, v in state.items()}
+    return {
+        name: copy_state(v) if isinstance(v, Mapping) else v.detach().clone() if isinstance(v, Tensor) else v
+        for name, v in state.items()
+    }

@@ -39,7 +39,14 @@ class Training:
     """Tasks of such an evaluation."""
 
     def __post_init__(self) -> None:
-        for name, least in (("iterations", 1), ("threads", 0), ("checkpoint_every", 1), ("keep_checkpoints", 2), ("evaluate_every", 0), ("evaluate_tasks", 1)):
+        for name, least in (
+            ("iterations", 1),
+            ("threads", 0),
+            ("checkpoint_every", 1),
+            ("keep_checkpoints", 2),
+            ("evaluate_every", 0),
+            ("evaluate_tasks", 1),
+        ):
             if getattr(self, name) < least:
                 raise UsageError(f"training: {name} is {getattr(self, name)}, it must be at least {least}")
 
@@ -120,7 +127,7 @@ def _section(table: dict[str, Any], name: str, path: Path, default: dict[str, An
 def _name(section: dict[str, Any], key: str, title: str, path: Path) -> str:
     name = section.pop(key, None)
     if not isinstance(name, str):
-        raise UsageError(f"{path} [{title}] needs {key} = \"...\"")
+        raise UsageError(f'{path} [{title}] needs {key} = "..."')
     return name
 
 

@@ -38,10 +38,12 @@ class Run:
         self._saved: int | None = None
         self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
         self._timing = (folder / "timing.jsonl").open("ab")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=progress.timesteps + 1 if progress.timesteps else None)
+        self._board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=progress.timesteps + 1 if progress.timesteps else None
+        )
 
     def log(self, row: Metrics, timing: Metrics, timesteps: int) -> int:
-        """Appends a meta-iteration's metrics, with environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
+        """Appends a meta-iteration's metrics, environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
         self._metrics.write(f"{to_json(row)}\n".encode())
         self._timing.write(f"{to_json(timing)}\n".encode())
         for name, value in {**row, **timing}.items():
@@ -83,7 +85,9 @@ def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
-        raise UsageError(f"{folder} exists already; go on with it: quickstudy resume {folder}, or name another with --run") from error
+        raise UsageError(
+            f"{folder} exists already; go on with it: quickstudy resume {folder}, or name another with --run"
+        ) from error
     except OSError as error:
         raise UsageError(f"{folder} can't be made: {error.strerror}; name another with --run") from error
     write_atomically(folder / "command.txt", command + "\n")
@@ -96,7 +100,7 @@ def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -
 
 
 def open_run(folder: Path, tasks: TaskDistribution | None) -> tuple[RunConfig, Learner, Progress, list[str]]:
-    """A stored run's configuration, its learner as last saved, how far it had come, and complaints about damaged checkpoints."""
+    """A stored run's configuration, its learner as last saved, how far it had come, and which checkpoints are damaged."""
     if not (folder / "config.toml").is_file():
         raise UsageError(f"{folder} is no run: it has no config.toml")
     config = read_config(folder / "config.toml")
@@ -106,7 +110,9 @@ def open_run(folder: Path, tasks: TaskDistribution | None) -> tuple[RunConfig, L
         progress = Progress(**state)
         learner.load_state_dict(progress.learner)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise QuickstudyError(f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})") from error
+        raise QuickstudyError(
+            f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})"
+        ) from error
     return config, learner, progress, complaints
 
 

@@ -44,5 +44,5 @@ def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
     if isinstance(tasks, NativeTasks):
         for name, options in FAMILIES.items():
             if type(tasks.dynamics) is options:
-                return name, asdict(tasks.dynamics)
+                return name, asdict(tasks.dynamics)  # pyright: ignore[reportArgumentType]
     return None

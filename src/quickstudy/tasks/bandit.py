@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -18,7 +17,10 @@ from quickstudy.tasks.parameters import Normal, Parameter, Uniform
 
 @dataclass(frozen=True, kw_only=True)
 class Bandit:
-    """An episode is `pulls` pulls of `arms` arms. Bernoulli arms pay 1 with probability uniform on [0, 1]; Gaussian ones N(mean, 1), mean ~ N(0, 1)."""
+    """Find the arm that pays best: an episode is `pulls` pulls of `arms` arms.
+
+    Bernoulli arms pay 1 with a probability uniform on [0, 1], Gaussian ones N(mean, 1) with mean ~ N(0, 1).
+    """
 
     arms: int = 5
     """How many arms there are."""
@@ -36,11 +38,11 @@ class Bandit:
         if self.arms < 2 or self.pulls < 1 or self.episodes_per_trial < 1:
             raise UsageError("bandit: arms must be at least 2, pulls and episodes_per_trial at least 1")
 
-    @cached_property
+    @property
     def observation_space(self) -> spaces.Discrete:
         return spaces.Discrete(1)
 
-    @cached_property
+    @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(self.arms)
 
@@ -48,7 +50,7 @@ class Bandit:
     def max_episode_steps(self) -> int:
         return self.pulls
 
-    @cached_property
+    @property
     def parameters(self) -> Mapping[str, Parameter]:
         return {"means": Uniform(0.0, 1.0, (self.arms,)) if self.payoff == "bernoulli" else Normal(0.0, 1.0, (self.arms,))}
 

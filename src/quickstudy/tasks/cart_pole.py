@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -41,16 +41,16 @@ class CartPole:
         if self.max_episode_steps < 1 or self.episodes_per_trial < 1:
             raise UsageError("cart-pole: max_episode_steps and episodes_per_trial must be at least 1")
 
-    @cached_property
+    @property
     def observation_space(self) -> spaces.Box:
-        bounds = torch.tensor([MAX_POSITION * 2, math.inf, MAX_ANGLE * 2, math.inf]).numpy()
+        bounds = np.array([MAX_POSITION * 2, math.inf, MAX_ANGLE * 2, math.inf], dtype=np.float32)
         return spaces.Box(-bounds, bounds)
 
-    @cached_property
+    @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(2)
 
-    @cached_property
+    @property
     def parameters(self) -> Mapping[str, Parameter]:
         return {
             "length": Uniform(0.25, 1.0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from gymnasium import spaces
@@ -36,15 +35,15 @@ class GridNavigation:
         if self.size < 3 or self.max_episode_steps < 1 or self.episodes_per_trial < 1:
             raise UsageError("grid-navigation: size must be at least 3, max_episode_steps and episodes_per_trial at least 1")
 
-    @cached_property
+    @property
     def observation_space(self) -> spaces.Discrete:
         return spaces.Discrete(self.size**2)
 
-    @cached_property
+    @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(5)
 
-    @cached_property
+    @property
     def parameters(self) -> Mapping[str, Parameter]:
         cells = [(row, column) for row in range(self.size) for column in range(self.size)]
         return {"goal": Choice(*(cell for cell in cells if max(cell) > 1))}

@@ -38,7 +38,7 @@ class GymnasiumTasks:
         *,
         episodes_per_trial: int = 2,
         max_episode_steps: int | None = None,
-        **parameters: Parameter,
+        **parameters: Any,
     ):
         self._env = env
         self.parameters: Mapping[str, Parameter] = parameters
@@ -52,9 +52,13 @@ class GymnasiumTasks:
             for name, parameter in parameters.items():
                 if not hasattr(probe.unwrapped, name):
                     known = [key for key, value in vars(probe.unwrapped).items() if isinstance(value, int | float)]
-                    raise UsageError(f"{self}: {type(probe.unwrapped).__name__} has no attribute '{name}'; {did_you_mean(name, known)}")
+                    raise UsageError(
+                        f"{self}: {type(probe.unwrapped).__name__} has no attribute '{name}'; {did_you_mean(name, known)}"
+                    )
                 if not hasattr(parameter, "sample"):
-                    raise UsageError(f"{self}: {name}={parameter!r} is no distribution; write {name}=Uniform(low, high) or Choice(...)")
+                    raise UsageError(
+                        f"{self}: {name}={parameter!r} is no distribution; write {name}=Uniform(low, high) or Choice(...)"
+                    )
             self.observation_space = _plain(probe.observation_space)
             self.action_space = _plain(probe.action_space)
             for space in (self.observation_space, self.action_space):
@@ -104,7 +108,9 @@ class GymnasiumEnv:
     def __init__(self, build: Callable[[], gymnasium.Env[Any, Any]], tasks: int, lanes: int, device: str):
         self._lead, self._device = (tasks, lanes), device
         self._guards = [Guard(build(), *divmod(index, lanes)) for index in range(tasks * lanes)]
-        self._vector = SyncVectorEnv([lambda guard=guard: guard for guard in self._guards], autoreset_mode=AutoresetMode.SAME_STEP)
+        self._vector = SyncVectorEnv(
+            [lambda guard=guard: guard for guard in self._guards], autoreset_mode=AutoresetMode.SAME_STEP
+        )
 
     def _tensor(self, array: Any, dtype: torch.dtype) -> Tensor:
         value = torch.as_tensor(np.asarray(array), dtype=dtype).to(self._device)
@@ -190,7 +196,9 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _check(self, observation: Any) -> None:
         shape = np.shape(observation)
         if shape != self.observation_space.shape:
-            raise self._fault(f"the environment returned an observation of shape {shape}, its space says {self.observation_space.shape}")
+            raise self._fault(
+                f"the environment returned an observation of shape {shape}, its space says {self.observation_space.shape}"
+            )
 
     def _fault(self, what: str) -> EnvironmentFault:
         values = ", ".join(f"{name}={value}" for name, value in self._values.items())
@@ -198,7 +206,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def derive_physics(env: gymnasium.Env[Any, Any]) -> None:
-    """Computes anew what CartPole works out in its constructor, so that a changed mass or length acts; others read theirs at each step."""
+    """Computes anew what CartPole works out in its constructor; the other classics read their physics at each step."""
     if isinstance(env, CartPoleEnv):
         env.total_mass = env.masspole + env.masscart
         env.polemass_length = env.masspole * env.length

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -17,29 +12,19 @@ from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.protocol import BatchEnv, Observation, Split, TaskDistribution, Tasks, Transition, counter
 
 
-@dataclass(frozen=True)
 class Informed:
     """The same tasks, with their normalised parameters appended to each observation."""
 
-    tasks: TaskDistribution
+    def __init__(self, tasks: TaskDistribution):
+        self.tasks = tasks
+        parameters = tasks.normalise(tasks.sample(1, "train", counter(0, 0, "space"))).shape[-1]
+        self.observation_space = spaces.Box(-np.inf, np.inf, (vector_size(tasks.observation_space) + parameters,))
+        self.action_space = tasks.action_space
+        self.max_episode_steps = tasks.max_episode_steps
+        self.episodes_per_trial = tasks.episodes_per_trial
 
-    @cached_property
-    def observation_space(self) -> gymnasium.Space[Any]:
-        sample = self.tasks.sample(1, "train", counter(0, 0, "space"))
-        size = vector_size(self.tasks.observation_space) + self.tasks.normalise(sample).shape[-1]
-        return spaces.Box(-np.inf, np.inf, (size,))
-
-    @property
-    def action_space(self) -> gymnasium.Space[Any]:
-        return self.tasks.action_space
-
-    @property
-    def max_episode_steps(self) -> int:
-        return self.tasks.max_episode_steps
-
-    @property
-    def episodes_per_trial(self) -> int:
-        return self.tasks.episodes_per_trial
+    def __repr__(self) -> str:
+        return f"Informed({self.tasks!r})"
 
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
         return self.tasks.sample(count, split, generator)

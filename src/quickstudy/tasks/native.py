@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import torch
@@ -19,10 +18,11 @@ Noise = Float[Tensor, "*batch noise"]
 """Independent numbers, uniform on [0, 1), handed in so that the functions below stay pure."""
 
 
+@runtime_checkable
 class Dynamics(Protocol):
     """A family of MDPs as pure functions over any batch shape, named as in Gymnasium's functional API.
 
-    A state is a tensor (*batch, ...) or a NamedTuple of such; `task` holds the task parameters, which broadcast against (*batch, ...).
+    A state is a tensor (*batch, ...) or a NamedTuple of such; the parameters in `task` broadcast against (*batch, ...).
     """
 
     @property
@@ -105,31 +105,19 @@ class NativeEnv:
         pass
 
 
-@dataclass(frozen=True)
 class NativeTasks:
-    """The task distribution of torch-native dynamics: parameters drawn independently, the same support for every split."""
+    """The task distribution of torch-native dynamics: parameters drawn independently, from the same support for every split."""
 
-    dynamics: Dynamics
+    def __init__(self, dynamics: Dynamics):
+        self.dynamics = dynamics
+        self.observation_space = dynamics.observation_space
+        self.action_space = dynamics.action_space
+        self.max_episode_steps = dynamics.max_episode_steps
+        self.episodes_per_trial = dynamics.episodes_per_trial
+        self.parameters = dynamics.parameters
 
-    @property
-    def observation_space(self) -> gymnasium.Space[Any]:
-        return self.dynamics.observation_space
-
-    @property
-    def action_space(self) -> gymnasium.Space[Any]:
-        return self.dynamics.action_space
-
-    @property
-    def max_episode_steps(self) -> int:
-        return self.dynamics.max_episode_steps
-
-    @property
-    def episodes_per_trial(self) -> int:
-        return self.dynamics.episodes_per_trial
-
-    @property
-    def parameters(self) -> Mapping[str, Parameter]:
-        return self.dynamics.parameters
+    def __repr__(self) -> str:
+        return f"NativeTasks({self.dynamics!r})"
 
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
         return sample_parameters(self.parameters, count, generator)

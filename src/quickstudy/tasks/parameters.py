@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -15,6 +15,7 @@ from quickstudy.errors import UsageError
 from quickstudy.protocol import Tasks
 
 
+@runtime_checkable
 class Parameter(Protocol):
     """One named task parameter: where it is drawn from, and how it reads on a scale of about [-1, 1]."""
 

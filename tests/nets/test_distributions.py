@@ -1,0 +1,49 @@
+"""Action distributions against torch.distributions and against what their bounds mean."""
+
+import pytest
+import torch
+from gymnasium import spaces
+from torch.distributions import Categorical, Independent, Normal
+
+from quickstudy.errors import UsageError
+from quickstudy.nets.distributions import distribution_over
+
+
+def test_categorical_agrees_with_torch():
+    ours = distribution_over(spaces.Discrete(4))
+    logits = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    theirs = Categorical(logits=logits)
+    action = theirs.probs.argmin(-1)
+    torch.testing.assert_close(ours.log_prob(logits, action), theirs.log_prob(action))
+    torch.testing.assert_close(ours.entropy(logits), theirs.entropy())
+    assert (ours.mode(logits) == theirs.mode).all()
+
+
+def test_categorical_samples_at_its_probabilities():
+    ours = distribution_over(spaces.Discrete(3))
+    logits = torch.tensor([0.1, 0.3, 0.6]).log().expand(100_000, 3)
+    counts = ours.sample(logits, torch.Generator().manual_seed(0)).bincount() / 100_000
+    torch.testing.assert_close(counts, torch.tensor([0.1, 0.3, 0.6]), atol=0.006, rtol=0)
+
+
+def test_gaussian_agrees_with_torch():
+    ours = distribution_over(spaces.Box(-2, 4, (2,)))
+    parameters = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    theirs = Independent(Normal(1 + 3 * parameters[:, :2], 3 * (parameters[:, 2:] - 0.5).exp()), 1)
+    action = ours.sample(parameters, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours.log_prob(parameters, action), theirs.log_prob(action))
+    torch.testing.assert_close(ours.entropy(parameters), theirs.entropy())
+    torch.testing.assert_close(ours.mode(parameters), theirs.mean)
+
+
+def test_gaussian_samples_have_its_mean_and_spread_in_the_boxs_shape():
+    ours = distribution_over(spaces.Box(-1, 1, (1, 2)))
+    samples = ours.sample(torch.tensor([0.5, -0.5, 0.0, 0.5]).expand(100_000, 4), torch.Generator().manual_seed(0))
+    assert samples.shape == (100_000, 1, 2)
+    torch.testing.assert_close(samples.mean(0), torch.tensor([[0.5, -0.5]]), atol=0.02, rtol=0)
+    torch.testing.assert_close(samples.std(0), torch.tensor([[0.6065, 1.0]]), atol=0.02, rtol=0)
+
+
+def test_other_action_spaces_are_refused_in_one_line():
+    with pytest.raises(UsageError, match=r"MultiBinary.*not supported"):
+        distribution_over(spaces.MultiBinary(3))

@@ -1,0 +1,147 @@
+"""Torch-native families against Gymnasium and against facts worked out by hand."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from quickstudy import tasks as families
+from quickstudy.errors import UsageError
+from quickstudy.protocol import counter
+from quickstudy.tasks.bandit import Bandit
+from quickstudy.tasks.cart_pole import CartPole
+from quickstudy.tasks.grid_navigation import GridNavigation
+from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.parameters import Choice, Normal, Uniform
+
+GYMNASIUM_DEFAULTS = {"length": 0.5, "pole_mass": 0.1, "gravity": 9.8, "force": 10.0, "direction": 1.0}
+
+
+def test_cart_pole_is_gymnasiums_step_for_step():
+    ours, theirs = CartPole(), gymnasium.make("CartPole-v1")
+    task = {name: torch.tensor(value, dtype=torch.float64) for name, value in GYMNASIUM_DEFAULTS.items()}
+    generator = np.random.default_rng(0)
+    steps = 0
+    for seed in range(20):
+        observation, _ = theirs.reset(seed=seed)
+        state = torch.tensor(theirs.unwrapped.state, dtype=torch.float64)
+        ended = False
+        while not ended:
+            # a controller that mostly balances, so that some episodes reach the time limit
+            action = int(observation[2] + 0.5 * observation[3] > 0) if seed % 2 else int(generator.integers(2))
+            observation, reward, terminated, truncated, _ = theirs.step(action)
+            noise = torch.zeros(0)
+            arrival = ours.transition(state, torch.tensor(action), task, noise)
+            np.testing.assert_allclose(ours.observation(arrival, task).numpy(), theirs.unwrapped.state, atol=1e-6, rtol=0)
+            assert ours.reward(state, torch.tensor(action), arrival, task, noise).item() == reward
+            assert ours.terminal(arrival, task).item() == terminated
+            state, ended, steps = arrival, terminated or truncated, steps + 1
+    assert steps > 1000
+    assert ours.max_episode_steps == theirs.spec.max_episode_steps
+    assert np.array_equal(ours.observation_space.high, theirs.observation_space.high)
+
+
+def test_swapped_buttons_mirror_the_cart():
+    ours = CartPole()
+    task = {name: torch.tensor(value) for name, value in GYMNASIUM_DEFAULTS.items()}
+    swapped = task | {"direction": torch.tensor(-1.0)}
+    state, noise = torch.tensor([0.01, 0.02, 0.03, 0.04]), torch.zeros(0)
+    right, left = torch.tensor(1), torch.tensor(0)
+    assert torch.equal(ours.transition(state, right, task, noise), ours.transition(state, left, swapped, noise))
+
+
+def test_a_native_environment_ends_episodes_at_the_limit_and_starts_them_anew():
+    tasks = families.make("cart-pole", max_episode_steps=5)
+    env = tasks.make(3, 2)
+    env.reset(tasks.sample(3, "train", counter(0, 0, "tasks")), counter(0, 0, "env"))
+    for step in range(1, 12):
+        transition = env.step(torch.full((3, 2), step % 2))
+        assert bool(transition.truncated.all()) == (step % 5 == 0)
+        assert not transition.terminated.any()
+        if step % 5 == 0:
+            assert (transition.observation.abs() <= 0.05).all()
+            assert not torch.equal(transition.observation, transition.arrival)
+        else:
+            assert torch.equal(transition.observation, transition.arrival)
+
+
+def test_grid_navigation_is_varibads():
+    grid = GridNavigation()
+    goals = {
+        tuple(goal) for goal in families.make("grid-navigation").sample(2000, "train", counter(0, 0, "g"))["goal"].tolist()
+    }
+    assert goals == {(row, column) for row in range(5) for column in range(5)} - {(0, 0), (0, 1), (1, 0), (1, 1)}
+    task = {"goal": torch.tensor([0.0, 2.0])}
+    state, none = grid.initial(task, torch.zeros(0)), torch.zeros(0)
+    rewards = []
+    for action in [2, 2, 0, 1, 3, 4, 4, 4]:  # right, right, stay, up, down, left, left, left against the wall
+        arrival = grid.transition(state, torch.tensor(action), task, none)
+        rewards.append(round(float(grid.reward(state, torch.tensor(action), arrival, task, none)), 6))
+        state = arrival
+    assert rewards == [-0.1, 1.0, 1.0, -0.1, 1.0, -0.1, -0.1, -0.1]
+    assert grid.observation(state, task).item() == 0
+    assert (grid.max_episode_steps, families.make("grid-navigation").episodes_per_trial) == (15, 4)
+
+
+@pytest.mark.parametrize("payoff", ["bernoulli", "gaussian"])
+def test_a_bandit_pays_its_means(payoff: str):
+    tasks = families.make("bandit", arms=3, pulls=1, payoff=payoff)
+    env = tasks.make(2, 50_000)
+    drawn = tasks.sample(2, "train", counter(0, 0, "tasks"))
+    env.reset(drawn, counter(0, 0, "env"))
+    for arm in range(3):
+        reward = env.step(torch.full((2, 50_000), arm)).reward
+        torch.testing.assert_close(reward.mean(1), drawn["means"][:, arm], atol=0.02, rtol=0)
+        if payoff == "bernoulli":
+            assert set(reward.unique().tolist()) <= {0.0, 1.0}
+        else:
+            torch.testing.assert_close(reward.std(1), torch.ones(2), atol=0.02, rtol=0)
+
+
+def test_random_arms_earn_half_a_pull():
+    means = families.make("bandit").sample(20_000, "train", counter(0, 0, "tasks"))["means"]
+    assert means.shape == (20_000, 5)
+    torch.testing.assert_close(means.mean(), torch.tensor(0.5), atol=0.005, rtol=0)
+
+
+def test_parameters_normalise_to_about_one():
+    generator = counter(0, 0, "parameters")
+    uniform, choice, normal = Uniform(2, 6, (3,)), Choice((0.0, 1.0), (4.0, 3.0)), Normal(5, 2)
+    values = uniform.normalise(uniform.sample(1000, generator))
+    assert values.shape == (1000, 3) and -1 <= values.min() < -0.9 and 0.9 < values.max() <= 1
+    assert {tuple(row) for row in choice.normalise(choice.sample(100, generator)).tolist()} == {(-1, -1), (1, 1)}
+    assert abs(float(normal.normalise(normal.sample(10_000, generator)).std()) - 1) < 0.03
+
+
+def test_informed_tasks_append_the_task_to_every_observation():
+    tasks = families.make("grid-navigation", max_episode_steps=2)
+    told = Informed(tasks)
+    drawn = told.sample(4, "train", counter(0, 0, "tasks"))
+    env = told.make(4, 2)
+    observation = env.reset(drawn, counter(0, 0, "env"))
+    assert observation.shape == (4, 2, *told.observation_space.shape)
+    assert torch.equal(observation[..., :25].argmax(-1), torch.zeros(4, 2, dtype=torch.long))
+    for _ in range(3):
+        transition = env.step(torch.ones(4, 2, dtype=torch.long))
+        for seen in (transition.observation, transition.arrival):
+            assert torch.equal(seen[:, 0, 25:], tasks.normalise(drawn)) and torch.equal(seen[:, 1, 25:], tasks.normalise(drawn))
+
+
+def test_names_and_options_are_looked_up_with_suggestions():
+    with pytest.raises(UsageError, match="did you mean 'bandit'"):
+        families.make("bandits")
+    with pytest.raises(UsageError, match="no option 'arm'; did you mean 'arms'"):
+        families.make("bandit", arm=3)
+    with pytest.raises(UsageError, match="arms must be at least 2"):
+        families.make("bandit", arms=1)
+
+
+def test_registered_tasks_describe_themselves():
+    assert families.describe(families.make("bandit", arms=7)) == (
+        "bandit",
+        {"arms": 7, "pulls": 10, "payoff": "bernoulli", "episodes_per_trial": 1},
+    )
+    assert families.describe(Informed(families.make("bandit"))) == families.describe(families.make("bandit"))
+    assert Bandit(arms=7).parameters["means"] == Uniform(0.0, 1.0, (7,))
