@@ -1,4 +1,4 @@
-"""What every algorithm must do, on tasks whose optimum is known by hand. A new entry in the list is tested before its author writes a test."""
+"""What every algorithm must do, on tasks whose optimum is known by hand: a new entry in the list is tested at once."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_rl2_survives_where_every_step_is_rewarded(credit: Any):
 
 
 def test_a_short_sighted_discount_over_the_trial_makes_dying_nearly_free():
-    """Why `credit="episode"` and gamma near 1 exist: with neither, the first episode is thrown away or the trial is not worth living."""
+    """Why `credit="episode"` and a gamma near 1 exist."""
     learner = make("rl2", Survival(), credit="trial", gamma=0.5, gae_lambda=0.95)
     train(learner, 80)
     assert trial_return(learner) < Survival.optimum - 1.5

@@ -154,6 +154,7 @@ class Batch(NamedTuple):
 
 
 def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "time trial ..."]:
+    """Tasks and lanes as one axis of trials, behind time."""
     return values.flatten(0, 1).transpose(0, 1).contiguous()
 
 

@@ -99,9 +99,7 @@ def rollout(
             if not all_active and not bool(active.any()):
                 break
     stacked = tree_map(lambda *parts: torch.stack(parts, dim=2), *rows)
-    experience = Experience(
-        stacked.percept, stacked.act, stacked.transition, stacked.valid, start_memory, percept, memory
-    )
+    experience = Experience(stacked.percept, stacked.act, stacked.transition, stacked.valid, start_memory, percept, memory)
     check_finite(experience)
     return experience
 

@@ -95,7 +95,11 @@ def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -
     write_atomically(folder / "config.toml", config.write())
     flush_to_disk(folder)
     run = Run(folder, config, start)
-    run.save(start)
+    try:
+        run.save(start)
+    except BaseException:
+        run.close()
+        raise
     return run
 
 

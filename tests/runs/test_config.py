@@ -1,0 +1,89 @@
+"""Configurations go to TOML and back, and every wrong key is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.cli import main
+from quickstudy.errors import UsageError
+from quickstudy.runs.config import Training, config_of, read_config
+from quickstudy.tasks import FAMILIES
+
+GOOD = """
+[algorithm]
+name = "rl2"
+trials = 32
+
+[tasks]
+name = "bandit"
+arms = 3
+
+[training]
+iterations = 4
+"""
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_configuration_survives_its_file_and_builds_the_same_learner(algorithm: str, family: str, tmp_path: Path):
+    learner = ALGORITHMS[algorithm].make(qs.tasks.make(family), seed=3)
+    config = config_of(learner, Training(seed=3, threads=1))
+    (tmp_path / "config.toml").write_text(config.write())
+    again = read_config(tmp_path / "config.toml")
+    assert again == config
+    assert config_of(again.build_learner(), again.training) == config
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_names_of_options_never_collide(algorithm: str, family: str):
+    from dataclasses import fields
+
+    sources = (ALGORITHMS[algorithm].config, FAMILIES[family], Training)
+    names = [field.name for source in sources for field in fields(source)]
+    assert len(names) == len(set(names)) and not {"run", "config", "help"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("trials = 32", "trails = 32"), r"\[algorithm\] has no key 'trails'; did you mean 'trials'"),
+        (GOOD.replace("trials = 32", 'trials = "many"'), r"\[algorithm\] trials = 'many' must be a whole number"),
+        (GOOD.replace("trials = 32", "trials = true"), r"trials = True must be a whole number"),
+        (GOOD.replace("trials = 32", "trials = 32.5"), r"trials = 32.5 must be a whole number"),
+        (GOOD.replace("trials = 32", 'cell = "rnn"'), r"cell = 'rnn' must be one of 'gru', 'lstm'"),
+        (GOOD.replace("trials = 32", "gamma = 2"), r"gamma \(2.0\) must be in \(0, 1\]"),
+        (GOOD.replace('"rl2"', '"rl3"'), r"unknown algorithm 'rl3'; did you mean 'rl2'"),
+        (GOOD.replace('"bandit"', '"bandits"'), r"unknown tasks 'bandits'; did you mean 'bandit'"),
+        (GOOD.replace("arms = 3", "arms = 1"), r"arms must be at least 2"),
+        (GOOD.replace("iterations = 4", "iterations = 0"), r"iterations is 0, it must be at least 1"),
+        (GOOD.replace("[training]", "[trainings]"), r"no section \[trainings\]; did you mean 'training'"),
+        (GOOD.replace('name = "bandit"', ""), r"\[tasks\] needs name"),
+        (GOOD.replace('name = "bandit"', "name = 3"), r"\[tasks\] needs name"),
+        (GOOD.replace("[tasks]", "[tasks"), r"is not TOML"),
+        ("tasks = 3", r"needs a section \[algorithm\]"),
+        ("", r"needs a section \[algorithm\]"),
+        ("\x00\x01", r"is not TOML"),
+        ("a = " + "[" * 5000, r"is not TOML"),
+    ],
+)
+def test_a_malformed_file_is_refused_in_one_line(text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_config(path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["train", "--config", str(path), "--run", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_good_file_is_read(tmp_path: Path):
+    (tmp_path / "config.toml").write_text(GOOD)
+    config = read_config(tmp_path / "config.toml")
+    assert (config.algorithm, config.algorithm_options.trials, config.task_options.arms) == ("rl2", 32, 3)

@@ -1,0 +1,84 @@
+"""Imports point down, algorithms never import each other, and the public door is what it says."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import quickstudy
+
+SOURCE = Path(quickstudy.__file__).parent
+FLOORS = {
+    "errors": 0,
+    "protocol": 0,
+    "ops": 1,
+    "data": 2,
+    "nets": 2,
+    "tasks": 2,
+    "work": 2,
+    "algorithms": 3,
+    "evaluation": 4,
+    "runs": 4,
+    "display": 4,
+    "plots": 5,
+    "training": 5,
+    "recipes": 6,
+    "cli": 7,
+    "__main__": 8,
+}
+MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of quickstudy that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("quickstudy"):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module.count(".") == 0 else {node.module}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name.startswith("quickstudy.")}
+    return {name.removeprefix("quickstudy.") for name in names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_lower_floors_or_its_own_room(path: Path):
+    for name in imported(path):
+        other = name.split(".")[0]
+        allowed = other == room(path) or FLOORS[other] < FLOORS[room(path)]
+        assert allowed, f"{path.name} (floor {FLOORS[room(path)]}) imports {name} (floor {FLOORS[other]})"
+
+
+def test_algorithms_never_import_each_other():
+    for path in (SOURCE / "algorithms").glob("*.py"):
+        if path.name != "__init__.py":
+            assert not {name for name in imported(path) if name.startswith("algorithms")}, path
+
+
+def test_the_public_door_opens_on_what_it_lists_and_nothing_else():
+    for name in quickstudy.__all__:
+        assert getattr(quickstudy, name) is not None
+    assert sorted(dir(quickstudy)) == sorted(quickstudy.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Rl2'"):
+        quickstudy.Rl2  # noqa: B018
+
+
+def test_help_does_not_wait_for_pytorch():
+    script = "import sys; from quickstudy.cli import main; main(['--help']); main(['train']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
+
+
+def test_every_public_thing_says_what_it_is():
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"
