@@ -96,6 +96,7 @@ def train(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
 
     from quickstudy.runs.config import Training, read_config
+    from quickstudy.runs.folder import free_folder
     from quickstudy.training import train as meta_train
 
     stored = read_config(given.config) if given.config else None
@@ -345,15 +346,6 @@ def checked_device(device: str) -> str:
     from quickstudy.training import resolve
 
     return resolve(replace(Training(), device=device)).device
-
-
-def free_folder(folder: Path) -> Path:
-    """The folder, or the first of `folder-2`, `folder-3` ... that doesn't exist."""
-    number, free = 1, folder
-    while free.exists():
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
 
 
 def positive(text: str) -> int:

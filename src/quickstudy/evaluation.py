@@ -152,7 +152,7 @@ def evaluate(
         work.close()
     described = describe(tasks)
     return Evaluation(
-        algorithm=getattr(agent, "name", type(agent).__name__),
+        algorithm=agent.name,
         tasks=described[0] if described else repr(tasks),
         split=split,
         seed=seed,

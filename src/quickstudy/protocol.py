@@ -181,6 +181,7 @@ class Work(Protocol):
 class Agent(Protocol):
     """What can be evaluated: an explorer, and a way to adapt it. Baselines and oracles are agents that don't train."""
 
+    name: str
     tasks: TaskDistribution
     device: str
     lanes: int
@@ -202,7 +203,6 @@ class Agent(Protocol):
 class Learner(Agent, Protocol):
     """An agent that meta-training improves."""
 
-    name: str
     config: Any
     seed: int
     iteration: int

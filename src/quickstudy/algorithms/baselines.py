@@ -79,6 +79,7 @@ class Forgetful:
     def __init__(self, agent: Agent, every: Literal["episode", "step"] = "episode"):
         self.agent = agent
         self.every: Literal["episode", "step"] = every
+        self.name = f"{agent.name}, memory wiped every {every}"
         self.tasks, self.device, self.lanes = agent.tasks, agent.device, agent.lanes
 
     def explorer(self) -> ForgetfulPolicy:

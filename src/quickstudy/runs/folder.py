@@ -103,6 +103,15 @@ def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -
     return run
 
 
+def free_folder(folder: Path) -> Path:
+    """The folder, or the first of `folder-2`, `folder-3` ... that doesn't exist."""
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
 def open_run(folder: Path, tasks: TaskDistribution | None) -> tuple[RunConfig, Learner, Progress, list[str]]:
     """A stored run's configuration, its learner as last saved, how far it had come, and which checkpoints are damaged."""
     if not (folder / "config.toml").is_file():

@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: install demo test test-all bench results format clean
+.DEFAULT_GOAL := install
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/python -m quickstudy.recipes.grid_navigation
+
+test: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-all: test
+	$(BIN)/python -m pytest -n 2 -m slow
+
+bench: install
+	$(BIN)/python benchmarks/speed.py
+
+results: install
+	$(BIN)/python benchmarks/learning.py
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

@@ -1,0 +1,185 @@
+"""What is learnt, and how well: trains the recipes on several seeds, evaluates them on held-out tasks beside baselines.
+
+    python benchmarks/learning.py                    # all that docs/results has not got yet, then docs/results.md
+    python benchmarks/learning.py bandit-10 --again  # one of them, anew
+
+A finished result is a JSON file in docs/results; docs/results.md is written from those files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from quickstudy.algorithms.baselines import Forgetful, Random
+from quickstudy.evaluation import Evaluation, evaluate
+from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
+from quickstudy.protocol import Agent, Learner
+from quickstudy.recipes import (
+    Recipe,
+    bandit_10,
+    bandit_100,
+    cart_pole,
+    cart_pole_informed,
+    cart_pole_multi_task,
+    grid_navigation,
+)
+from quickstudy.training import train
+
+FOLDER = Path(__file__).parent.parent / "docs" / "results"
+
+
+class Result(NamedTuple):
+    """One line of evidence."""
+
+    recipe: Callable[[int], Recipe]
+    seeds: int
+    num_tasks: int
+    others: Callable[[Learner], dict[str, Agent]]
+    """Agents to stand beside the learner, made from it and not trained."""
+    references: dict[str, Callable[[int], Recipe]]
+    """Other learners to stand beside it, trained on the same seeds."""
+    says: str
+
+
+def wiped(every: Any) -> Callable[[Learner], dict[str, Agent]]:
+    """The learner with its memory wiped, and a random agent."""
+    return lambda learner: {f"memory wiped every {every}": Forgetful(learner, every), "random": Random(learner.tasks)}
+
+
+RESULTS = {
+    "grid-navigation": Result(
+        grid_navigation,
+        3,
+        1000,
+        wiped("episode"),
+        {},
+        "The Bayes-optimal return of a trial is at least 37.2 (5x5 cells, 4 episodes of 15 steps).",
+    ),
+    "bandit-10": Result(
+        bandit_10,
+        3,
+        10_000,
+        wiped("step"),
+        {},
+        "5 arms, 10 pulls: the exact optimum is 6.66; Duan et al. 2016 print 6.7 for RL2, 6.6 for Gittins.",
+    ),
+    "bandit-100": Result(
+        bandit_100,
+        3,
+        10_000,
+        wiped("step"),
+        {},
+        "5 arms, 100 pulls: Duan et al. 2016 print 78.7 for RL2, 78.3 for the Gittins index, 74.7 for Thompson.",
+    ),
+    "cart-pole": Result(
+        cart_pole,
+        1,
+        500,
+        wiped("step"),
+        {"task-informed": cart_pole_informed, "multi-task": cart_pole_multi_task},
+        "A trial is 2 episodes of at most 500 steps; whether the buttons are swapped is hidden.",
+    ),
+}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Trains and evaluates one result; returns what its file holds."""
+    result, began, scores = RESULTS[name], time.monotonic(), {}
+    steps: dict[str, float] = {}
+    for seed in range(result.seeds):
+        trained = {"RL2": result.recipe} | result.references
+        for label, recipe in trained.items():
+            learner, iterations = recipe(seed)
+            rows = train(learner, iterations, evaluate_every=0)
+            steps[label] = rows[-1]["time/total_timesteps"]
+            agents: dict[str, Agent] = {label: learner} | (result.others(learner) if label == "RL2" else {})
+            for agent_name, agent in agents.items():
+                scores.setdefault(agent_name, []).append(evaluate(agent, num_tasks=result.num_tasks))
+    return {
+        "name": name,
+        "says": result.says,
+        "command": f"python benchmarks/learning.py {name} --again",
+        "seeds": result.seeds,
+        "num_tasks": result.num_tasks,
+        "steps": steps,
+        "seconds": round(time.monotonic() - began),
+        "threads": torch.get_num_threads(),
+        "agents": {agent: summary(evaluations) for agent, evaluations in scores.items()},
+    }
+
+
+def summary(evaluations: list[Evaluation]) -> dict[str, Any]:
+    """The return of whole trials over seeds and tasks, with its interval, and of each episode."""
+    trials = np.stack([evaluation.returns.sum(1).double().numpy() for evaluation in evaluations])
+    episodes = np.concatenate([evaluation.returns.double().numpy() for evaluation in evaluations])
+    low, high = bootstrap_interval(trials)
+    return {
+        "mean": float(trials.mean()),
+        "iqm": float(interquartile_mean(trials.ravel())),
+        "low": low,
+        "high": high,
+        "by_seed": [float(row.mean()) for row in trials],
+        "episodes_iqm": [float(interquartile_mean(column)) for column in episodes.T],
+    }
+
+
+def page() -> str:
+    """docs/results.md, from the files of the finished results."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `python benchmarks/learning.py` (`make results`) from the files in `docs/results/`. Actions are sampled, tasks held out.",
+        "Mean and interquartile mean (IQM) are of the return of a whole trial; the interval is the 95 % bootstrap interval of the IQM",
+        "(several seeds: seeds are resampled, then tasks). Evaluations during these trainings are off.",
+    ]
+    for name in RESULTS:
+        path = FOLDER / f"{name}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        minutes = result["seconds"] / 60
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"{result['says']} {result['num_tasks']:,} held-out tasks, {result['seeds']} seed{'s' * (result['seeds'] > 1)},"
+            f" {minutes:.1f} minutes in all on {result['threads']} threads. `{result['command']}`",
+            "",
+            "| agent | environment steps | mean | IQM | 95 % interval | mean by seed | IQM by episode |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for agent, row in result["agents"].items():
+            steps = f"{result['steps'][agent]:,.0f}" if agent in result["steps"] else ""
+            seeds = ", ".join(f"{mean:.2f}" for mean in row["by_seed"])
+            episodes = ", ".join(f"{iqm:.2f}" for iqm in row["episodes_iqm"])
+            lines.append(
+                f"| {agent} | {steps} | {row['mean']:.2f} | {row['iqm']:.2f} | {row['low']:.2f} to {row['high']:.2f} | {seeds} | {episodes} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measures what is missing or named, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(RESULTS)} (default: all)")
+    parser.add_argument("--again", action="store_true", help="measure even what docs/results has already")
+    given = parser.parse_args()
+    for name in given.names or RESULTS:
+        if name not in RESULTS:
+            parser.error(f"unknown result '{name}'")
+        path = FOLDER / f"{name}.json"
+        if given.again or not path.exists():
+            path.write_text(json.dumps(measure(name), indent=1) + "\n")
+        (FOLDER.parent / "results.md").write_text(page())
+
+
+if __name__ == "__main__":
+    main()
