@@ -61,7 +61,7 @@ RESULTS = {
         1000,
         wiped("episode"),
         {},
-        "The Bayes-optimal return of a trial is at least 37.2 (5x5 cells, 4 episodes of 15 steps).",
+        "5x5 cells, 4 episodes of 15 steps: the Bayes-optimal return of a trial is at least 37.2.",
     ),
     "bandit-10": Result(
         bandit_10,
@@ -69,7 +69,7 @@ RESULTS = {
         10_000,
         wiped("step"),
         {},
-        "5 arms, 10 pulls: the exact optimum is 6.66; Duan et al. 2016 print 6.7 for RL2, 6.6 for Gittins.",
+        "The exact optimum is 6.66; Duan et al. 2016 print 6.7 for RL2 and 6.6 for the Gittins index.",
     ),
     "bandit-100": Result(
         bandit_100,
@@ -77,7 +77,7 @@ RESULTS = {
         10_000,
         wiped("step"),
         {},
-        "5 arms, 100 pulls: Duan et al. 2016 print 78.7 for RL2, 78.3 for the Gittins index, 74.7 for Thompson.",
+        "Duan et al. 2016 print 78.7 for RL2, 78.3 for the Gittins index and 74.7 for Thompson sampling.",
     ),
     "cart-pole": Result(
         cart_pole,
@@ -98,8 +98,8 @@ def measure(name: str) -> dict[str, Any]:
         trained = {"RL2": result.recipe} | result.references
         for label, recipe in trained.items():
             learner, iterations = recipe(seed)
-            rows = train(learner, iterations, evaluate_every=0)
-            steps[label] = rows[-1]["time/total_timesteps"]
+            last = train(learner, iterations, evaluate_every=0)
+            steps[label] = last["time/total_timesteps"]
             agents: dict[str, Agent] = {label: learner} | (result.others(learner) if label == "RL2" else {})
             for agent_name, agent in agents.items():
                 scores.setdefault(agent_name, []).append(evaluate(agent, num_tasks=result.num_tasks))
@@ -136,9 +136,10 @@ def page() -> str:
     lines = [
         "# Results",
         "",
-        "Written by `python benchmarks/learning.py` (`make results`) from the files in `docs/results/`. Actions are sampled, tasks held out.",
-        "Mean and interquartile mean (IQM) are of the return of a whole trial; the interval is the 95 % bootstrap interval of the IQM",
-        "(several seeds: seeds are resampled, then tasks). Evaluations during these trainings are off.",
+        "Written by `python benchmarks/learning.py` (`make results`) from the files in `docs/results/`.",
+        "Actions are sampled, tasks are held out, evaluations during these trainings are off.",
+        "Mean and interquartile mean (IQM) are of the return of a whole trial; the interval is the 95 % bootstrap interval",
+        "of the IQM (several seeds: seeds are resampled, then tasks).",
     ]
     for name in RESULTS:
         path = FOLDER / f"{name}.json"
@@ -160,9 +161,8 @@ def page() -> str:
             steps = f"{result['steps'][agent]:,.0f}" if agent in result["steps"] else ""
             seeds = ", ".join(f"{mean:.2f}" for mean in row["by_seed"])
             episodes = ", ".join(f"{iqm:.2f}" for iqm in row["episodes_iqm"])
-            lines.append(
-                f"| {agent} | {steps} | {row['mean']:.2f} | {row['iqm']:.2f} | {row['low']:.2f} to {row['high']:.2f} | {seeds} | {episodes} |"
-            )
+            figures = f"{row['mean']:.2f} | {row['iqm']:.2f} | {row['low']:.2f} to {row['high']:.2f}"
+            lines.append(f"| {agent} | {steps} | {figures} | {seeds} | {episodes} |")
     return "\n".join(lines) + "\n"
 
 

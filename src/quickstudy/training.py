@@ -35,8 +35,8 @@ def train(
     label: str | None = None,
     command: str = "quickstudy.train(...)",
     **options: Any,
-) -> list[Metrics]:
-    """Meta-trains a learner until it has done `iterations` meta-iterations; returns the metrics of each.
+) -> Metrics:
+    """Meta-trains a learner until it has done `iterations` meta-iterations; returns the metrics of the last one.
 
     With `run`, everything is kept in that folder, which must not exist yet, and an interrupted run can go on: see `resume`.
     `options` are the other fields of `Training` (checkpoint_every, evaluate_every, threads ...). `label` is what the folder
@@ -48,13 +48,13 @@ def train(
     return loop(learner, config, create_run(Path(run), config, command, start) if run else None, start, quiet)
 
 
-def resume(run: str | Path, tasks: TaskDistribution | None = None, *, quiet: bool = False) -> list[Metrics]:
+def resume(run: str | Path, tasks: TaskDistribution | None = None, *, quiet: bool = False) -> Metrics:
     """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped."""
     config, learner, progress, complaints = open_run(Path(run), tasks)
     warn_of(complaints)
     if learner.iteration >= config.training.iterations:
         print(f"{run} is finished: it has done its {config.training.iterations} meta-iterations", file=sys.stderr)
-        return []
+        return {}
     return loop(learner, config, Run(Path(run), config, progress), progress, quiet)
 
 
@@ -67,9 +67,9 @@ def resolve(training: Training) -> Training:
     return replace(training, threads=training.threads or torch.get_num_threads())
 
 
-def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progress, quiet: bool) -> list[Metrics]:
+def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progress, quiet: bool) -> Metrics:
     """Meta-iterations up to the last one; `complete` is the state after the last whole one, so that a stop loses nothing."""
-    training, process, rows = config.training, psutil.Process(), []
+    training, process, row = config.training, psutil.Process(), {}
     work = InProcess(learner.tasks, learner.device)
     started = time.monotonic()
     title = f"{config.algorithm} on {config.tasks}"
@@ -94,7 +94,6 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
                     "time/evaluation_seconds": time.monotonic() - stepped,
                     "time/memory_mb": process.memory_info().rss / 2**20,
                 }
-                rows.append(row)
                 size = run.log(row, timing, timesteps) if run else 0
                 complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
                 if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
@@ -110,7 +109,7 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
         work.close()
         if run:
             run.close()
-    return rows
+    return row
 
 
 def validation(learner: Learner, num_tasks: int) -> Metrics:

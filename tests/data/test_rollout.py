@@ -174,6 +174,18 @@ def test_a_value_that_is_not_finite_is_reported_with_task_lane_and_step(field: s
         rollout(env, Counter(), percept, {"steps": torch.zeros(2, 2)}, 9, None, episodes=1)
 
 
+def test_an_answer_of_a_wrong_shape_is_reported_with_its_step():
+    class Broken(Countdown):
+        def step(self, action: Tensor) -> Transition:
+            transition = super().step(action)
+            return transition._replace(reward=transition.reward[..., None])
+
+    env = Broken([[9, 9]])
+    percept = begin_trial(env.reset({}, counter(0, 0, "env")), BUTTONS)
+    with pytest.raises(EnvironmentFault, match=r"step 0 .*reward of shape \(1, 2, 1\), not \(1, 2\)"):
+        rollout(env, Counter(), percept, {"steps": torch.zeros(1, 2)}, 9, None, episodes=1)
+
+
 def leaves(tree: Any) -> list[Tensor]:
     """All tensors of a tree."""
     found: list[Tensor] = []

@@ -123,13 +123,14 @@ def loss(
     surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip_range).mean()
     value_loss = 0.5 * (value - batch.target).square().mean()
     entropy = distribution.entropy(parameters).mean()
+    total = surrogate + config.vf_coef * value_loss - config.ent_coef * entropy
     parts = {
+        "train/loss": total,
         "train/policy_gradient_loss": surrogate,
         "train/value_loss": value_loss,
         "train/entropy": entropy,
         "train/approx_kl": sampled_kl(log_prob, batch.log_prob).mean(),
     }
-    total = surrogate + config.vf_coef * value_loss - config.ent_coef * entropy
     return total, {name: part.detach() for name, part in parts.items()}
 
 

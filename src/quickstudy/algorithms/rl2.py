@@ -171,6 +171,7 @@ def loss(
     total = surrogate + config.vf_coef * value_loss - config.ent_coef * entropy
     clipped = ((log_prob - batch.log_prob).exp() - 1).abs() > config.clip_range
     parts = {
+        "train/loss": total,
         "train/policy_gradient_loss": surrogate,
         "train/value_loss": value_loss,
         "train/entropy": entropy,

@@ -66,16 +66,17 @@ def rollout(
     """Runs a policy from a percept and a memory for at most `steps` steps.
 
     With `episodes`, a lane that has had so many waits: it is stepped and ignored, its percept and memory stay still, and
-    the rollout ends when all lanes wait. Raises EnvironmentFault where an observation or reward is not finite.
+    the rollout ends when all lanes wait. Raises EnvironmentFault where an observation or reward is not finite or has the wrong shape.
     """
     start_memory = memory
     had = torch.zeros(percept.first.shape, dtype=torch.long, device=percept.first.device)
     active = torch.ones_like(percept.first)
     all_active = True
     rows = []
-    for _ in range(steps):
+    for step in range(steps):
         act, next_memory = policy.act(percept, memory, generator)
         transition = env.step(act.action)
+        check_shapes(transition, percept, step)
         rows.append(Row(percept, act, transition, active))
         ended = transition.terminated | transition.truncated
         next_percept = Percept(
@@ -102,6 +103,18 @@ def rollout(
     experience = Experience(stacked.percept, stacked.act, stacked.transition, stacked.valid, start_memory, percept, memory)
     check_finite(experience)
     return experience
+
+
+def check_shapes(transition: Transition, percept: Percept, step: int) -> None:
+    """Raises EnvironmentFault where an environment's answer has not the shape of its first observation and of its lanes."""
+    lead, seen = percept.first.shape, percept.observation.shape
+    for name, shape in (("observation", seen), ("arrival", seen), ("reward", lead), ("terminated", lead), ("truncated", lead)):
+        value = getattr(transition, name)
+        if value.shape != shape:
+            raise EnvironmentFault(
+                f"step {step} of the trial, all {lead[0]} tasks and {lead[1]} lanes: the environment returned {name} of shape"
+                f" {tuple(value.shape)}, not {tuple(shape)}"
+            )
 
 
 def check_finite(experience: Experience) -> None:

@@ -1,0 +1,90 @@
+"""How fast training is, beside the arithmetic floor of its shapes measured in the same run.
+
+    python benchmarks/speed.py [--trials 1024] [--repeats 5]
+
+The floor counts the multiplications of the network's matrix products (forward once to collect; forward and twice that
+backward in each epoch) and divides them by the rate at which this machine multiplies matrices of just those shapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from quickstudy.algorithms.rl2 import RL2
+from quickstudy.data.rollout import Plan, collect
+from quickstudy.ops.features import percept_size
+from quickstudy.protocol import Shard
+from quickstudy.tasks import make
+from quickstudy.work import InProcess, LocalSite
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The median time of one call, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def multiply_seconds(rows: int, inputs: int, outputs: int, repeats: int = 30) -> float:
+    """The time of one product (rows x inputs) (inputs x outputs) on this machine, now."""
+    left, right = torch.randn(rows, inputs), torch.randn(inputs, outputs)
+    calls = max(1, int(1e8 / (rows * inputs * outputs)))
+    return seconds(lambda: [left @ right for _ in range(calls)], repeats) / calls
+
+
+def forward_floor(learner: RL2, batch: int, steps: int) -> float:
+    """Seconds of the network's matrix products for `steps` steps of `batch` lanes, one step's recurrent product at a time."""
+    hidden, tasks = learner.config.hidden_size, learner.tasks
+    inputs = percept_size(tasks.observation_space, tasks.action_space) + 1
+    once = multiply_seconds(batch * steps, inputs, hidden) + multiply_seconds(batch * steps, hidden, 3 * hidden)
+    heads = multiply_seconds(batch * steps, hidden, learner.distribution.size + 1)
+    return once + heads + steps * multiply_seconds(batch, hidden, 3 * hidden)
+
+
+def measure(trials: int, repeats: int) -> None:
+    """Prints the rows of one number of trials."""
+    tasks = make("grid-navigation")
+    learner = RL2(tasks, RL2.Config(trials=trials))
+    horizon = tasks.episodes_per_trial * tasks.max_episode_steps
+    site, work = LocalSite(tasks), InProcess(tasks)
+    plan = Plan(learner.explorer(), 1, horizon, tasks.episodes_per_trial)
+    collecting = seconds(lambda: collect(site, plan, Shard(0, 0, 0, trials, "train")), repeats)
+    training = seconds(lambda: learner.train_step(work), repeats)
+    parts, epochs = learner.config.minibatches, learner.config.n_epochs
+    collect_floor = horizon * forward_floor(learner, trials, 1)
+    train_floor = collect_floor + 3 * epochs * parts * forward_floor(learner, trials // parts, horizon)
+    for name, measured, floor in (("collecting", collecting, collect_floor), ("training, end to end", training, train_floor)):
+        steps = trials * horizon
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        rates = f"{steps / measured:,.0f} | {steps / floor:,.0f} | {floor / measured:.0%}"
+        print(f"| {name} | {trials:,} | {rates} | {memory:,.0f} |", flush=True)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[256, 1024], help="trials in a meta-iteration")
+    parser.add_argument("--repeats", type=int, default=5, help="meta-iterations to time")
+    given = parser.parse_args()
+    print(
+        f"RL2 on grid-navigation, GRU 64, 4 epochs x 4 minibatches; {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    print("\n| work | lanes | steps/s | floor, steps/s | share of the floor | peak memory so far, MiB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for trials in given.trials:
+        measure(trials, given.repeats)
+
+
+if __name__ == "__main__":
+    main()
