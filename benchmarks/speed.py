@@ -77,9 +77,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[256, 1024], help="trials in a meta-iteration")
     parser.add_argument("--repeats", type=int, default=5, help="meta-iterations to time")
     given = parser.parse_args()
-    print(
-        f"RL2 on grid-navigation, GRU 64, 4 epochs x 4 minibatches; {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"RL2 on grid-navigation, GRU 64, 4 epochs x 4 minibatches; {machine}")
     print("\n| work | lanes | steps/s | floor, steps/s | share of the floor | peak memory so far, MiB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for trials in given.trials:

@@ -50,7 +50,7 @@ class Display:
         """Shows a finished meta-iteration."""
         if self._live:
             self._progress.update(self._bar, completed=iteration)
-            self._live.update(Group(boxed(metrics), self._progress))
+            self._live.update(Group(self._progress, boxed(metrics)))
         elif not self._quiet and (time.monotonic() - self._last_line > SECONDS_PER_LINE or iteration == self._total):
             self._last_line = time.monotonic()
             per_iteration = (time.monotonic() - self._started) / max(1, iteration - self._done_at_start)

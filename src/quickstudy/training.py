@@ -84,14 +84,15 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
                 metrics = learner.train_step(work)
                 timesteps = complete.timesteps + int(metrics["rollout/timesteps"])
                 row = {"iteration": learner.iteration, "time/total_timesteps": timesteps, **metrics}
-                stepped = time.monotonic()
+                stepped = evaluated = time.monotonic()
                 if training.evaluate_every and learner.iteration % training.evaluate_every == 0:
                     row |= validation(learner, training.evaluate_tasks)
+                    evaluated = time.monotonic()
                 timing = {
                     "iteration": learner.iteration,
                     "time/time_elapsed": time.monotonic() - started,
                     "time/fps": metrics["rollout/timesteps"] / (stepped - began),
-                    "time/evaluation_seconds": time.monotonic() - stepped,
+                    "time/evaluation_seconds": evaluated - stepped,
                     "time/memory_mb": process.memory_info().rss / 2**20,
                 }
                 size = run.log(row, timing, timesteps) if run else 0

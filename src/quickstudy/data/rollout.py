@@ -66,7 +66,8 @@ def rollout(
     """Runs a policy from a percept and a memory for at most `steps` steps.
 
     With `episodes`, a lane that has had so many waits: it is stepped and ignored, its percept and memory stay still, and
-    the rollout ends when all lanes wait. Raises EnvironmentFault where an observation or reward is not finite or has the wrong shape.
+    the rollout ends when all lanes wait. Raises EnvironmentFault where what the environment returns is not finite or has the
+    wrong shape.
     """
     start_memory = memory
     had = torch.zeros(percept.first.shape, dtype=torch.long, device=percept.first.device)
