@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,24 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.data.rollout import rollout, start_trials
+from quickstudy.data.rollout import Lifetime, live
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
-from quickstudy.protocol import Agent, Experience, Policy, Shard, Site, Split, TaskDistribution, begin_episode, counter
+from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution
 from quickstudy.tasks import describe
 from quickstudy.work import InProcess
 
 LANES_AT_ONCE = 1024
 """The batch in which tasks are evaluated: part of the result, since the size of a matrix product can change its last bit."""
-
-
-class Lifetime(NamedTuple):
-    """What all shards of an evaluation share."""
-
-    explorer: Policy
-    adapt: Callable[[Any, Experience], Policy]
-    lanes: int
-    episodes: int
-    greedy: bool
 
 
 class Scores(NamedTuple):
@@ -38,17 +27,10 @@ class Scores(NamedTuple):
     """The share of lanes in which any step of the episode succeeded; None where the tasks don't define success."""
 
 
-def live(site: Site, life: Lifetime, shard: Shard) -> Scores:
-    """A unit of work: one trial on each task of a shard, folding adaptation over its episodes."""
-    env, percept = start_trials(site, life.lanes, shard)
-    actions = None if life.greedy else counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.number, site.device)
-    policy, returns, success = life.explorer, [], []
-    for episode in range(life.episodes):
-        if episode:
-            percept = begin_episode(env.restart(), percept)
-        memory = policy.initial_memory(shard.tasks, life.lanes)
-        experience = rollout(env, policy, percept, memory, site.distribution.max_episode_steps, actions, episodes=1)
-        policy, percept = life.adapt(policy, experience), experience.end_percept
+def score(site: Site, life: Lifetime, shard: Shard) -> Scores:
+    """A unit of work: one trial on each task of a shard, every episode scored."""
+    returns, success = [], []
+    for experience in live(site, life, shard):
         transition, valid = experience.transition, experience.valid
         returns.append((transition.reward * valid).sum(-1))
         if "success" in transition.info:
@@ -147,7 +129,7 @@ def evaluate(
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
     work = InProcess(tasks, agent.device)
     try:
-        scores = work.map(live, life, shards_of(num_tasks, agent.lanes, split, seed))
+        scores = work.map(score, life, shards_of(num_tasks, agent.lanes, split, seed))
     finally:
         work.close()
     described = describe(tasks)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from gymnasium import spaces
-from torch.distributions import Categorical, Independent, Normal
+from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
 from quickstudy.errors import UsageError
 from quickstudy.nets.distributions import distribution_over
@@ -42,6 +42,23 @@ def test_gaussian_samples_have_its_mean_and_spread_in_the_boxs_shape():
     assert samples.shape == (100_000, 1, 2)
     torch.testing.assert_close(samples.mean(0), torch.tensor([[0.5, -0.5]]), atol=0.02, rtol=0)
     torch.testing.assert_close(samples.std(0), torch.tensor([[0.6065, 1.0]]), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(-2, 4, (2,))], ids=str)
+def test_kl_agrees_with_torch_and_fisher_is_its_hessian(space: spaces.Space):
+    ours = distribution_over(space)
+    generator = torch.Generator().manual_seed(0)
+    one, other, direction = torch.randn(3, 5, ours.size, generator=generator, dtype=torch.float64)
+
+    def theirs(parameters: torch.Tensor) -> torch.distributions.Distribution:
+        if isinstance(space, spaces.Discrete):
+            return Categorical(logits=parameters)
+        return Independent(Normal(1 + 3 * parameters[:, :2], 3 * (parameters[:, 2:] - 0.5).exp()), 1)
+
+    torch.testing.assert_close(ours.kl(one, other), kl_divergence(theirs(one), theirs(other)))
+    hessian = torch.func.jacrev(torch.func.jacrev(lambda p: ours.kl(one, p).sum()))(one).diagonal(dim1=0, dim2=2)
+    product = torch.einsum("ijn,nj->ni", hessian, direction)
+    torch.testing.assert_close(ours.fisher(one, direction), product)
 
 
 def test_other_action_spaces_are_refused_in_one_line():

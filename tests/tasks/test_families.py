@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+import quickstudy as qs
 from quickstudy import tasks as families
 from quickstudy.errors import UsageError
 from quickstudy.protocol import counter
@@ -14,7 +17,12 @@ from quickstudy.tasks.bandit import Bandit
 from quickstudy.tasks.cart_pole import CartPole
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.mountain_car import MountainCar
+from quickstudy.tasks.native import NativeTasks
 from quickstudy.tasks.parameters import Choice, Normal, Uniform
+from quickstudy.tasks.pendulum import Pendulum
+from quickstudy.tasks.point_navigation import PointNavigation
+from quickstudy.tasks.tabular_mdp import TabularMDP
 
 GYMNASIUM_DEFAULTS = {"length": 0.5, "pole_mass": 0.1, "gravity": 9.8, "force": 10.0, "direction": 1.0}
 
@@ -41,6 +49,83 @@ def test_cart_pole_is_gymnasiums_step_for_step():
     assert steps > 1000
     assert ours.max_episode_steps == theirs.spec.max_episode_steps
     assert np.array_equal(ours.observation_space.high, theirs.observation_space.high)
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamics", "task"),
+    [
+        ("Pendulum-v1", Pendulum(), {"gravity": 10.0, "mass": 1.0, "length": 1.0}),
+        ("MountainCar-v0", MountainCar(), {"force": 0.001, "gravity": 0.0025}),
+    ],
+)
+def test_classic_control_is_gymnasiums_step_for_step(name: str, dynamics: Any, task: dict[str, float]):
+    theirs = gymnasium.make(name)
+    tensors = {key: torch.tensor(value, dtype=torch.float64) for key, value in task.items()}
+    generator = np.random.default_rng(0)
+    assert dynamics.max_episode_steps == theirs.spec.max_episode_steps
+    assert np.array_equal(dynamics.observation_space.high, theirs.observation_space.high)
+    for seed in range(6):
+        observation, _ = theirs.reset(seed=seed)
+        state, ended = torch.tensor(np.array(theirs.unwrapped.state), dtype=torch.float64), False
+        while not ended:
+            push = float(observation[-1] > 0) * 2  # with the motion: it climbs the hill and swings up
+            action = int(push) if name == "MountainCar-v0" else np.array([2 * push - 2 + generator.normal()])
+            observation, reward, terminated, truncated, _ = theirs.step(action)
+            arrival = dynamics.transition(state, torch.as_tensor(action), tensors, torch.zeros(0))
+            expected = torch.as_tensor(observation, dtype=torch.float64)
+            torch.testing.assert_close(dynamics.observation(arrival, tensors), expected, atol=1e-6, rtol=0)
+            assert abs(float(dynamics.reward(state, torch.as_tensor(action), arrival, tensors, torch.zeros(0))) - reward) < 1e-6
+            assert bool(dynamics.terminal(arrival, tensors)) == terminated
+            state, ended = arrival, terminated or truncated
+        assert name == "Pendulum-v1" or terminated
+    low, high = (dynamics.initial(tensors, torch.full((2,), share)).tolist() for share in (0.0, 1.0))
+    assert (low, high) == (
+        (pytest.approx([-0.6, 0]), pytest.approx([-0.4, 0]))
+        if name == "MountainCar-v0"
+        else (pytest.approx([-np.pi, -1]), pytest.approx([np.pi, 1]))
+    )
+
+
+def test_a_tabular_mdp_moves_and_pays_as_its_tables_say():
+    tasks = families.make("tabular-mdp", states=3, actions=2)
+    drawn = tasks.sample(2, "train", counter(0, 0, "tasks"))
+    torch.testing.assert_close(drawn["transitions"].sum(-1), torch.ones(2, 3, 2))
+    mdp, lanes = TabularMDP(states=3, actions=2), 60_000
+    task = {name: value[:, None] for name, value in drawn.items()}
+    noise = torch.rand(2, lanes, 2, generator=counter(0, 0, "noise"))
+    for state in range(3):
+        for action in range(2):
+            here, act = torch.full((2, lanes), state), torch.full((2, lanes), action)
+            arrival = mdp.transition(here, act, task, noise)
+            frequencies = torch.stack([(arrival == reached).float().mean(1) for reached in range(3)], -1)
+            torch.testing.assert_close(frequencies, drawn["transitions"][:, state, action], atol=0.01, rtol=0)
+            reward = mdp.reward(here, act, arrival, task, noise)
+            torch.testing.assert_close(reward.mean(1), drawn["rewards"][:, state, action], atol=0.02, rtol=0)
+            torch.testing.assert_close(reward.std(1), torch.ones(2), atol=0.02, rtol=0)
+
+
+def test_random_play_of_a_tabular_mdp_earns_about_one_a_step():
+    """The RL2 paper's table 2: 100.1 over ten episodes."""
+    evaluation = qs.evaluate(qs.Random(families.make("tabular-mdp")), num_tasks=4000)
+    assert abs(float(evaluation.returns.sum(1).mean()) - 100) < 1.5
+
+
+@pytest.mark.parametrize("layout", ["square", "half-circle"])
+def test_point_navigation_rewards_nearness_to_goals_where_they_should_lie(layout: Any):
+    dense, sparse = PointNavigation(layout=layout), PointNavigation(layout=layout, payoff="sparse")
+    task = NativeTasks(dense).sample(500, "train", counter(0, 0, "tasks"))
+    goals = dense.goal(task)
+    if layout == "square":
+        assert goals.abs().max() <= 0.5 and goals.min() < -0.48 and goals.max() > 0.48
+    else:
+        torch.testing.assert_close(goals.norm(dim=-1), torch.ones(500))
+        assert goals[:, 1].min() >= 0 and goals[:, 0].min() < -0.9
+    action, none = torch.zeros(500, 2), torch.zeros(0)
+    for offset in (0.0, 0.1, 0.3):
+        place = goals + torch.tensor([offset, 0.0])
+        torch.testing.assert_close(dense.reward(place, action, place, task, none), torch.full((500,), -offset))
+        near = torch.full((500,), 1 - offset if offset < 0.2 else 0.0)
+        torch.testing.assert_close(sparse.reward(place, action, place, task, none), near)
 
 
 def test_swapped_buttons_mirror_the_cart():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool
@@ -22,6 +22,7 @@ from quickstudy.protocol import (
     Site,
     Tasks,
     Transition,
+    begin_episode,
     begin_trial,
     counter,
 )
@@ -152,8 +153,44 @@ def collect(site: Site, plan: Plan, shard: Shard) -> Experience:
     """A unit of work: experience of freshly drawn tasks, one trial in each lane, under one policy."""
     env, percept = start_trials(site, plan.lanes, shard)
     memory = plan.policy.initial_memory(shard.tasks, plan.lanes)
-    actions = counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.number, site.device)
-    return rollout(env, plan.policy, percept, memory, plan.steps, actions, plan.episodes)
+    return rollout(env, plan.policy, percept, memory, plan.steps, action_generator(site, shard), plan.episodes)
+
+
+class Lifetime(NamedTuple):
+    """What all shards share that live trials episode by episode, adapting after each."""
+
+    explorer: Policy
+    adapt: Callable[[Any, Experience], Policy]
+    lanes: int
+    episodes: int
+    greedy: bool = False
+
+
+def live(site: Site, life: Lifetime, shard: Shard) -> Iterator[Experience]:
+    """One trial on each task of a shard, an experience an episode: begin with the explorer, live an episode, adapt, again."""
+    env, percept = start_trials(site, life.lanes, shard)
+    actions = None if life.greedy else action_generator(site, shard)
+    policy = life.explorer
+    for episode in range(life.episodes):
+        if episode:
+            percept = begin_episode(env.restart(), percept)
+        memory = policy.initial_memory(shard.tasks, life.lanes)
+        experience = rollout(env, policy, percept, memory, site.distribution.max_episode_steps, actions, episodes=1)
+        percept = experience.end_percept
+        yield experience
+        if episode < life.episodes - 1:
+            with torch.no_grad():
+                policy = life.adapt(policy, experience)
+
+
+def collect_lives(site: Site, life: Lifetime, shard: Shard) -> list[Experience]:
+    """A unit of work: all of `live`."""
+    return list(live(site, life, shard))
+
+
+def action_generator(site: Site, shard: Shard) -> Generator:
+    """What a shard draws its actions with."""
+    return counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.number, site.device)
 
 
 def start_trials(site: Site, lanes: int, shard: Shard) -> tuple[BatchEnv, Percept]:

@@ -26,6 +26,13 @@ class Distribution(Protocol):
     def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead ..."]: ...
     def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead"]: ...
     def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]: ...
+    def kl(self, parameters: Parameters, other: Parameters) -> Float[Tensor, "*lead"]:
+        """KL(parameters || other)."""
+        ...
+
+    def fisher(self, parameters: Parameters, direction: Parameters) -> Parameters:
+        """The Fisher information at `parameters` times a direction: the Hessian of the KL, and so of a trust region."""
+        ...
 
 
 class Categorical:
@@ -49,6 +56,14 @@ class Categorical:
         log_probs = parameters.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
 
+    def kl(self, parameters: Parameters, other: Parameters) -> Float[Tensor, "*lead"]:
+        log_probs = parameters.log_softmax(-1)
+        return (log_probs.exp() * (log_probs - other.log_softmax(-1))).sum(-1)
+
+    def fisher(self, parameters: Parameters, direction: Parameters) -> Parameters:
+        probs = parameters.softmax(-1)
+        return probs * (direction - (probs * direction).sum(-1, keepdim=True))
+
 
 class DiagonalGaussian:
     """Independent normals in a Box's own units; the parameters are mean and log standard deviation, in half-ranges.
@@ -67,7 +82,7 @@ class DiagonalGaussian:
     def _mean_std(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
         mean, log_std = parameters.chunk(2, dim=-1)
         center, scale = self.center.to(parameters), self.scale.to(parameters)
-        return center + scale * mean, scale * (log_std - 0.5).clamp(-5, 2).exp()
+        return center + scale * mean, scale * (log_std - 0.5).exp()
 
     def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead ..."]:
         mean, std = self._mean_std(parameters)
@@ -85,6 +100,18 @@ class DiagonalGaussian:
     def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]:
         _, std = self._mean_std(parameters)
         return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl(self, parameters: Parameters, other: Parameters) -> Float[Tensor, "*lead"]:
+        mean, std = self._mean_std(parameters)
+        other_mean, other_std = self._mean_std(other)
+        spread = (std.square() + (mean - other_mean).square()) / (2 * other_std.square())
+        return (other_std.log() - std.log() + spread - 0.5).sum(-1)
+
+    def fisher(self, parameters: Parameters, direction: Parameters) -> Parameters:
+        _, std = self._mean_std(parameters)
+        along_mean, along_log_std = direction.chunk(2, dim=-1)
+        scale = self.scale.to(parameters)
+        return torch.cat([(scale / std).square() * along_mean, 2 * along_log_std], dim=-1)
 
 
 def distribution_over(space: gymnasium.Space[Any]) -> Distribution:

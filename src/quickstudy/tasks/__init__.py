@@ -11,9 +11,21 @@ from quickstudy.tasks.bandit import Bandit
 from quickstudy.tasks.cart_pole import CartPole
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.mountain_car import MountainCar
 from quickstudy.tasks.native import NativeTasks
+from quickstudy.tasks.pendulum import Pendulum
+from quickstudy.tasks.point_navigation import PointNavigation
+from quickstudy.tasks.tabular_mdp import TabularMDP
 
-FAMILIES: dict[str, type[Any]] = {"bandit": Bandit, "grid-navigation": GridNavigation, "cart-pole": CartPole}
+FAMILIES: dict[str, type[Any]] = {
+    "bandit": Bandit,
+    "tabular-mdp": TabularMDP,
+    "grid-navigation": GridNavigation,
+    "point-navigation": PointNavigation,
+    "cart-pole": CartPole,
+    "mountain-car": MountainCar,
+    "pendulum": Pendulum,
+}
 """Each registered name with the frozen dataclass that holds the family's options and dynamics."""
 
 

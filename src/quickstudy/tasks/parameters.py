@@ -63,6 +63,23 @@ class Normal:
         return f"N({self.mean:g}, {self.std:g})" + (f" x {math.prod(self.shape)}" if self.shape else "")
 
 
+@dataclass(frozen=True)
+class Simplex:
+    """Probabilities over the last axis of `shape`, uniform on the simplex: Dirichlet(1)."""
+
+    shape: tuple[int, ...]
+
+    def sample(self, count: int, generator: Generator) -> Float[Tensor, "count ..."]:
+        clocks = torch.empty(count, *self.shape).exponential_(generator=generator)
+        return clocks / clocks.sum(-1, keepdim=True)
+
+    def normalise(self, values: Float[Tensor, "count ..."]) -> Float[Tensor, "count size"]:
+        return (values * 2 - 1).reshape(len(values), -1)
+
+    def __str__(self) -> str:
+        return f"Dirichlet(1) over {self.shape[-1]}" + (f" x {math.prod(self.shape[:-1])}" if self.shape[1:] else "")
+
+
 class Choice:
     """One of the given values, each as likely as any other; the values are numbers or rows of numbers."""
 

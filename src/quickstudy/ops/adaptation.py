@@ -1,0 +1,77 @@
+"""Adaptation by gradient: a differentiable step, the loss it descends, and the baseline fitted on the task's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from quickstudy.ops.policy_gradient import masked_mean
+
+
+def inner_step(
+    weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], rates: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """theta' = theta - alpha * gradient (Finn et al. 2017, eq. 1; per-parameter rates: Li et al. 2017, eq. 1).
+
+    Gradients with a leading task axis turn weights that tasks share into weights of each task.
+    """
+    return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}
+
+
+def path_loss(
+    log_prob: Float[Tensor, "*lead time"],
+    behaviour_log_prob: Float[Tensor, "*lead time"],
+    advantage: Float[Tensor, "*lead time"],
+    first: Bool[Tensor, "*lead time"],
+    valid: Bool[Tensor, "*lead time"],
+) -> Float[Tensor, ""]:
+    """A loss whose derivatives of every order, at the behaviour policy, are those of minus the expected return.
+
+    Loaded DiCE (Farquhar et al. 2019, eq. 12), with recorded log-probabilities in the ratios' denominators: the advantage of
+    a step is weighted by the likelihood ratio of the episode up to and with its action, less that of the episode before it.
+    """
+    difference = (log_prob - behaviour_log_prob) * valid
+    total = difference.cumsum(-1)
+    step = torch.arange(first.shape[-1], device=first.device)
+    start = torch.where(first, step, 0).cummax(-1).values
+    path = total - (total - difference).gather(-1, start)
+    return -masked_mean((path.exp() - (path - difference).exp()) * advantage, valid)
+
+
+def step_loss(
+    log_prob: Float[Tensor, "*lead time"],
+    behaviour_log_prob: Float[Tensor, "*lead time"],
+    advantage: Float[Tensor, "*lead time"],
+    valid: Bool[Tensor, "*lead time"],
+) -> Float[Tensor, ""]:
+    """The likelihood ratio of each action alone (ProMP's low-variance curvature: Rothfuss et al. 2019, eq. 13).
+
+    The gradient at the behaviour policy is exact; the Hessian is so for one-step episodes and leaves out, for longer ones, how
+    earlier actions change which states are met.
+    """
+    return -masked_mean((log_prob - behaviour_log_prob).exp() * advantage, valid)
+
+
+def fitted_values(
+    inputs: Float[Tensor, "task lane time feature"],
+    returns: Float[Tensor, "task lane time"],
+    step: Float[Tensor, "task lane time"],
+    valid: Bool[Tensor, "task lane time"],
+    ridge: float = 1e-3,
+) -> Float[Tensor, "task lane time"]:
+    """Values by least squares on each task's own data, linear in the inputs, their squares, and powers of the time.
+
+    The linear feature baseline of Duan et al. 2016 (arXiv:1604.06778). `step` is the time within the episode; `ridge` is a
+    share of the mean squared feature.
+    """
+    time = step[..., None] / 100
+    features = torch.cat([inputs, inputs.square(), time, time**2, time**3, torch.ones_like(time)], dim=-1).flatten(1, 2)
+    kept = features * valid.flatten(1)[..., None]
+    gram = kept.mT @ kept
+    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    regular = gram + ridge * scale * torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)
+    solution = torch.linalg.solve(regular, kept.mT @ returns.flatten(1)[..., None])
+    return (features @ solution)[..., 0].unflatten(1, returns.shape[1:])

@@ -1,0 +1,72 @@
+"""Gymnasium's MountainCar-v0 with an engine and a gravity that differ from task to task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Tasks
+from quickstudy.tasks.parameters import Parameter, Uniform
+
+MIN_POSITION, MAX_POSITION, GOAL = -1.2, 0.6, 0.5
+MAX_SPEED = 0.07
+
+
+@dataclass(frozen=True, kw_only=True)
+class MountainCar:
+    """Rock a weak car up a hill: -1 for each step until it is there (Moore 1990). Actions: push left, none, push right."""
+
+    max_episode_steps: int = 200
+    """The time limit of an episode."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same car."""
+
+    initial_noise = 1
+    step_noise = 0
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps < 1 or self.episodes_per_trial < 1:
+            raise UsageError("mountain-car: max_episode_steps and episodes_per_trial must be at least 1")
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        low = np.array([MIN_POSITION, -MAX_SPEED], dtype=np.float32)
+        return spaces.Box(low, np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32))
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(3)
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"force": Uniform(0.0008, 0.0015), "gravity": Uniform(0.002, 0.003)}
+
+    def initial(self, task: Tasks, noise: Tensor) -> Tensor:
+        position = 0.2 * noise[..., 0] - 0.6
+        return torch.stack([position, torch.zeros_like(position)], dim=-1)
+
+    def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        position, speed = state.unbind(-1)
+        speed = speed + (action - 1) * task["force"] - (3 * position).cos() * task["gravity"]
+        speed = speed.clamp(-MAX_SPEED, MAX_SPEED)
+        position = (position + speed).clamp(MIN_POSITION, MAX_POSITION)
+        speed = torch.where((position == MIN_POSITION) & (speed < 0), 0.0, speed)
+        return torch.stack([position, speed], dim=-1)
+
+    def observation(self, state: Tensor, task: Tasks) -> Tensor:
+        return state
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        return -torch.ones_like(state[..., 0])
+
+    def terminal(self, state: Tensor, task: Tasks) -> Tensor:
+        return (state[..., 0] >= GOAL) & (state[..., 1] >= 0)
+
+    def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
+        return {"success": self.terminal(state, task)}

@@ -1,0 +1,79 @@
+"""Gymnasium's Pendulum-v1 with physics that differs from task to task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Tasks
+from quickstudy.tasks.parameters import Parameter, Uniform
+
+TIME_STEP = 0.05
+MAX_SPEED = 8.0
+MAX_TORQUE = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pendulum:
+    """Swing a pendulum up and hold it there; tasks differ in gravity (m/s^2), mass (kg) and length (m).
+
+    The reward is minus the squared angle (rad), a tenth of the squared speed and a thousandth of the squared torque.
+    """
+
+    max_episode_steps: int = 200
+    """The time limit of an episode."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same pendulum."""
+
+    initial_noise = 2
+    step_noise = 0
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps < 1 or self.episodes_per_trial < 1:
+            raise UsageError("pendulum: max_episode_steps and episodes_per_trial must be at least 1")
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        bounds = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
+        return spaces.Box(-bounds, bounds)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        return spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,))
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"gravity": Uniform(5.0, 15.0), "mass": Uniform(0.5, 1.5), "length": Uniform(0.5, 1.5)}
+
+    def initial(self, task: Tasks, noise: Tensor) -> Tensor:
+        return (2 * noise - 1) * torch.tensor([math.pi, 1.0], device=noise.device)
+
+    def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        angle, speed = state.unbind(-1)
+        torque, mass, length = action[..., 0].clamp(-MAX_TORQUE, MAX_TORQUE), task["mass"], task["length"]
+        push = 3 * task["gravity"] / (2 * length) * angle.sin() + 3 / (mass * length**2) * torque
+        speed = (speed + push * TIME_STEP).clamp(-MAX_SPEED, MAX_SPEED)
+        return torch.stack([angle + speed * TIME_STEP, speed], dim=-1)
+
+    def observation(self, state: Tensor, task: Tasks) -> Tensor:
+        angle, speed = state.unbind(-1)
+        return torch.stack([angle.cos(), angle.sin(), speed], dim=-1)
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        angle, speed = state.unbind(-1)
+        upright = (angle + math.pi) % (2 * math.pi) - math.pi
+        torque = action[..., 0].clamp(-MAX_TORQUE, MAX_TORQUE)
+        return -(upright.square() + 0.1 * speed.square() + 0.001 * torque.square())
+
+    def terminal(self, state: Tensor, task: Tasks) -> Tensor:
+        return torch.zeros(state.shape[:-1], dtype=torch.bool, device=state.device)
+
+    def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
+        return {}

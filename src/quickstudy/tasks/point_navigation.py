@@ -1,0 +1,84 @@
+"""A point in the plane with a hidden goal, as in MAML (Finn et al. 2017) and in PEARL (Rakelly et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Tasks
+from quickstudy.tasks.parameters import Parameter, Uniform
+
+GOAL_RADIUS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointNavigation:
+    """Move to a hidden goal, at most 0.1 along each axis in a step.
+
+    The goal is uniform in the square of side 1 around the start, or on the upper half of the unit circle. The dense reward is
+    minus the distance to it; the sparse one is 1 less the distance within 0.2 of the goal, and 0 elsewhere. Only the time limit
+    ends an episode.
+    """
+
+    layout: Literal["square", "half-circle"] = "square"
+    """Where goals lie."""
+    payoff: Literal["dense", "sparse"] = "dense"
+    """Reward at every step, or only near the goal."""
+    max_episode_steps: int = 100
+    """Steps of an episode."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same goal."""
+
+    initial_noise = 0
+    step_noise = 0
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps < 1 or self.episodes_per_trial < 1:
+            raise UsageError("point-navigation: max_episode_steps and episodes_per_trial must be at least 1")
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (2,))
+
+    @property
+    def action_space(self) -> spaces.Box:
+        return spaces.Box(-0.1, 0.1, (2,))
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        if self.layout == "square":
+            return {"goal": Uniform(-0.5, 0.5, (2,))}
+        return {"angle": Uniform(0.0, math.pi)}
+
+    def goal(self, task: Tasks) -> Tensor:
+        """Where the goal lies, (*batch, 2)."""
+        if self.layout == "square":
+            return task["goal"]
+        return torch.stack([task["angle"].cos(), task["angle"].sin()], dim=-1)
+
+    def initial(self, task: Tasks, noise: Tensor) -> Tensor:
+        return torch.zeros(*noise.shape[:-1], 2, device=noise.device)
+
+    def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        return state + action
+
+    def observation(self, state: Tensor, task: Tasks) -> Tensor:
+        return state
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        distance = (arrival - self.goal(task)).norm(dim=-1)
+        return -distance if self.payoff == "dense" else (1 - distance) * (distance <= GOAL_RADIUS)
+
+    def terminal(self, state: Tensor, task: Tasks) -> Tensor:
+        return torch.zeros(state.shape[:-1], dtype=torch.bool, device=state.device)
+
+    def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
+        return {"success": (state - self.goal(task)).norm(dim=-1) <= GOAL_RADIUS}

@@ -1,0 +1,59 @@
+"""The pieces of an inner step against closed forms; its meta-gradient is tested with MAML."""
+
+import numpy as np
+import torch
+
+from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
+
+
+def test_an_inner_step_gives_each_task_its_weights():
+    weights, gradients = {"w": torch.ones(3)}, {"w": torch.arange(6.0).view(2, 3)}
+    assert inner_step(weights, gradients, {"w": torch.tensor(0.5)})["w"].tolist() == [[1, 0.5, 0], [-0.5, -1, -1.5]]
+    assert inner_step(weights, gradients, {"w": torch.tensor([0.0, 1.0, 0.0])})["w"].tolist() == [[1, 0, 1], [1, -3, 1]]
+
+
+def test_both_losses_have_the_policy_gradient_and_differ_in_curvature_only():
+    generator = torch.Generator().manual_seed(0)
+    behaviour, advantage = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
+    first = torch.tensor([True, False, False, True, False, False]).expand(3, 6)
+    every = torch.ones_like(first)
+
+    def step(log_prob: torch.Tensor) -> torch.Tensor:
+        return step_loss(log_prob, behaviour, advantage, every)
+
+    def path(log_prob: torch.Tensor) -> torch.Tensor:
+        return path_loss(log_prob, behaviour, advantage, first, every)
+
+    for loss in (step, path):
+        torch.testing.assert_close(torch.func.grad(loss)(behaviour), -advantage / 18)
+    curvature = torch.func.jacrev(torch.func.jacrev(path))(behaviour)[0, :, 0, :] * -18
+    # the second derivative in the log-probabilities of steps s <= t of one episode is the advantage of the later one
+    expected = torch.stack([torch.stack([advantage[0, max(s, t)] * (s // 3 == t // 3) for t in range(6)]) for s in range(6)])
+    torch.testing.assert_close(curvature, expected)
+    alone = torch.func.jacrev(torch.func.jacrev(step))(behaviour)[0, :, 0, :] * -18
+    torch.testing.assert_close(alone, advantage[0].diag())
+
+
+def test_fitted_values_are_ridge_regression_on_each_tasks_own_data():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 3, 5, 2, generator=generator, dtype=torch.float64)
+    returns = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64)
+    step = torch.arange(5.0, dtype=torch.float64).expand(2, 3, 5)
+    valid = torch.rand(2, 3, 5, generator=generator) < 0.8
+    values = fitted_values(inputs, returns, step, valid)
+    for task in range(2):
+        keep = valid[task].flatten().numpy()
+        x, t = inputs[task].flatten(0, 1).numpy(), step[task].flatten().numpy()[:, None] / 100
+        features = np.hstack([x, x**2, t, t**2, t**3, np.ones_like(t)])
+        gram = features[keep].T @ features[keep]
+        regular = gram + 1e-3 * gram.diagonal().mean() * np.eye(len(gram))
+        solution = np.linalg.solve(regular, features[keep].T @ returns[task].flatten().numpy()[keep])
+        np.testing.assert_allclose(values[task].flatten().numpy(), features @ solution)
+
+
+def test_what_is_not_valid_moves_no_value():
+    inputs, returns = torch.randn(1, 2, 4, 1), torch.randn(1, 2, 4)
+    valid = torch.tensor([[[True, True, True, False], [True, True, False, False]]])
+    step = torch.arange(4.0).expand(1, 2, 4)
+    changed = torch.where(valid, returns, 1e6)
+    torch.testing.assert_close(fitted_values(inputs, returns, step, valid), fitted_values(inputs, changed, step, valid))
