@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py [--trials 1024] [--repeats 5]
 
-The floor counts the multiplications of the network's matrix products (forward once to collect; forward and twice that
-backward in each epoch) and divides them by the rate at which this machine multiplies matrices of just those shapes.
+The floor counts the multiplications of a meta-iteration's matrix products (RL2: forward once to collect, forward and twice
+that backward in each epoch; MAML: as they are called) and divides them by the rate at which this machine multiplies
+matrices of those shapes.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.ops.features import percept_size
@@ -34,6 +38,11 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
         work()
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+def peak_memory() -> float:
+    """The largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def multiply_seconds(rows: int, inputs: int, outputs: int, repeats: int = 30) -> float:
@@ -66,9 +75,31 @@ def measure(trials: int, repeats: int) -> None:
     train_floor = collect_floor + 3 * epochs * parts * forward_floor(learner, trials // parts, horizon)
     for name, measured, floor in (("collecting", collecting, collect_floor), ("training, end to end", training, train_floor)):
         steps = trials * horizon
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         rates = f"{steps / measured:,.0f} | {steps / floor:,.0f} | {floor / measured:.0%}"
-        print(f"| {name} | {trials:,} | {rates} | {memory:,.0f} |", flush=True)
+        print(f"| {name} | {trials:,} | {rates} | {peak_memory():,.0f} |", flush=True)
+
+
+def measure_maml(outer: Literal["trpo", "ppo"], repeats: int) -> None:
+    """Prints the row of MAML on 2-D navigation: 20 tasks x 20 episodes x 100 steps before and after one inner step."""
+    tasks = make("point-navigation", max_episode_steps=100)
+    learner = MAML(tasks, MAML.Config(meta_batch_size=20, lanes=20, outer=outer, hidden_size=64))
+    work = InProcess(tasks)
+    training = seconds(lambda: learner.train_step(work), repeats)
+    with FlopCounterMode(display=False) as counted:
+        learner.train_step(work)
+    batched, plain = 0, 0
+    for operation, flops in counted.get_flop_counts()["Global"].items():
+        if "bmm" in str(operation):
+            batched += flops
+        else:
+            plain += flops
+    shared, own = torch.randn(40_000, 64), torch.randn(20, 2_000, 64)
+    weights, of_tasks = torch.randn(64, 64), torch.randn(20, 64, 64)
+    rate = 2 * 40_000 * 64 * 64 / seconds(lambda: shared @ weights, 30)
+    batched_rate = 2 * 40_000 * 64 * 64 / seconds(lambda: own @ of_tasks, 30)
+    floor, steps = plain / rate + batched / batched_rate, 2 * 20 * 20 * 100
+    rates = f"{steps / training:,.0f} | {steps / floor:,.0f} | {floor / training:.0%}"
+    print(f"| MAML, outer {outer} | 400 | {rates} | {peak_memory():,.0f} |", flush=True)
 
 
 def main() -> None:
@@ -78,11 +109,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="meta-iterations to time")
     given = parser.parse_args()
     machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(f"RL2 on grid-navigation, GRU 64, 4 epochs x 4 minibatches; {machine}")
+    print(f"{machine}. RL2: grid-navigation, GRU 64, 4 epochs x 4 minibatches. MAML: point-navigation, 20 tasks x 20 episodes")
+    print("x 100 steps, 2 x 64 units, 1 inner step; TRPO with 10 conjugate-gradient products, PPO with 5 epochs.")
     print("\n| work | lanes | steps/s | floor, steps/s | share of the floor | peak memory so far, MiB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for trials in given.trials:
         measure(trials, given.repeats)
+    measure_maml("trpo", given.repeats)
+    measure_maml("ppo", given.repeats)
 
 
 if __name__ == "__main__":
