@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from probes import HiddenButton, HiddenSide, Survival
+from small import SMALL
 from torch import Tensor
 
 import quickstudy as qs
@@ -17,15 +18,11 @@ from quickstudy.protocol import Learner
 from quickstudy.runs.checkpoint import leaves, load_checkpoint, save_checkpoint
 from quickstudy.work import InProcess
 
-SMALL: dict[str, dict[str, Any]] = {
-    "rl2": {"trials": 64, "hidden_size": 16, "learning_rate": 1e-2},
-    "multi-task": {"n_envs": 256, "hidden_size": 16, "learning_rate": 1e-2},
-    "task-informed": {"n_envs": 256, "hidden_size": 16, "learning_rate": 1e-2},
-}
-"""Settings under which a probe takes seconds."""
-
-REACHES = {"rl2": "optimum", "multi-task": "memoryless_optimum", "task-informed": "informed_optimum"}
+REACHES = {"rl2": "optimum", "maml": "optimum", "multi-task": "memoryless_optimum", "task-informed": "informed_optimum"}
 """What each algorithm can know, and so what it must reach."""
+
+SHORTFALL = {("maml", "continuous"): 0.45}
+"""What is lost for a reason: a Gaussian explorer keeps the spread that its gradient step needs, and pays for it."""
 
 PROBES = {"discrete": HiddenButton, "continuous": HiddenSide}
 
@@ -66,7 +63,7 @@ def test_reaches_the_optimum_of_what_it_can_know_and_no_more(name: str, probe: s
     before = trial_return(learner)
     train(learner, 60)
     after, goal = trial_return(learner), getattr(learner_dynamics(learner.tasks), REACHES[name])
-    assert goal - 0.15 < after < goal + 0.1
+    assert goal - SHORTFALL.get((name, probe), 0.15) < after < goal + 0.1
     assert after > before or before > goal - 0.15  # any memoryless policy is an optimal one on hidden buttons
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from probes import HiddenButton
+from small import SMALL
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -22,17 +23,12 @@ from quickstudy.protocol import Metrics, Work
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.runs.storage import sha256
 
-SMALL = {
-    "rl2": ["--trials", "32", "--hidden-size", "16"],
-    "multi-task": ["--n-envs", "32"],
-    "task-informed": ["--n-envs", "32"],
-}
-OPTIONS = ["--threads", "1", "--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
+OPTIONS = ["--iterations", "40", "--trials", "32", "--hidden-size", "16", "--threads", "1"]
+OPTIONS += ["--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
 
 
-def command(name: str, run: Path, iterations: int) -> list[str]:
-    names = [sys.executable, "-m", "quickstudy", "train", name, "grid-navigation"]
-    return [*names, "--run", str(run), "--iterations", str(iterations), *SMALL[name], *OPTIONS]
+def command(run: Path) -> list[str]:
+    return [sys.executable, "-m", "quickstudy", "train", "rl2", "grid-navigation", "--run", str(run), *OPTIONS]
 
 
 def fingerprint(run: Path) -> tuple[str, str, str]:
@@ -57,7 +53,7 @@ def rows(run: Path) -> int:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of RL2 that nothing stopped."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    subprocess.run(command("rl2", run, 40), check=True, capture_output=True)
+    subprocess.run(command(run), check=True, capture_output=True)
     return run
 
 
@@ -109,7 +105,7 @@ def test_the_stored_configuration_is_enough_to_run_again(finished: Path, tmp_pat
 
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(finished: Path, tmp_path: Path):
     run, chance = tmp_path / "killed", random.Random(0)
-    process = subprocess.Popen(command("rl2", run, 40), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(run), stderr=subprocess.DEVNULL)
     for kill in range(4):
         if kill % 2:  # in the middle of a save, as seen from outside
             wait_for(lambda: rows(run) < 39 and list((run / "checkpoints").glob(".*.tmp")), process)
@@ -126,7 +122,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(finished: Path, tm
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_saves_says_how_to_go_on_and_leaves_with_0(number: signal.Signals, finished: Path, tmp_path: Path):
     run = tmp_path / "stopped"
-    process = subprocess.Popen(command("rl2", run, 40), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(run), stderr=subprocess.PIPE)
     wait_for(lambda: rows(run) >= 7, process)
     began = time.monotonic()
     process.send_signal(number)
@@ -157,8 +153,7 @@ def test_every_algorithm_resumes_bit_for_bit(name: str, tmp_path: Path):
 
     def learner() -> Any:
         entry = ALGORITHMS[name]
-        small = {"trials": 16, "hidden_size": 8} if name == "rl2" else {"n_envs": 16, "hidden_size": 8}
-        return entry.make(qs.tasks.make("bandit"), entry.config(**small), seed=1)
+        return entry.make(qs.tasks.make("bandit"), entry.config(**SMALL[name]), seed=1)
 
     options: dict[str, Any] = {"checkpoint_every": 3, "threads": 1, "quiet": True, "evaluate_every": 2, "evaluate_tasks": 4}
     qs.train(learner(), 8, tmp_path / "whole", **options)

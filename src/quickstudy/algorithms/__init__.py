@@ -37,7 +37,15 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
 }
 
-BASELINES: dict[str, Callable[..., Agent]] = {"random": Random}
+
+def from_scratch(tasks: Any, **options: Any) -> MAML:
+    """MAML before meta-training: untrained weights, the same adaptation."""
+    agent = MAML(tasks, **options)
+    agent.name = "from-scratch"
+    return agent
+
+
+BASELINES: dict[str, Callable[..., Agent]] = {"random": Random, "from-scratch": from_scratch}
 """Agents that need no training, by name: (tasks, *, device) -> agent."""
 
 

@@ -37,14 +37,14 @@ def trust_region_step(gradient: Vector, product: Callable[[Vector], Vector], max
 
 
 def line_search(
-    evaluate: Callable[[Vector], tuple[float, float]], step: Vector, start: float, max_kl: float, tries: int = 10
+    evaluate: Callable[[Vector], tuple[float, float]], step: Vector, start: float, max_kl: float, tries: int = 15
 ) -> tuple[Vector, float]:
-    """The longest of `step`, `step`/2, `step`/4 ... that improves on the objective `start` with a KL of at most `max_kl`.
+    """The longest of `step`, 0.8 `step`, 0.64 `step` ... that improves on the objective `start` with a KL of at most `max_kl`.
 
     `evaluate` gives (objective, KL) after a step. Returns the step taken and its KL: no step and 0 where none will do.
     """
     for attempt in range(tries):
-        shorter = 0.5**attempt * step
+        shorter = 0.8**attempt * step
         objective, kl = evaluate(shorter)
         if objective > start and kl <= max_kl:
             return shorter, kl
