@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from quickstudy.algorithms import BASELINES
 from quickstudy.algorithms.baselines import Forgetful, Random
 from quickstudy.evaluation import Evaluation, evaluate
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
+from quickstudy.plots import plot_adaptation
 from quickstudy.protocol import Agent, Learner
 from quickstudy.recipes import (
     Recipe,
@@ -28,8 +30,13 @@ from quickstudy.recipes import (
     bandit_100,
     cart_pole,
     cart_pole_informed,
+    cart_pole_maml,
     cart_pole_multi_task,
     grid_navigation,
+    point_navigation_informed,
+    point_navigation_maml,
+    point_navigation_multi_task,
+    point_navigation_rl2,
 )
 from quickstudy.training import train
 
@@ -39,6 +46,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "results"
 class Result(NamedTuple):
     """One line of evidence."""
 
+    label: str
     recipe: Callable[[int], Recipe]
     seeds: int
     num_tasks: int
@@ -47,6 +55,8 @@ class Result(NamedTuple):
     references: dict[str, Callable[[int], Recipe]]
     """Other learners to stand beside it, trained on the same seeds."""
     says: str
+    picture: str = ""
+    """The title of a picture of return against episodes seen; none without."""
 
 
 def wiped(every: Any) -> Callable[[Learner], dict[str, Agent]]:
@@ -56,6 +66,7 @@ def wiped(every: Any) -> Callable[[Learner], dict[str, Agent]]:
 
 RESULTS = {
     "grid-navigation": Result(
+        "RL2",
         grid_navigation,
         3,
         1000,
@@ -64,6 +75,7 @@ RESULTS = {
         "5x5 cells, 4 episodes of 15 steps: the Bayes-optimal return of a trial is at least 37.2.",
     ),
     "bandit-10": Result(
+        "RL2",
         bandit_10,
         3,
         10_000,
@@ -72,6 +84,7 @@ RESULTS = {
         "The exact optimum is 6.66; Duan et al. 2016 print 6.7 for RL2 and 6.6 for the Gittins index.",
     ),
     "bandit-100": Result(
+        "RL2",
         bandit_100,
         3,
         10_000,
@@ -80,12 +93,32 @@ RESULTS = {
         "Duan et al. 2016 print 78.7 for RL2, 78.3 for the Gittins index and 74.7 for Thompson sampling.",
     ),
     "cart-pole": Result(
+        "RL2",
         cart_pole,
         1,
         500,
         wiped("step"),
         {"task-informed": cart_pole_informed, "multi-task": cart_pole_multi_task},
         "A trial is 2 episodes of at most 500 steps; whether the buttons are swapped is hidden.",
+    ),
+    "point-navigation": Result(
+        "MAML",
+        point_navigation_maml,
+        1,
+        400,
+        lambda learner: {"from-scratch": BASELINES["from-scratch"](learner.tasks, config=learner.config)},
+        {"RL2": point_navigation_rl2, "task-informed": point_navigation_informed, "multi-task": point_navigation_multi_task},
+        "Goals in a square of side 1, dense reward, 4 episodes of 100 steps; MAML and from-scratch live 20 lanes at once.",
+        "point-navigation: return on 400 held-out goals",
+    ),
+    "cart-pole-maml": Result(
+        "MAML",
+        cart_pole_maml,
+        1,
+        400,
+        lambda learner: {"from-scratch": BASELINES["from-scratch"](learner.tasks, config=learner.config)},
+        {},
+        "A trial is 2 episodes of at most 200 steps, before and after one inner step on 20 lanes; buttons may be swapped.",
     ),
 }
 
@@ -95,17 +128,21 @@ def measure(name: str) -> dict[str, Any]:
     result, began, scores = RESULTS[name], time.monotonic(), {}
     steps: dict[str, float] = {}
     for seed in range(result.seeds):
-        trained = {"RL2": result.recipe} | result.references
+        trained = {result.label: result.recipe} | result.references
         for label, recipe in trained.items():
             learner, iterations = recipe(seed)
             last = train(learner, iterations, evaluate_every=0)
             steps[label] = last["time/total_timesteps"]
-            agents: dict[str, Agent] = {label: learner} | (result.others(learner) if label == "RL2" else {})
+            agents: dict[str, Agent] = {label: learner} | (result.others(learner) if label == result.label else {})
             for agent_name, agent in agents.items():
                 scores.setdefault(agent_name, []).append(evaluate(agent, num_tasks=result.num_tasks))
+    if result.picture:
+        first = {agent: evaluations[0] for agent, evaluations in scores.items()}
+        plot_adaptation(first, FOLDER / f"{name}.png", result.picture, against="seen")
     return {
         "name": name,
         "says": result.says,
+        "picture": result.picture,
         "command": f"python benchmarks/learning.py {name} --again",
         "seeds": result.seeds,
         "num_tasks": result.num_tasks,
@@ -163,6 +200,8 @@ def page() -> str:
             episodes = ", ".join(f"{iqm:.2f}" for iqm in row["episodes_iqm"])
             figures = f"{row['mean']:.2f} | {row['iqm']:.2f} | {row['low']:.2f} to {row['high']:.2f}"
             lines.append(f"| {agent} | {steps} | {figures} | {seeds} | {episodes} |")
+        if result.get("picture"):
+            lines += ["", f"![{result['picture']}](results/{name}.png)"]
     return "\n".join(lines) + "\n"
 
 

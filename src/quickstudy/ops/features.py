@@ -32,6 +32,16 @@ def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -
     return (value.flatten(value.dim() - axes) if axes else value[..., None]).float()
 
 
+def unit_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
+    """As `as_vector`, with the bounded parts of a Box scaled to [-1, 1]."""
+    vector = as_vector(space, value)
+    if not isinstance(space, spaces.Box):
+        return vector
+    low, high = (torch.as_tensor(bound, device=value.device).float().flatten() for bound in (space.low, space.high))
+    bounded = torch.isfinite(low) & torch.isfinite(high)
+    return torch.where(bounded, (vector - (low + high) / 2) / ((high - low) / 2), vector)
+
+
 def percept_size(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> int:
     """The length of the vector that `percept_vector` makes."""
     return vector_size(observation_space) + vector_size(action_space) + 2
@@ -44,7 +54,7 @@ def percept_vector(
 
     At the first step of a trial there is no previous action: its part is zero, which no one-hot action is.
     """
-    action = as_vector(action_space, percept.action) * has_past(percept)[..., None]
+    action = unit_vector(action_space, percept.action) * has_past(percept)[..., None]
     ended = percept.terminated | percept.truncated
     return torch.cat(
         [as_vector(observation_space, percept.observation), action, percept.reward[..., None], ended[..., None].float()], dim=-1

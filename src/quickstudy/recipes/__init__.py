@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from quickstudy.algorithms import ALGORITHMS
+from quickstudy.algorithms.maml import MAML
+from quickstudy.algorithms.multi_task import MultiTask
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.protocol import Learner
 from quickstudy.tasks import make
@@ -56,3 +58,33 @@ def cart_pole_informed(seed: int = 0) -> Recipe:
 def cart_pole_multi_task(seed: int = 0) -> Recipe:
     """A memoryless policy on the same cart-poles that is told nothing."""
     return Recipe(ALGORITHMS["multi-task"].make(make("cart-pole"), seed=seed), 100)
+
+
+def point_navigation_maml(seed: int = 0) -> Recipe:
+    """MAML on goals in a square, meta-trained for three inner steps of 20 episodes each."""
+    tasks = make("point-navigation", episodes_per_trial=4)
+    return Recipe(MAML(tasks, MAML.Config(inner_steps=3), seed=seed), 100)
+
+
+def point_navigation_rl2(seed: int = 0) -> Recipe:
+    """RL2 on the same goals, over trials of four episodes."""
+    config = RL2.Config(trials=128, learning_rate=1e-3, gamma=0.95, ent_coef=0.0)
+    return Recipe(RL2(make("point-navigation", episodes_per_trial=4), config, seed=seed), 250)
+
+
+def point_navigation_informed(seed: int = 0) -> Recipe:
+    """A memoryless policy that is told the goal: the upper bound."""
+    tasks, config = make("point-navigation", episodes_per_trial=4), MultiTask.Config(gamma=0.95, ent_coef=0.0)
+    return Recipe(ALGORITHMS["task-informed"].make(tasks, config, seed=seed), 200)
+
+
+def point_navigation_multi_task(seed: int = 0) -> Recipe:
+    """A memoryless policy that is told nothing: it can do no better than to stay in the middle."""
+    tasks, config = make("point-navigation", episodes_per_trial=4), MultiTask.Config(gamma=0.95, ent_coef=0.0)
+    return Recipe(MultiTask(tasks, config, seed=seed), 200)
+
+
+def cart_pole_maml(seed: int = 0) -> Recipe:
+    """MAML on cart-poles whose buttons may be swapped, with episodes of at most 200 steps."""
+    tasks = make("cart-pole", max_episode_steps=200)
+    return Recipe(MAML(tasks, MAML.Config(inner_rate=1.0, max_kl=0.02), seed=seed), 40)
