@@ -18,6 +18,7 @@ import torch
 from quickstudy.display import Display
 from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.evaluation import evaluate
+from quickstudy.ops.statistics import interquartile_mean
 from quickstudy.protocol import Learner, Metrics, TaskDistribution
 from quickstudy.runs import warn_of
 from quickstudy.runs.checkpoint import copy_state
@@ -115,8 +116,9 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
 
 def validation(learner: Learner, num_tasks: int) -> Metrics:
     """Scores on validation tasks, the same ones at every call, so that the curve's ups and downs are the learner's."""
-    evaluation = evaluate(learner, num_tasks=num_tasks, split="validation", seed=learner.seed)
-    return {f"validation/episode_{row['episode']}/return_iqm": row["iqm"] for row in evaluation.rows}
+    returns = evaluate(learner, num_tasks=num_tasks, split="validation", seed=learner.seed).returns.double().numpy()
+    scores = [float(interquartile_mean(episode)) for episode in returns.T]
+    return {f"validation/episode_{number}/return_iqm": score for number, score in enumerate(scores, 1)}
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch.optim import Adam
 from quickstudy.data.rollout import Lifetime, collect_lives, concatenate
 from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution, distribution_over
-from quickstudy.nets.networks import Weights, initial_weights, multilayer, skeleton
+from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
 from quickstudy.ops.features import as_vector, vector_size
@@ -319,7 +319,5 @@ class MAML:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.iteration = state["iteration"]
-        with torch.no_grad():
-            for name, value in self.learned.items():
-                value.copy_(state["learned"][name])
+        copy_into(self.learned, state["learned"])
         load_adam_state(self.optimiser, state["optimiser"])

@@ -19,7 +19,7 @@ from torch.optim import Adam
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import Weights, initial_weights, multilayer, skeleton
+from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, unit_scale
 from quickstudy.ops.features import as_vector, vector_size
@@ -230,8 +230,6 @@ class MultiTask:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.iteration = state["iteration"]
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(state["weights"][name])
+        copy_into(self.weights, state["weights"])
         load_adam_state(self.optimiser, state["optimiser"])
         self.scale = ValueScale(**{name: value.to(self.device) for name, value in state["value_scale"].items()})

@@ -71,3 +71,12 @@ def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, fl
             nn.init.orthogonal_(matrix, gain, generator=generator)
         weights[name] = value.to(device).requires_grad_()
     return weights
+
+
+@torch.no_grad()
+def copy_into(weights: Weights, stored: Mapping[str, Tensor]) -> None:
+    """Puts stored values into weights in place, so that an optimiser keeps hold of them; ValueError where a shape differs."""
+    for name, weight in weights.items():
+        if stored[name].shape != weight.shape:
+            raise ValueError(f"{name} has shape {tuple(stored[name].shape)}, not {tuple(weight.shape)}")
+        weight.copy_(stored[name])
