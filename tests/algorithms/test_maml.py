@@ -253,6 +253,17 @@ def test_learned_rates_move_with_meta_training(monkeypatch: pytest.MonkeyPatch):
     assert any((rate != learner.config.inner_rate).any() for rate in rates.values())
 
 
+@pytest.mark.parametrize("outer", ["trpo", "ppo"])
+def test_where_no_reward_was_met_nothing_moves_and_nothing_breaks(outer: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    tasks = qs.tasks.make("point-navigation", payoff="sparse", layout="half-circle", max_episode_steps=3)
+    learner = MAML(tasks, MAML.Config(meta_batch_size=4, lanes=4, outer=outer))
+    before = {key: value.detach().clone() for key, value in learner.learned.items()}
+    metrics = learner.train_step(InProcess(tasks))
+    assert metrics["rollout/ep_rew_mean"] == 0
+    assert all(torch.equal(before[key], value) for key, value in learner.learned.items())
+
+
 def test_weights_of_each_task_act_on_their_own_task():
     learner, lives = learner_and_stages()
     policy = learner.adapt(learner.explorer(), lives[0])

@@ -22,10 +22,16 @@ def test_a_trust_region_step_lies_on_the_border_of_the_region():
     assert step @ b > 0
 
 
+def test_without_a_slope_there_is_no_step():
+    a, zero = matrix(8), torch.zeros(8, dtype=torch.float64)
+    assert torch.equal(trust_region_step(zero, lambda v: a @ v, 0.01, 20), zero)
+
+
 def test_the_line_search_takes_the_longest_step_that_will_do():
     step = torch.tensor([8.0])
     taken, kl = line_search(lambda s: (float(s), float(s) ** 2), step, 0.0, 5.0)
-    assert taken.item() == 2 and kl == 4
+    torch.testing.assert_close(taken, step * 0.8**6)  # the first whose square is at most 5
+    assert kl == float(taken) ** 2
     taken, kl = line_search(lambda s: (-float(s), 0.0), step, 0.0, 5.0)
     assert taken.item() == 0 and kl == 0
 

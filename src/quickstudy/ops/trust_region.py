@@ -14,17 +14,21 @@ Vector = Float[Tensor, "size"]
 def conjugate_gradient(
     product: Callable[[Vector], Vector], target: Vector, iterations: int, tolerance: float = 1e-10
 ) -> Vector:
-    """Solves A x = target for a positive-definite A that is known by its products alone (Hestenes & Stiefel 1952)."""
+    """Solves A x = target for a positive-definite A that is known by its products alone (Hestenes & Stiefel 1952).
+
+    Stops early when the squared residual has fallen to a share of `tolerance`; the solution for a zero target is zero.
+    """
     solution, residual, direction = torch.zeros_like(target), target.clone(), target.clone()
     squared = residual @ residual
+    enough = tolerance * float(squared)
     for _ in range(iterations):
+        if float(squared) <= enough:
+            break
         image = product(direction)
         length = squared / (direction @ image)
         solution = solution + length * direction
         residual = residual - length * image
         new_squared = residual @ residual
-        if float(new_squared) < tolerance:
-            break
         direction = residual + new_squared / squared * direction
         squared = new_squared
     return solution
