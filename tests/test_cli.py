@@ -65,11 +65,19 @@ def test_tasks_of_ones_own_from_a_file(capsys: pytest.CaptureFixture[str]):
     assert run("evaluate", "random", "mine.py:tasks", "--num-tasks", "3") == 0
 
 
+def test_a_stored_configuration_of_ones_own_tasks_runs_again_when_they_are_named():
+    Path("mine.py").write_text(OWN)
+    assert run("train", "rl2", "mine.py:tasks", *TINY, "--run", "own") == 0
+    assert run("train", "rl2", "mine.py:tasks", "--config", "own/config.toml", "--run", "again") == 0
+    assert Path("own/config.toml").read_text() == Path("again/config.toml").read_text()
+
+
 def test_a_stored_run_is_never_imported(capsys: pytest.CaptureFixture[str]):
     Path("mine.py").write_text(OWN + "\nfrom pathlib import Path\nPath('imported').touch()\n")
     assert run("train", "rl2", "mine.py:tasks", *TINY, "--run", "own") == 0
     Path("imported").unlink()
     assert run("evaluate", "own") == 2 and run("resume", "own") == 2
+    assert run("train", "--config", "own/config.toml", "--run", "again") == 2
     assert not Path("imported").exists()
 
 

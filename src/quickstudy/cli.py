@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QuickstudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1
@@ -100,20 +102,24 @@ def train(arguments: list[str]) -> int:
     from quickstudy.training import train as meta_train
 
     stored = read_config(given.config) if given.config else None
-    if stored:
-        names = names or [stored.algorithm]
-        names = names if len(names) > 1 else [*names, stored.tasks]
+    if stored and len(names) < 2:
+        if stored.task_options is None:
+            raise UsageError(
+                f"{given.config} is for tasks of your own ({stored.tasks}), which no stored run may import;"
+                f" name them: quickstudy train {stored.algorithm} FILE.py:OBJECT --config {given.config}"
+            )
+        names = [*(names or [stored.algorithm]), stored.tasks]
     if len(names) != 2:
         raise UsageError(
             f"train takes two names, ALGORITHM and TASKS, not {len(names)} ({' '.join(names)}); see: quickstudy train --help"
         )
-    if stored and names != [stored.algorithm, stored.tasks]:
+    own = load_object(names[1]) if is_own(names[1]) else None
+    if stored and (names[0] != stored.algorithm or (not own and names[1] != stored.tasks)):
         raise UsageError(f"{given.config} is for {stored.algorithm} on {stored.tasks}, not {names[0]} on {names[1]}")
 
     from quickstudy.algorithms import algorithm
 
     chosen = algorithm(names[0])
-    own = load_object(names[1]) if is_own(names[1]) else None
     parts = {"algorithm": stored.algorithm_options if stored else chosen.config()}
     if own is None:
         parts["tasks"] = stored.task_options if stored else default_family(names[1])

@@ -1,0 +1,44 @@
+"""The README's Python and commands run as they stand, only shorter."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from quickstudy.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    short = code.replace("iterations=200", "iterations=1").replace("num_tasks=100", "num_tasks=4")
+    assert short != code
+    exec(compile(short, "README.md", "exec"), {})
+    assert "rl2 on cart-pole: 4 test tasks" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "cart-pole" / "latest.json").exists()
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("quickstudy")]
+    assert len(commands) >= 6
+    for command in commands:
+        shorter = {
+            "train": ["--iterations", "1", "--trials", "8", "--evaluate-every", "0"],
+            "evaluate": ["--num-tasks", "4"],
+        }
+        assert main([*command[1:], *shorter.get(command[1], [])]) == 0, command
+
+
+def test_every_place_it_points_to_exists():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists() or link.startswith("http"), f"{page.name} points to {link}"
