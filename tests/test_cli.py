@@ -124,7 +124,7 @@ def test_a_full_or_read_only_disk_is_named(capsys: pytest.CaptureFixture[str], m
 
     monkeypatch.setattr("quickstudy.runs.folder.save_checkpoint", full)
     assert run("train", "rl2", "bandit", *TINY) == 1
-    assert "runs/x/checkpoints: No space left on device" in capsys.readouterr().err
+    assert "error: runs/rl2-bandit-seed0: No space left on device" in capsys.readouterr().err
 
 
 def test_list_names_everything_with_bounds(capsys: pytest.CaptureFixture[str]):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from quickstudy.errors import QuickstudyError
@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, number: int, state: State) -> None:
     remove_leftovers(folder)
     temporary.mkdir()
     tensors = {"/".join(path): value.detach().cpu().contiguous() for path, value in leaves(state) if isinstance(value, Tensor)}
-    save_file(tensors, temporary / "state.safetensors")
+    (temporary / "state.safetensors").write_bytes(save(tensors))
     (temporary / "state.json").write_text(to_json(plain_values(state)))
     for file in FILES:
         flush_to_disk(temporary / file)

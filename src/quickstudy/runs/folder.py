@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -55,18 +56,23 @@ class Run:
         """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it."""
         if progress.iteration == self._saved:
             return
-        for file in (self._metrics, self._timing):
-            file.flush()
-            os.fsync(file.fileno())
-        self._board.flush()
-        save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
+        try:
+            for file in (self._metrics, self._timing):
+                file.flush()
+                os.fsync(file.fileno())
+            self._board.flush()
+            save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
+        except OSError as error:
+            # writing into an open file tells no name
+            raise OSError(error.errno, error.strerror, str(self.folder)) from error
         self._saved = progress.iteration
         prune(self.folder / "checkpoints", self.config.training.keep_checkpoints)
 
     def close(self) -> None:
-        self._metrics.close()
-        self._timing.close()
-        self._board.close()
+        """Closes the files; what a full disk kept from being written is not part of any checkpoint."""
+        for file in (self._metrics, self._timing, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def open_at(path: Path, size: int) -> Any:
