@@ -66,6 +66,7 @@ def test_the_public_door_opens_on_what_it_lists_and_nothing_else():
     for name in quickstudy.__all__:
         assert getattr(quickstudy, name) is not None
     assert sorted(dir(quickstudy)) == sorted(quickstudy.__all__)
+    assert quickstudy.__version__[0].isdigit()
     with pytest.raises(AttributeError, match="no attribute 'Rl2'"):
         quickstudy.Rl2  # noqa: B018
 

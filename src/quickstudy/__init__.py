@@ -55,6 +55,8 @@ __all__ = list(PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("quickstudy")
     if name not in PUBLIC:
         raise AttributeError(f"module 'quickstudy' has no attribute '{name}'")
     module = import_module(f"quickstudy.{PUBLIC[name]}")
