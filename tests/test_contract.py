@@ -21,7 +21,7 @@ from quickstudy.work import InProcess
 REACHES = {"rl2": "optimum", "maml": "optimum", "multi-task": "memoryless_optimum", "task-informed": "informed_optimum"}
 """What each algorithm can know, and so what it must reach."""
 
-SHORTFALL = {("maml", "continuous"): 0.45}
+SHORTFALL = {("maml", "continuous"): 0.35}
 """What is lost for a reason: a Gaussian explorer keeps the spread that its gradient step needs, and pays for it."""
 
 PROBES = {"discrete": HiddenButton, "continuous": HiddenSide}
@@ -61,7 +61,7 @@ def test_every_algorithm_has_small_settings_and_a_goal(name: str):
 def test_reaches_the_optimum_of_what_it_can_know_and_no_more(name: str, probe: str):
     learner = make(name, PROBES[probe]())
     before = trial_return(learner)
-    train(learner, 60)
+    train(learner, 100)
     after, goal = trial_return(learner), getattr(learner_dynamics(learner.tasks), REACHES[name])
     assert goal - SHORTFALL.get((name, probe), 0.15) < after < goal + 0.1
     assert after > before or before > goal - 0.15  # any memoryless policy is an optimal one on hidden buttons
@@ -135,15 +135,15 @@ def test_shards_cut_the_work_and_not_its_kind(name: str):
 @pytest.mark.parametrize("credit", ["trial", "episode"])
 def test_rl2_survives_where_every_step_is_rewarded(credit: Any):
     """A fall costs the rest of an episode: a memory must find the button that lives, at once, and keep to it."""
-    learner = make("rl2", Survival(), credit=credit, gamma=1.0, gae_lambda=0.95)
-    train(learner, 80)
+    learner = make("rl2", Survival(), credit=credit, gamma=0.97)
+    train(learner, 100)
     assert trial_return(learner) > Survival.optimum - 1.5
 
 
 def test_a_short_sighted_discount_over_the_trial_makes_dying_nearly_free():
     """Why `credit="episode"` and a gamma near 1 exist."""
-    learner = make("rl2", Survival(), credit="trial", gamma=0.5, gae_lambda=0.95)
-    train(learner, 80)
+    learner = make("rl2", Survival(), credit="trial", gamma=0.2)
+    train(learner, 100)
     assert trial_return(learner) < Survival.optimum - 1.5
 
 

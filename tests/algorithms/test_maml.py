@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from probes import HiddenButton
 from torch import Tensor, nn
 
 import quickstudy as qs
@@ -243,6 +244,16 @@ def test_a_trust_region_step_moves_by_the_kl_it_may_and_improves():
     assert any(not torch.equal(before[key], value) for key, value in learner.learned.items())
 
 
+def test_trust_regions_too_learn_to_find_the_hidden_button(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    learner = MAML(qs.NativeTasks(HiddenButton()), MAML.Config(hidden_size=16, inner_rate=0.5, max_kl=0.02))
+    work, before = InProcess(learner.tasks), qs.evaluate(learner, num_tasks=200).returns.sum(1).mean()
+    for _ in range(60):
+        learner.train_step(work)
+    after = qs.evaluate(learner, num_tasks=200).returns.sum(1).mean()
+    assert before < 2.2 and after > HiddenButton.optimum - 0.15
+
+
 def test_learned_rates_move_with_meta_training(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()  # in single precision, as users train
     config = MAML.Config(meta_batch_size=4, lanes=4, learn_inner_rate=True)
@@ -251,6 +262,21 @@ def test_learned_rates_move_with_meta_training(monkeypatch: pytest.MonkeyPatch):
     rates = learner.start.rates
     assert rates["policy.0.weight"].shape == learner.start.weights["policy.0.weight"].shape
     assert any((rate != learner.config.inner_rate).any() for rate in rates.values())
+
+
+def test_where_a_task_is_solved_rounding_makes_no_advantage(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    tasks = qs.NativeTasks(Solved())
+    learner = MAML(tasks, MAML.Config(meta_batch_size=4, lanes=20))
+    lives = collect_lives(LocalSite(tasks), Lifetime(learner.explorer(), learner.adapt, 20, 1), Shard(0, 0, 0, 4, "train"))
+    assert samples_of(tasks, learner.config, lives[0]).advantage.abs().max() < 1e-2
+
+
+class Solved(HiddenButton):
+    """Every press pays 1."""
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Any, noise: Tensor) -> Tensor:
+        return torch.ones_like(action, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("outer", ["trpo", "ppo"])

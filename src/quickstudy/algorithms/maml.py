@@ -160,7 +160,9 @@ def samples_of(tasks: TaskDistribution, config: Config, experience: Experience) 
     within = (step - torch.where(first, step, 0).cummax(-1).values).to(returns)
     value = fitted_values(inputs, returns, within, valid)
     advantage = episode_advantages(transition.reward, value, zero, ended, never, valid, config.gamma, config.gae_lambda)
-    advantage = vmap(standardise)(advantage, valid)
+    # where a task is solved, every return is the same and what is left of the advantages is rounding
+    floor = 1e-3 * vmap(masked_mean)(returns.square(), valid).sqrt() + 1e-8
+    advantage = vmap(standardise)(advantage, valid, floor)
     log_prob = cast(Tensor, experience.act.log_prob)
     return Samples(inputs, experience.act.action, log_prob, experience.act.notes["parameters"], advantage, first, valid)
 

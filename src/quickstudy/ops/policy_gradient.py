@@ -12,11 +12,16 @@ def masked_mean(values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"]) ->
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
-def standardise(values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Values less their mean, over their standard deviation, both over the valid entries."""
+def standardise(
+    values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"], floor: float | Float[Tensor, ""] = 1e-8
+) -> Float[Tensor, "*axes"]:
+    """Values less their mean, over their standard deviation, both over the valid entries.
+
+    `floor` is added to the deviation: a spread much smaller than that is noise and stays small.
+    """
     mean = masked_mean(values, valid)
     variance = masked_mean((values - mean).square(), valid)
-    return (values - mean) / (variance.sqrt() + 1e-8)
+    return (values - mean) / (variance.sqrt() + floor)
 
 
 def clipped_surrogate(
