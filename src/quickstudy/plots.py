@@ -40,6 +40,7 @@ def plot_adaptation(
         seen = sorted({row["seen"] for evaluation in curves.values() for row in evaluation.rows})
         axes.set_xscale("symlog", linthresh=5)
         axes.set_xticks(seen, [f"{value:.0f}" for value in seen])
+        axes.minorticks_off()
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
