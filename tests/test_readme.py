@@ -20,8 +20,8 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     short = code.replace("iterations=200", "iterations=1").replace("num_tasks=100", "num_tasks=4")
     assert short != code
     exec(compile(short, "README.md", "exec"), {})
-    assert "rl2 on cart-pole: 4 test tasks" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "cart-pole" / "latest.json").exists()
+    assert "rl2 on grid-navigation: 4 test tasks" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "grid-navigation" / "latest.json").exists()
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from quickstudy import tasks as tasks
     from quickstudy.algorithms.baselines import Forgetful as Forgetful
     from quickstudy.algorithms.baselines import Random as Random
+    from quickstudy.algorithms.maml import MAML as MAML
     from quickstudy.algorithms.multi_task import MultiTask as MultiTask
     from quickstudy.algorithms.rl2 import RL2 as RL2
     from quickstudy.errors import EnvironmentFault as EnvironmentFault
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     "tasks": "tasks",
     "RL2": "algorithms.rl2",
+    "MAML": "algorithms.maml",
     "MultiTask": "algorithms.multi_task",
     "Random": "algorithms.baselines",
     "Forgetful": "algorithms.baselines",
