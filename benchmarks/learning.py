@@ -38,6 +38,7 @@ from quickstudy.recipes import (
     point_navigation_multi_task,
     point_navigation_rl2,
 )
+from quickstudy.runs.storage import write_atomically
 from quickstudy.training import train
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
@@ -156,7 +157,7 @@ def measure(name: str) -> dict[str, Any]:
 def summary(evaluations: list[Evaluation]) -> dict[str, Any]:
     """The return of whole trials over seeds and tasks, with its interval, and of each episode."""
     trials = np.stack([evaluation.returns.sum(1).double().numpy() for evaluation in evaluations])
-    episodes = np.concatenate([evaluation.returns.double().numpy() for evaluation in evaluations])
+    episodes = np.stack([evaluation.returns.double().numpy() for evaluation in evaluations]).transpose(2, 0, 1)
     low, high = bootstrap_interval(trials)
     return {
         "mean": float(trials.mean()),
@@ -164,8 +165,18 @@ def summary(evaluations: list[Evaluation]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "by_seed": [float(row.mean()) for row in trials],
-        "episodes_iqm": [float(interquartile_mean(column)) for column in episodes.T],
+        "episodes": [
+            {"iqm": float(interquartile_mean(scores.ravel())), "interval": bootstrap_interval(scores)} for scores in episodes
+        ],
     }
+
+
+def stored(name: str) -> dict[str, Any] | None:
+    """A finished result; None where it was never measured, or without what the page shows today."""
+    path = FOLDER / f"{name}.json"
+    result = json.loads(path.read_text()) if path.exists() else {"agents": {}}
+    agents = result["agents"].values()
+    return result if agents and all("episodes" in agent for agent in agents) else None
 
 
 def page() -> str:
@@ -179,10 +190,9 @@ def page() -> str:
         "of the IQM (several seeds: seeds are resampled, then tasks).",
     ]
     for name in RESULTS:
-        path = FOLDER / f"{name}.json"
-        if not path.exists():
+        result = stored(name)
+        if result is None:
             continue
-        result = json.loads(path.read_text())
         minutes = result["seconds"] / 60
         lines += [
             "",
@@ -191,13 +201,13 @@ def page() -> str:
             f"{result['says']} {result['num_tasks']:,} held-out tasks, {result['seeds']} seed{'s' * (result['seeds'] > 1)},"
             f" {minutes:.1f} minutes in all on {result['threads']} threads. `{result['command']}`",
             "",
-            "| agent | environment steps | mean | IQM | 95 % interval | mean by seed | IQM by episode |",
+            "| agent | environment steps | mean | IQM | 95 % interval | mean by seed | IQM by episode [95 % interval] |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         for agent, row in result["agents"].items():
             steps = f"{result['steps'][agent]:,.0f}" if agent in result["steps"] else ""
             seeds = ", ".join(f"{mean:.2f}" for mean in row["by_seed"])
-            episodes = ", ".join(f"{iqm:.2f}" for iqm in row["episodes_iqm"])
+            episodes = ", ".join("{:.2f} [{:.2f}, {:.2f}]".format(each["iqm"], *each["interval"]) for each in row["episodes"])
             figures = f"{row['mean']:.2f} | {row['iqm']:.2f} | {row['low']:.2f} to {row['high']:.2f}"
             lines.append(f"| {agent} | {steps} | {figures} | {seeds} | {episodes} |")
         if result.get("picture"):
@@ -214,9 +224,8 @@ def main() -> None:
     for name in given.names or RESULTS:
         if name not in RESULTS:
             parser.error(f"unknown result '{name}'")
-        path = FOLDER / f"{name}.json"
-        if given.again or not path.exists():
-            path.write_text(json.dumps(measure(name), indent=1) + "\n")
+        if given.again or stored(name) is None:
+            write_atomically(FOLDER / f"{name}.json", json.dumps(measure(name), indent=1) + "\n")
         (FOLDER.parent / "results.md").write_text(page())
 
 
