@@ -90,7 +90,7 @@ def test_a_stored_run_is_never_imported(capsys: pytest.CaptureFixture[str]):
         ("train rl2", 2, "takes two names"),
         ("train rl2 bandit --trails 3", 2, "--trials"),
         ("train rl2 bandit --trials many", 2, "--trials"),
-        ("train rl2 bandit --arms 1", 2, "arms must be at least 2"),
+        ("train rl2 bandit --arms 1", 2, "arms is 1, it must be at least 2"),
         ("train rl2 bandit --device tpu", 2, "device 'tpu' can't be used here"),
         ("train rl2 bandit --config none.toml", 2, "none.toml: No such file"),
         ("train rl2 none.py:tasks", 2, "none.py: no such file"),

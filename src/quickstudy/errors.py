@@ -23,3 +23,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def require_at_least(least: int, what: str, options: object, *names: str) -> None:
+    """Raises UsageError, which names the option and its value, where one of the named options is less than `least`."""
+    for name in names:
+        if getattr(options, name) < least:
+            raise UsageError(f"{what}: {name} is {getattr(options, name)}, it must be at least {least}")

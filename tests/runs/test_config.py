@@ -59,7 +59,7 @@ def test_names_of_options_never_collide(algorithm: str, family: str):
         (GOOD.replace("trials = 32", "gamma = 2"), r"gamma \(2.0\) must be in \(0, 1\]"),
         (GOOD.replace('"rl2"', '"rl3"'), r"unknown algorithm 'rl3'; did you mean 'rl2'"),
         (GOOD.replace('"bandit"', '"bandits"'), r"unknown tasks 'bandits'; did you mean 'bandit'"),
-        (GOOD.replace("arms = 3", "arms = 1"), r"arms must be at least 2"),
+        (GOOD.replace("arms = 3", "arms = 1"), r"arms is 1, it must be at least 2"),
         (GOOD.replace("iterations = 4", "iterations = 0"), r"iterations is 0, it must be at least 1"),
         (GOOD.replace("[training]", "[trainings]"), r"no section \[trainings\]; did you mean 'training'"),
         (GOOD.replace('name = "bandit"', ""), r"\[tasks\] needs name"),

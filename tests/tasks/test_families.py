@@ -219,7 +219,7 @@ def test_names_and_options_are_looked_up_with_suggestions():
         families.make("bandits")
     with pytest.raises(UsageError, match="no option 'arm'; did you mean 'arms'"):
         families.make("bandit", arm=3)
-    with pytest.raises(UsageError, match="arms must be at least 2"):
+    with pytest.raises(UsageError, match="arms is 1, it must be at least 2"):
         families.make("bandit", arms=1)
 
 

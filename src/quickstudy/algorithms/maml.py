@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.data.rollout import Lifetime, collect_lives, concatenate
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
@@ -75,8 +75,9 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        if self.meta_batch_size % self.shards or min(self.meta_batch_size, self.lanes, self.inner_steps, self.shards) < 1:
-            raise UsageError("maml: meta_batch_size must be a multiple of shards; lanes, inner_steps and shards at least 1")
+        require_at_least(1, "maml", self, "hidden_size", "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
+        if self.meta_batch_size % self.shards:
+            raise UsageError(f"maml: meta_batch_size ({self.meta_batch_size}) must be a multiple of shards ({self.shards})")
         if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:
             raise UsageError(f"maml: gamma ({self.gamma}) must be in (0, 1] and gae_lambda ({self.gae_lambda}) in [0, 1]")
 

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.data.rollout import Plan, collect, concatenate
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
@@ -61,6 +61,7 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
+        require_at_least(1, "multi-task", self, "minibatches", "shards", "n_envs", "hidden_size", "n_epochs")
         if self.n_envs % self.shards:
             raise UsageError(f"multi-task: n_envs ({self.n_envs}) must be divisible by shards ({self.shards})")
         if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:

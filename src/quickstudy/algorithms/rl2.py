@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.data.rollout import Plan, collect, concatenate
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Recurrent, Weights, copy_into, initial_weights, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
@@ -76,6 +76,7 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
+        require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "hidden_size", "n_epochs")
         if self.trials % self.shards or self.trials < self.minibatches:
             raise UsageError(
                 f"rl2: trials ({self.trials}) must be a multiple of shards ({self.shards}), no less than minibatches"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import algorithm
-from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.tasks import describe, family, make
 
@@ -39,16 +39,10 @@ class Training:
     """Tasks of such an evaluation."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("iterations", 1),
-            ("threads", 0),
-            ("checkpoint_every", 1),
-            ("keep_checkpoints", 2),
-            ("evaluate_every", 0),
-            ("evaluate_tasks", 1),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(f"training: {name} is {getattr(self, name)}, it must be at least {least}")
+        require_at_least(0, "training", self, "threads", "evaluate_every")
+        require_at_least(1, "training", self, "iterations", "checkpoint_every")
+        require_at_least(1, "training", self, "evaluate_tasks")
+        require_at_least(2, "training", self, "keep_checkpoints")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.parameters import Normal, Parameter, Uniform
 
@@ -35,8 +35,8 @@ class Bandit:
     step_noise = 1
 
     def __post_init__(self) -> None:
-        if self.arms < 2 or self.pulls < 1 or self.episodes_per_trial < 1:
-            raise UsageError("bandit: arms must be at least 2, pulls and episodes_per_trial at least 1")
+        require_at_least(2, "bandit", self, "arms")
+        require_at_least(1, "bandit", self, "pulls", "episodes_per_trial")
 
     @property
     def observation_space(self) -> spaces.Discrete:

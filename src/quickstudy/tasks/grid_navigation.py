@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.parameters import Choice, Parameter
 
@@ -32,8 +32,8 @@ class GridNavigation:
     step_noise = 0
 
     def __post_init__(self) -> None:
-        if self.size < 3 or self.max_episode_steps < 1 or self.episodes_per_trial < 1:
-            raise UsageError("grid-navigation: size must be at least 3, max_episode_steps and episodes_per_trial at least 1")
+        require_at_least(3, "grid-navigation", self, "size")
+        require_at_least(1, "grid-navigation", self, "max_episode_steps", "episodes_per_trial")
 
     @property
     def observation_space(self) -> spaces.Discrete:

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.parameters import Parameter, Uniform
 
@@ -31,8 +31,7 @@ class MountainCar:
     step_noise = 0
 
     def __post_init__(self) -> None:
-        if self.max_episode_steps < 1 or self.episodes_per_trial < 1:
-            raise UsageError("mountain-car: max_episode_steps and episodes_per_trial must be at least 1")
+        require_at_least(1, "mountain-car", self, "max_episode_steps", "episodes_per_trial")
 
     @property
     def observation_space(self) -> spaces.Box:

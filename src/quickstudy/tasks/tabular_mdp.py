@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.parameters import Normal, Parameter, Simplex
 
@@ -34,8 +34,8 @@ class TabularMDP:
     step_noise = 2
 
     def __post_init__(self) -> None:
-        if min(self.states, self.actions) < 2 or min(self.horizon, self.episodes_per_trial) < 1:
-            raise UsageError("tabular-mdp: states and actions must be at least 2, horizon and episodes_per_trial at least 1")
+        require_at_least(2, "tabular-mdp", self, "states", "actions")
+        require_at_least(1, "tabular-mdp", self, "horizon", "episodes_per_trial")
 
     @property
     def observation_space(self) -> spaces.Discrete:
