@@ -82,7 +82,7 @@ RESULTS = {
         10_000,
         wiped("step"),
         {},
-        "The exact optimum is 6.66; Duan et al. 2016 print 6.7 for RL2 and 6.6 for the Gittins index.",
+        "5 arms, 10 pulls. The exact optimum is 6.66; Duan et al. 2016 print 6.7 for RL2 and 6.6 for the Gittins index.",
     ),
     "bandit-100": Result(
         "RL2",
@@ -91,7 +91,7 @@ RESULTS = {
         10_000,
         wiped("step"),
         {},
-        "Duan et al. 2016 print 78.7 for RL2, 78.3 for the Gittins index and 74.7 for Thompson sampling.",
+        "5 arms, 100 pulls. Duan et al. 2016 print 78.7 for RL2, 78.3 for the Gittins index and 74.7 for Thompson sampling.",
     ),
     "cart-pole": Result(
         "RL2",
