@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields, make_dataclass, replace
+from dataclasses import MISSING, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ def train(arguments: list[str]) -> int:
 
     from quickstudy.runs.config import Training, read_config
     from quickstudy.runs.folder import free_folder
+    from quickstudy.training import resolve
     from quickstudy.training import train as meta_train
 
     stored = read_config(given.config) if given.config else None
@@ -127,8 +128,8 @@ def train(arguments: list[str]) -> int:
     options = parse_fields(f"quickstudy train {' '.join(names)}", parts, rest)
 
     tasks = own or make_tasks(names[1], options["tasks"])
-    training = options["training"]
-    learner = chosen.make(tasks, options["algorithm"], seed=training.seed, device=checked_device(training.device))
+    training = resolve(options["training"])
+    learner = chosen.make(tasks, options["algorithm"], seed=training.seed, device=training.device)
     run = given.run or free_folder(Path("runs") / f"{names[0]}-{Path(names[1].split(':')[0]).stem}-seed{training.seed}")
     settings = {field.name: getattr(training, field.name) for field in fields(training)}
     for name in ("seed", "device"):
@@ -344,14 +345,6 @@ def parse_fields(program: str, parts: dict[str, Any], arguments: list[str]) -> d
     options = make_dataclass("Options", [(name, bare[type(value)]) for name, value in parts.items()], frozen=True)
     parsed = tyro.cli(options, prog=program, args=arguments, default=options(**parts), description="")
     return {name: getattr(parsed, name) for name in parts}
-
-
-def checked_device(device: str) -> str:
-    """The device, if tensors can live there; UsageError otherwise."""
-    from quickstudy.runs.config import Training
-    from quickstudy.training import resolve
-
-    return resolve(replace(Training(), device=device)).device
 
 
 def positive(text: str) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
 from torch import Generator
 
-from quickstudy.ops.tree import tree_map, where_lane
+from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Act, Agent, Experience, Memory, Percept, Policy, TaskDistribution, begin_trial
 
 
@@ -69,7 +69,7 @@ class ForgetfulPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         wipe = percept.first if self.every == "episode" else torch.ones_like(percept.first)
         fresh = begin_trial(percept.observation, self.tasks.action_space)
-        blank = tree_map(torch.Tensor.to, self.policy.initial_memory(*percept.first.shape), memory)
+        blank = self.policy.initial_memory(*percept.first.shape)
         return self.policy.act(where_lane(wipe, fresh, percept), where_lane(wipe, blank, memory), generator)
 
 
@@ -86,4 +86,4 @@ class Forgetful:
         return ForgetfulPolicy(self.agent.explorer(), self.tasks, self.every)
 
     def adapt(self, policy: ForgetfulPolicy, experience: Experience) -> ForgetfulPolicy:
-        return replace(policy)
+        return policy

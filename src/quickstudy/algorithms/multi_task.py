@@ -170,12 +170,12 @@ class MultiTask:
         experience = concatenate(work.map(collect, Plan(policy, 1, self.tasks.max_episode_steps, None), shards))
         batch, metrics = self.prepare(policy, experience)
         generator = counter(self.seed, self.iteration, "minibatches")
+        parts: dict[str, Tensor] = {}
         for _ in range(config.n_epochs):
             for steps in torch.randperm(len(batch.target), generator=generator).chunk(config.minibatches):
                 parts = self.update(Batch(*(values.index_select(0, steps.to(self.device)) for values in batch)))
-                metrics |= {name: part.item() for name, part in parts.items()}
         self.iteration += 1
-        return metrics
+        return metrics | {name: part.item() for name, part in parts.items()}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser."""

@@ -217,12 +217,12 @@ class RL2:
         experience = concatenate(work.map(collect, plan, shards))
         batch, metrics = self.prepare(policy, experience)
         generator = counter(self.seed, self.iteration, "minibatches")
+        parts: dict[str, Tensor] = {}
         for _ in range(config.n_epochs):
             for trials in torch.randperm(config.trials, generator=generator).chunk(config.minibatches):
                 parts = self.update(Batch(*(values.index_select(1, trials.to(self.device)) for values in batch)))
-                metrics |= {name: part.item() for name, part in parts.items()}
         self.iteration += 1
-        return metrics
+        return metrics | {name: part.item() for name, part in parts.items()}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser."""
