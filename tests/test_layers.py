@@ -24,6 +24,7 @@ FLOORS = {
     "evaluation": 4,
     "runs": 4,
     "display": 4,
+    "check": 5,
     "plots": 5,
     "training": 5,
     "recipes": 6,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quickstudy.tasks.informed import Informed as Informed
     from quickstudy.tasks.native import NativeTasks as NativeTasks
     from quickstudy.tasks.parameters import Choice as Choice
+    from quickstudy.tasks.parameters import LogUniform as LogUniform
     from quickstudy.tasks.parameters import Normal as Normal
     from quickstudy.tasks.parameters import Uniform as Uniform
     from quickstudy.training import resume as resume
@@ -41,6 +42,7 @@ PUBLIC = {
     "Uniform": "tasks.parameters",
     "Normal": "tasks.parameters",
     "Choice": "tasks.parameters",
+    "LogUniform": "tasks.parameters",
     "train": "training",
     "resume": "training",
     "evaluate": "evaluation",

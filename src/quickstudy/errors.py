@@ -1,9 +1,10 @@
-"""The two ways in which quickstudy says no: each message is one line that says what, where, why and what to type next."""
+"""The ways in which quickstudy says no: each message is one line that says what, where, why and what to type next."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class QuickstudyError(Exception):
@@ -15,7 +16,15 @@ class UsageError(QuickstudyError):
 
 
 class EnvironmentFault(QuickstudyError):
-    """An environment broke its contract; the message names task, lane and step."""
+    """An environment broke its contract; the message names task, lane and step.
+
+    `replay`, where there is one, is all that it takes to live those steps again: the task's parameters, the seeds of its resets
+    and the actions, as plain values. `quickstudy check TASKS --replay FILE` does it.
+    """
+
+    def __init__(self, message: str, replay: dict[str, Any] | None = None):
+        super().__init__(message)
+        self.replay = replay
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

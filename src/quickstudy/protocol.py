@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "extrapolation"]
+Splits = Literal["iid", "partitioned"]
+"""How train, validation and test differ: separate draws from one support, or disjoint sets of tasks."""
 Tasks = dict[str, Tensor]
 """The parameters that pick one MDP each out of a family: named tensors with a leading task axis."""
 Memory = dict[str, Tensor]
@@ -128,8 +130,13 @@ class TaskDistribution(Protocol):
     def max_episode_steps(self) -> int: ...
     @property
     def episodes_per_trial(self) -> int: ...
+    @property
+    def splits(self) -> Splits: ...
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
-        """Draws `count` tasks of a split, on the CPU; the caller's generator differs by split, see `counter`."""
+        """Draws `count` tasks of a split, on the CPU; UsageError where there is no such split.
+
+        The caller's generator differs by split, see `counter`.
+        """
         ...
 
     def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
@@ -138,6 +145,14 @@ class TaskDistribution(Protocol):
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> BatchEnv:
         """Builds a batch of environments once, to be used for many trials."""
+        ...
+
+    def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
+        """One observation as the environment itself gives it, as policies read it; ValueError where it doesn't fit."""
+        ...
+
+    def decode(self, action: Shaped[Tensor, "..."]) -> Any:
+        """One action of a policy as the environment itself takes it."""
         ...
 
 
@@ -223,8 +238,8 @@ def begin_trial(observation: Observation, action_space: gymnasium.Space[Any]) ->
     """The percept with which a trial begins in every lane: there is no past."""
     lead, device = observation.shape[:2], observation.device
     zero, never = torch.zeros(lead, device=device), torch.zeros(lead, dtype=torch.bool, device=device)
-    discrete = isinstance(action_space, gymnasium.spaces.Discrete)
-    action = torch.zeros(*lead, *(action_space.shape or ()), dtype=torch.int64 if discrete else torch.float32, device=device)
+    kind = torch.float32 if isinstance(action_space, gymnasium.spaces.Box) else torch.int64
+    action = torch.zeros(*lead, *(action_space.shape or ()), dtype=kind, device=device)
     return Percept(observation, ~never, action, zero, torch.zeros_like(observation), never, never)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 from collections.abc import Callable, Sequence
 
+from quickstudy.errors import EnvironmentFault
 from quickstudy.protocol import BatchEnv, Result, Shard, Shared, Site, TaskDistribution
 
 
@@ -36,10 +37,19 @@ class InProcess:
         self._site = LocalSite(distribution, device)
 
     def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
-        return [function(self._site, shared, shard) for shard in shards]
+        return [run_unit(function, self._site, shared, shard) for shard in shards]
 
     def close(self) -> None:
         self._site.close()
+
+
+def run_unit(function: Callable[[Site, Shared, Shard], Result], site: Site, shared: Shared, shard: Shard) -> Result:
+    """Runs one unit of work; a fault of its environments says which one it was."""
+    try:
+        return function(site, shared, shard)
+    except EnvironmentFault as fault:
+        where = f"seed {shard.seed}, iteration {shard.iteration}, {shard.split} tasks, shard {shard.number}"
+        raise EnvironmentFault(f"{fault} ({where})", fault.replay) from fault.__cause__
 
 
 def keep_freed_memory() -> None:

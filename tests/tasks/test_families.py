@@ -194,10 +194,10 @@ def test_random_arms_earn_half_a_pull():
 def test_parameters_normalise_to_about_one():
     generator = counter(0, 0, "parameters")
     uniform, choice, normal = Uniform(2, 6, (3,)), Choice((0.0, 1.0), (4.0, 3.0)), Normal(5, 2)
-    values = uniform.normalise(uniform.sample(1000, generator))
+    values = uniform.normalise(uniform.sample(1000, "train", generator))
     assert values.shape == (1000, 3) and -1 <= values.min() < -0.9 and 0.9 < values.max() <= 1
-    assert {tuple(row) for row in choice.normalise(choice.sample(100, generator)).tolist()} == {(-1, -1), (1, 1)}
-    assert abs(float(normal.normalise(normal.sample(10_000, generator)).std()) - 1) < 0.03
+    assert {tuple(row) for row in choice.normalise(choice.sample(100, "train", generator)).tolist()} == {(-1, -1), (1, 1)}
+    assert abs(float(normal.normalise(normal.sample(10_000, "train", generator)).std()) - 1) < 0.03
 
 
 def test_informed_tasks_append_the_task_to_every_observation():
@@ -229,4 +229,4 @@ def test_registered_tasks_describe_themselves():
         {"arms": 7, "pulls": 10, "payoff": "bernoulli", "episodes_per_trial": 1},
     )
     assert families.describe(Informed(families.make("bandit"))) == families.describe(families.make("bandit"))
-    assert Bandit(arms=7).parameters["means"] == Uniform(0.0, 1.0, (7,))
+    assert Bandit(arms=7).parameters["means"] == Uniform(0.0, 1.0, (7,), extrapolates=False)

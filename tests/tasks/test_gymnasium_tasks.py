@@ -93,7 +93,7 @@ class Faulty(gymnasium.Env[Any, Any]):
     ("fault", "message"),
     [
         ("raises", r"task 0 \(gain=.*\), lane 0, step 3 .*ZeroDivisionError: the wheel came off"),
-        ("NaN", r"task 0, lane 0, step 3 .*observation that is NaN"),
+        ("NaN", r"task 0 \(gain=.*\), lane 0, step 3 .*observation \[nan, 0.0\]: NaN or infinite"),
         ("shape", r"task 0 \(gain=.*\), lane 0, step 3 .*shape \(3,\), its space says \(2,\)"),
         ("tuple", r"task 0 \(gain=.*\), lane 0, step 3 .*step raised ValueError: not enough values to unpack"),
     ],

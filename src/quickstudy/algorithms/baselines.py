@@ -30,6 +30,12 @@ class UniformPolicy:
             if generator is not None:
                 action = torch.randint(int(self.space.n), lead, generator=generator, device=device)
             return Act(action, None, {}), memory
+        if isinstance(self.space, spaces.MultiDiscrete):
+            sizes = torch.as_tensor(self.space.nvec, device=device)
+            share = torch.zeros(*lead, len(sizes), device=device)
+            if generator is not None:
+                share = torch.rand(share.shape, generator=generator, device=device)
+            return Act((share * sizes).long(), None, {}), memory
         low, high = (torch.as_tensor(bound, device=device) for bound in (self.space.low, self.space.high))
         bounded = torch.as_tensor(self.space.is_bounded(), device=device)
         share = torch.full((*lead, *self.space.shape), 0.5, device=device)

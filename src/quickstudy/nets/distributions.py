@@ -65,6 +65,38 @@ class Categorical:
         return probs * (direction - (probs * direction).sum(-1, keepdim=True))
 
 
+class MultiCategorical:
+    """Several independent choices, one of `sizes[i]` each; the parameters are the logits of all, one after another."""
+
+    def __init__(self, sizes: list[int]):
+        self.sizes = sizes
+        self.size = sum(sizes)
+        self.parts = [Categorical(size) for size in sizes]
+
+    def _each(self, *parameters: Parameters) -> list[tuple[Any, ...]]:
+        """Each choice with its own stretch of the parameters."""
+        return list(zip(self.parts, *(one.split(self.sizes, -1) for one in parameters), strict=True))
+
+    def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead choice"]:
+        return torch.stack([part.sample(own, generator) for part, own in self._each(parameters)], dim=-1)
+
+    def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead choice"]:
+        return torch.stack([part.mode(own) for part, own in self._each(parameters)], dim=-1)
+
+    def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead choice"]) -> Float[Tensor, "*lead"]:
+        pairs = zip(self._each(parameters), action.unbind(-1), strict=True)
+        return torch.stack([part.log_prob(own, chosen) for (part, own), chosen in pairs]).sum(0)
+
+    def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]:
+        return torch.stack([part.entropy(own) for part, own in self._each(parameters)]).sum(0)
+
+    def kl(self, parameters: Parameters, other: Parameters) -> Float[Tensor, "*lead"]:
+        return torch.stack([part.kl(own, its) for part, own, its in self._each(parameters, other)]).sum(0)
+
+    def fisher(self, parameters: Parameters, direction: Parameters) -> Parameters:
+        return torch.cat([part.fisher(own, along) for part, own, along in self._each(parameters, direction)], dim=-1)
+
+
 class DiagonalGaussian:
     """Independent normals in a Box's own units; the parameters are mean and log standard deviation, in half-ranges.
 
@@ -115,9 +147,11 @@ class DiagonalGaussian:
 
 
 def distribution_over(space: gymnasium.Space[Any]) -> Distribution:
-    """The distribution that a policy over this action space uses; UsageError for a space that is neither Discrete nor Box."""
+    """The distribution that a policy over this action space uses; UsageError where there is none."""
     if isinstance(space, spaces.Discrete):
         return Categorical(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiCategorical([int(size) for size in space.nvec.flatten()])
     if isinstance(space, spaces.Box) and space.shape:
         return DiagonalGaussian(space)
-    raise UsageError(f"action space {space} is not supported: use Discrete, or Box with at least one dimension")
+    raise UsageError(f"action space {space} is not supported: use Discrete, MultiDiscrete, or Box with at least one dimension")

@@ -12,22 +12,32 @@ from torch import Tensor
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
+from quickstudy.ops.spaces import require_no_image
 from quickstudy.protocol import Percept, has_past
 
 
 def vector_size(space: gymnasium.Space[Any]) -> int:
-    """The length of the vector that `as_vector` makes of an element of `space`; UsageError for other than Discrete and Box."""
+    """The length of the vector that `as_vector` makes of an element of `space`.
+
+    UsageError for other than Discrete, MultiDiscrete and Box: `ops.spaces.observed` brings any other space to one of these.
+    """
     if isinstance(space, spaces.Discrete):
         return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) <= 2:
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    require_no_image(space, "an observation")
+    if isinstance(space, spaces.Box):
         return max(1, torch.Size(space.shape).numel())
-    raise UsageError(f"space {space} is not supported: use Discrete, or Box with at most two dimensions (no images yet)")
+    raise UsageError(f"space {space} is not supported: use Discrete, MultiDiscrete or Box; see ops.spaces.observed")
 
 
 def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
-    """One-hot for Discrete, flattened for Box."""
+    """One-hot for Discrete and for each part of MultiDiscrete, flattened for Box."""
     if isinstance(space, spaces.Discrete):
         return functional.one_hot(value, int(space.n)).float()
+    if isinstance(space, spaces.MultiDiscrete):
+        parts = zip(value.unbind(-1), space.nvec.tolist(), strict=True)
+        return torch.cat([functional.one_hot(part, size) for part, size in parts], dim=-1).float()
     axes = len(space.shape or ())
     return (value.flatten(value.dim() - axes) if axes else value[..., None]).float()
 

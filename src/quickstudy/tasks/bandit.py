@@ -52,7 +52,11 @@ class Bandit:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        return {"means": Uniform(0.0, 1.0, (self.arms,)) if self.payoff == "bernoulli" else Normal(0.0, 1.0, (self.arms,))}
+        return {
+            "means": Uniform(0.0, 1.0, (self.arms,), extrapolates=False)
+            if self.payoff == "bernoulli"
+            else Normal(0.0, 1.0, (self.arms,))
+        }
 
     def initial(self, task: Tasks, noise: Tensor) -> Tensor:
         return torch.zeros(noise.shape[:-1], dtype=torch.long, device=noise.device)

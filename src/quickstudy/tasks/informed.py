@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -9,7 +11,8 @@ from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.protocol import BatchEnv, Observation, Split, TaskDistribution, Tasks, Transition, counter
+from quickstudy.ops.spaces import encode
+from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition, counter
 
 
 class Informed:
@@ -22,6 +25,7 @@ class Informed:
         self.action_space = tasks.action_space
         self.max_episode_steps = tasks.max_episode_steps
         self.episodes_per_trial = tasks.episodes_per_trial
+        self.splits: Splits = tasks.splits
 
     def __repr__(self) -> str:
         return f"Informed({self.tasks!r})"
@@ -34,6 +38,18 @@ class Informed:
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> InformedEnv:
         return InformedEnv(self.tasks, self.tasks.make(tasks, lanes, device))
+
+    def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
+        """An observation with the normalised task parameters behind it, as `tell` makes it."""
+        return torch.as_tensor(encode(self.observation_space, observation))
+
+    def decode(self, action: Shaped[Tensor, "..."]) -> Any:
+        return self.tasks.decode(action)
+
+    def tell(self, observation: Any, task: Tasks) -> Float[Tensor, "size"]:
+        """What a policy that is told reads: the environment's own observation, then one task, its parameters (1, ...) each."""
+        seen = as_vector(self.tasks.observation_space, self.tasks.encode(observation))
+        return torch.cat([seen, self.tasks.normalise(task)[0]])
 
 
 class InformedEnv:

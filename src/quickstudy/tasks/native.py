@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor
 
+from quickstudy.errors import EnvironmentFault
+from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.ops.tree import where_lane
-from quickstudy.protocol import Observation, Split, Tasks, Transition
-from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters
+from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
+from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters, splits_of
 
 Noise = Float[Tensor, "*batch noise"]
 """Independent numbers, uniform on [0, 1), handed in so that the functions below stay pure."""
@@ -82,6 +84,9 @@ class NativeEnv:
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         dynamics, task = self._dynamics, self._task
+        wrong = action_fault(dynamics.action_space, action)
+        if wrong:
+            raise EnvironmentFault(f"the policy gave an action that the environment can't take: {wrong}")
         if self._bounds is not None:
             action = action.clamp(*self._bounds)
         # drawn for all lanes at every step, so that a lane's noise doesn't depend on when other lanes end
@@ -106,7 +111,7 @@ class NativeEnv:
 
 
 class NativeTasks:
-    """The task distribution of torch-native dynamics: parameters drawn independently, from the same support for every split."""
+    """The task distribution of torch-native dynamics: parameters drawn independently, for each split its own."""
 
     def __init__(self, dynamics: Dynamics):
         self.dynamics = dynamics
@@ -115,15 +120,22 @@ class NativeTasks:
         self.max_episode_steps = dynamics.max_episode_steps
         self.episodes_per_trial = dynamics.episodes_per_trial
         self.parameters = dynamics.parameters
+        self.splits: Splits = splits_of(self.parameters)
 
     def __repr__(self) -> str:
         return f"NativeTasks({self.dynamics!r})"
 
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
-        return sample_parameters(self.parameters, count, generator)
+        return sample_parameters(self.parameters, count, split, generator)
 
     def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
         return normalise_parameters(self.parameters, tasks)
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> NativeEnv:
         return NativeEnv(self.dynamics, tasks, lanes, device)
+
+    def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
+        return torch.as_tensor(encode(self.observation_space, observation))
+
+    def decode(self, action: Shaped[Tensor, "..."]) -> Any:
+        return decode(self.action_space, action.cpu().numpy())

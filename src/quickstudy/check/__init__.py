@@ -1,0 +1,1 @@
+"""Contracts, tried out: of task distributions, and of learners."""

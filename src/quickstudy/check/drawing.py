@@ -1,0 +1,169 @@
+"""Clauses on what a task distribution says and draws: spaces, tasks, splits, and first observations."""
+
+from __future__ import annotations
+
+import torch
+from gymnasium import spaces as gym_spaces
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.check.report import Broken
+from quickstudy.check.walk import (
+    LANES,
+    Trial,
+    draw,
+)
+from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.protocol import Split, counter
+from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks
+from quickstudy.tasks.parameters import FEWEST_TO_PARTITION
+
+DRAWS = 10_000
+LEAK = 0.9
+"""A task that a linear fit reads from first observations with this share of its variance is told."""
+
+
+def spaces(trial: Trial) -> str:
+    """Spaces that policies can use, and observations of the type and within the bounds that they say."""
+    tasks = trial.tasks
+    for space in (tasks.observation_space, tasks.action_space):
+        vector_size(space)
+    env = tasks.make(LANES, 1)
+    try:
+        first = env.reset(trial.drawn, counter(trial.seed, 0, "check dynamics"))
+    finally:
+        env.close()
+    space = tasks.observation_space
+    kind = torch.float32 if isinstance(space, gym_spaces.Box) else torch.int64
+    if first.dtype != kind or first.shape != (LANES, 1, *(space.shape or ())):
+        raise Broken(
+            f"reset gave observations of {first.dtype} {tuple(first.shape)},"
+            f" the space says {kind} {(LANES, 1, *(space.shape or ()))}"
+        )
+    if isinstance(tasks, GymnasiumTasks):
+        raw_observations(trial, tasks)
+    seen = torch.cat([first.flatten(0, 1), trial.walked().steps.arrival.flatten(0, 2)])
+    if isinstance(space, gym_spaces.Box):
+        low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+        slack = 1e-4 * (1 + seen.abs())
+        outside = (seen < low - slack) | (seen > high + slack)
+        if bool(outside.any()):
+            where = int(outside.flatten(1).nonzero()[0, 1])
+            value = seen.flatten(1)[outside.flatten(1)[:, where], where][0].item()
+            raise Broken(
+                f"observation entry {where} was {value:.6g}, outside [{low.flatten()[where]:g}, {high.flatten()[where]:g}];"
+                " widen observation_space or mend the environment"
+            )
+    elif bool(((seen < 0) | (seen >= vector_size(space))).any()):
+        raise Broken(f"an observation was {seen.max().item() if seen.max() >= 0 else seen.min().item()}, not in {space}")
+    return f"observations {space}, actions {tasks.action_space}"
+
+
+def raw_observations(trial: Trial, tasks: GymnasiumTasks) -> None:
+    """What the environment itself returns has the type that its space says."""
+    env = tasks.build()
+    try:
+        tasks.put(env, {name: value[0].tolist() for name, value in trial.drawn.items()})
+        observation, _ = env.reset(seed=trial.seed)
+        for when in ("reset", "step"):
+            space = tasks.env_observation_space
+            if isinstance(space, gym_spaces.Box) and getattr(observation, "dtype", None) != space.dtype:
+                found = getattr(observation, "dtype", type(observation).__name__)
+                raise Broken(f"{when} returned an observation of type {found}, observation_space says {space.dtype}")
+            observation = env.step(tasks.decode(trial.actions[0][0, 0]))[0]
+    finally:
+        env.close()
+
+
+def sampling(trial: Trial) -> str:
+    """The same generator draws the same tasks, another one others; each parameter is one finite row a task."""
+    tasks = trial.tasks
+    for count in (1, 7):
+        for name, value in draw(tasks, trial.seed, count).items():
+            if not isinstance(value, Tensor) or value.shape[:1] != (count,):
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise Broken(f"sample({count}) gave {name} of shape {shape}, it must begin with {count}")
+            if not bool(torch.isfinite(value.double()).all()):
+                raise Broken(f"sample drew {name} = {value.tolist()}, which is not finite")
+    one, again, other = (draw(tasks, seed, 64) for seed in (trial.seed, trial.seed, trial.seed + 1))
+    if any(not torch.equal(one[name], again[name]) for name in one):
+        raise Broken("equal generators drew different tasks: draw from the generator that sample is given, and nothing else")
+    if all(torch.equal(one[name], other[name]) for name in one):
+        raise Broken("another generator drew the same tasks: draw from the generator that sample is given")
+    rows = tasks.normalise(one)
+    if rows.dim() != 2 or len(rows) != 64 or not bool(torch.isfinite(rows).all()):
+        raise Broken(f"normalise gave shape {tuple(rows.shape)} for 64 tasks, or values that are not finite")
+    if float(rows.abs().max()) > 10:
+        raise Broken(f"normalise gave values up to {float(rows.abs().max()):.3g}: scale them to about [-1, 1]")
+    return f"parameters {', '.join(one)}"
+
+
+def splits(trial: Trial) -> str:
+    """No task is in two splits, or the distribution says that its splits are separate draws."""
+    tasks = trial.tasks
+    kind = getattr(tasks, "splits", None)
+    if kind not in ("iid", "partitioned"):
+        raise Broken(f"splits is {kind!r}, it must be 'iid' or 'partitioned'")
+    names: tuple[Split, ...] = ("train", "validation", "test")
+    sets = {name: task_set(trial, name) for name in names}
+    if kind == "iid":
+        return "iid: train, validation and test are separate draws from one support, and may share tasks"
+    total = len(set().union(*sets.values()))
+    if total < FEWEST_TO_PARTITION:
+        raise Broken(f"{total} tasks are too few to partition, at least {FEWEST_TO_PARTITION} are needed; say splits = 'iid'")
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        shared = sets[one] & sets[other]
+        if shared:
+            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {min(shared)}")
+    return f"partitioned: no task of {DRAWS:,} draws of each split is in another"
+
+
+def task_set(trial: Trial, split: Split) -> set[tuple[float, ...]]:
+    """Many tasks of a split, as plain numbers."""
+    drawn = trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
+    return set(map(tuple, torch.cat([value.reshape(DRAWS, -1)[:, :8].double() for value in drawn.values()], 1).tolist()))
+
+
+def hidden_task(trial: Trial) -> str:
+    """First observations don't tell the task."""
+    rounds, size = 16, 64
+    env = trial.tasks.make(size, 1)
+    inputs, targets = [], []
+    try:
+        for number in range(rounds):
+            drawn = draw(trial.tasks, trial.seed + number, size, "check leak")
+            first = env.reset(drawn, counter(trial.seed, number, "check leak"))
+            inputs.append(as_vector(trial.tasks.observation_space, first)[:, 0])
+            targets.append(trial.tasks.normalise(drawn))
+    finally:
+        env.close()
+    share = explained(torch.cat(inputs).double(), torch.cat(targets).double())
+    if float(share.max()) > LEAK:
+        raise Broken(
+            f"first observations tell parameter {parameter_name(trial, int(share.argmax()))}"
+            f" ({float(share.max()):.0%} of its variance): a task must be found out, not shown"
+        )
+    return "first observations don't tell the task"
+
+
+def parameter_name(trial: Trial, column: int) -> str:
+    """Which parameter a column of `normalise` belongs to."""
+    for name, value in trial.drawn.items():
+        column -= value[0].numel()
+        if column < 0:
+            return f"'{name}'"
+    return "(unnamed)"
+
+
+def explained(inputs: Float[Tensor, "row feature"], targets: Float[Tensor, "row target"]) -> Float[Tensor, "target"]:
+    """The share of each target's variance that a linear fit in the features and their squares predicts on rows not fitted."""
+    varies = inputs.std(0) > 1e-9
+    if not bool(varies.any()):
+        return torch.zeros(targets.shape[1], dtype=torch.double)
+    scaled = (inputs[:, varies] - inputs[:, varies].mean(0)) / inputs[:, varies].std(0)
+    features = torch.cat([scaled, scaled.square(), torch.ones(len(scaled), 1)], 1)
+    fitted, held = slice(0, None, 2), slice(1, None, 2)
+    gram = features[fitted].T @ features[fitted] + 1e-3 * torch.eye(features.shape[1])
+    weights = torch.linalg.solve(gram, features[fitted].T @ targets[fitted])
+    missed = (targets[held] - features[held] @ weights).square().mean(0)
+    return 1 - missed / targets[held].var(0).clamp(min=1e-12)

@@ -1,0 +1,36 @@
+"""The contract of a task distribution, clause by clause, tried out on random walks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quickstudy.check import copies, drawing, living
+from quickstudy.check.report import Report, judge
+from quickstudy.check.walk import Trial, global_seeds
+from quickstudy.protocol import TaskDistribution
+
+CLAUSES: dict[str, Callable[[Trial], str]] = {
+    "spaces": drawing.spaces,
+    "sampling": drawing.sampling,
+    "splits": drawing.splits,
+    "steps": living.steps,
+    "values": living.values,
+    "determinism": living.determinism,
+    "global randomness": living.global_randomness,
+    "reset": living.reset,
+    "parameters": living.parameters,
+    "hidden task": drawing.hidden_task,
+    "time limit": living.time_limit,
+    "ends": living.ends,
+    "batch": copies.batch,
+    "workers": copies.workers,
+}
+"""Each check by name: it says what it saw, or raises Broken or Unjudged."""
+
+
+def check_tasks(tasks: TaskDistribution, *, seed: int = 0) -> Report:
+    """Runs a task distribution through its contract; changes neither it nor any global random state."""
+    trial = Trial(tasks, seed)
+    with global_seeds(seed):
+        findings = [judge(name, lambda clause=clause: clause(trial)) for name, clause in CLAUSES.items()]
+    return Report(f"{tasks!r}, seed {seed}", findings)

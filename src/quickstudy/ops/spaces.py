@@ -1,0 +1,118 @@
+"""Gymnasium's spaces as tensors: what an environment shows and takes, and the plain form in which policies read and act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Shaped
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+
+Space = gymnasium.Space[Any]
+
+
+def observed(space: Space) -> Space:
+    """The space of observations as tensors have them; UsageError where there is no such form yet.
+
+    A Discrete counts from 0, a Box is of float32, and what is made of several parts (Dict, Tuple, MultiDiscrete, MultiBinary)
+    becomes one flat Box, by Gymnasium's own `flatten`.
+    """
+    require_no_image(space, "the observation")
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.Box):
+        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
+    if not space.is_np_flattenable:
+        raise UsageError(
+            f"observation space {space} has no fixed size, so it can't be a vector; use Box, Discrete, Dict or Tuple"
+        )
+    flat = spaces.flatten_space(space)
+    assert isinstance(flat, spaces.Box)
+    return spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32))
+
+
+def taken(space: Space) -> Space:
+    """The space of actions as tensors have them: Discrete and MultiDiscrete from 0, Box of float32; UsageError for others."""
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return spaces.MultiDiscrete(space.nvec.flatten())
+    if isinstance(space, spaces.MultiBinary):
+        return spaces.MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
+    if isinstance(space, spaces.Box) and space.shape:
+        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
+    raise UsageError(
+        f"action space {space} is not supported: use Discrete, MultiDiscrete, MultiBinary, or Box with at least one dimension"
+    )
+
+
+def require_no_image(space: Space, where: str) -> None:
+    """Raises UsageError, which names the part, where a space holds an image."""
+    if isinstance(space, spaces.Dict):
+        for name, part in space.spaces.items():
+            require_no_image(part, f"{where}['{name}']")
+    elif isinstance(space, spaces.Tuple):
+        for number, part in enumerate(space.spaces):
+            require_no_image(part, f"{where}[{number}]")
+    elif isinstance(space, spaces.Box) and len(space.shape) > 2:
+        raise UsageError(
+            f"{where} is an image, Box{space.shape}, and there is no image encoder yet;"
+            " wrap the environment so that it shows a vector (gymnasium.wrappers.TransformObservation)"
+        )
+
+
+def encode(space: Space, observation: Any) -> np.ndarray:
+    """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit."""
+    if isinstance(space, spaces.Discrete):
+        if not space.contains(observation):
+            raise ValueError(f"the observation {observation!r} is not in {space}")
+        return np.asarray(int(observation) - int(space.start))
+    if not isinstance(space, spaces.Box):
+        if not space.contains(observation):
+            raise ValueError(f"the observation {shorten(observation)} is not in {space}")
+        return np.asarray(spaces.flatten(space, observation), np.float32)
+    array = np.asarray(observation)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"the observation {shorten(observation)} is of type {array.dtype}, not numbers")
+    if array.shape != space.shape:
+        raise ValueError(f"the observation has shape {array.shape}, its space says {space.shape}")
+    return array.astype(np.float32, copy=False)
+
+
+def decode(space: Space, action: Shaped[np.ndarray, "*lead ..."]) -> Shaped[np.ndarray, "*lead ..."]:
+    """Actions as tensors have them, over any leading axes, as the environment takes them; those of a Box are clipped to it."""
+    shape = space.shape or ()
+    if isinstance(space, spaces.Box):
+        clipped = action.clip(space.low, space.high)
+        return (clipped if space.dtype == np.float32 or space.dtype == np.float64 else clipped.round()).astype(space.dtype)
+    if isinstance(space, spaces.Discrete):
+        return action + space.start
+    lead = action.shape[:-1]
+    parts = action.reshape(*lead, *shape)
+    start = space.start if isinstance(space, spaces.MultiDiscrete) else 0
+    return (parts + start).astype(space.dtype)
+
+
+def action_fault(space: Space, action: Tensor) -> str | None:
+    """What is wrong with actions as tensors, in words; None where the environment can take them (a Box clips)."""
+    if isinstance(space, spaces.Box):
+        return None if bool(torch.isfinite(action).all()) else "it holds NaN or infinity"
+    if action.is_floating_point():
+        return f"it is of type {str(action.dtype).removeprefix('torch.')}, not whole numbers"
+    if isinstance(space, spaces.MultiDiscrete):
+        inside = bool(((action >= 0) & (action < torch.as_tensor(space.nvec, device=action.device))).all())
+        return None if inside else f"it is not in {space}"
+    assert isinstance(space, spaces.Discrete)
+    low, high = (int(bound) for bound in action.aminmax())
+    return None if low >= 0 and high < space.n else f"it is {low if low < 0 else high}, not in {space}"
+
+
+def shorten(value: Any) -> str:
+    """A value in at most sixty characters."""
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "..."

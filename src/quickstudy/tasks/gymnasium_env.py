@@ -1,0 +1,111 @@
+"""Gymnasium environments as one batch; a fault names its task, lane and step, and can be lived again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Generator, Tensor
+
+from quickstudy.errors import EnvironmentFault
+from quickstudy.ops.spaces import action_fault, decode, shorten
+from quickstudy.protocol import Observation, Tasks, Transition
+from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
+from quickstudy.tasks.workers import Workers
+
+
+class GymnasiumEnv:
+    """The environments of all lanes of all tasks as one batch."""
+
+    def __init__(self, source: Source, tasks: int, lanes: int, device: str):
+        self._source, self._lead, self._device = source, (tasks, lanes), device
+        count = tasks * lanes
+        self._lanes = Workers(source, count) if source.workers else Block(source, range(count))
+        self._values: list[Values] = []
+
+    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
+        columns = {name: value.tolist() for name, value in tasks.items()}
+        self._values = [{name: column[task] for name, column in columns.items()} for task in range(self._lead[0])]
+        self._generator = generator
+        self._starts: list[tuple[int, list[int]]] = []
+        self._actions: list[np.ndarray] = []
+        return self._start([self._values[index // self._lead[1]] for index in range(self._lead[0] * self._lead[1])])
+
+    def restart(self) -> Observation:
+        return self._start(None)
+
+    def _start(self, values: list[Values] | None) -> Observation:
+        seeds = torch.randint(2**31, self._lead, generator=self._generator, device=self._device).flatten().tolist()
+        self._starts.append((len(self._actions), seeds))
+        observation = self._guarded(lambda: self._lanes.start(values, seeds))
+        self._require_finite("observation", observation)
+        return self._tensor(observation)
+
+    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
+        wrong = action_fault(self._source.action_space, action)
+        if wrong:
+            raise EnvironmentFault(f"the policy gave an action that the environment can't take: {wrong}")
+        actions = decode(self._source.env_action_space, action.flatten(0, 1).cpu().numpy())
+        self._actions.append(actions)
+        answer = self._guarded(lambda: self._lanes.step(actions))
+        for name in ("arrival", "observation", "reward"):
+            self._require_finite(name, getattr(answer, name))
+        observation, arrival, reward, terminated, truncated = map(self._tensor, answer)
+        terminated = terminated.bool()
+        return Transition(observation, arrival, reward.float(), terminated, truncated.bool() & ~terminated, {})
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array).to(self._device).unflatten(0, self._lead)
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except LaneFault as fault:
+            raise self._fault(fault.index, fault.what) from fault.__cause__
+
+    def _require_finite(self, name: str, array: np.ndarray) -> None:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            index = int(np.argwhere(~np.isfinite(array))[0][0])
+            noun = "reward" if name == "reward" else "observation"
+            raise self._fault(index, f"the environment returned {noun} {array[index].tolist()}: NaN or infinite")
+
+    def _fault(self, index: int, what: str) -> EnvironmentFault:
+        """The fault of a lane with its place, and all that it takes to live its trial again."""
+        task, lane = divmod(index, self._lead[1])
+        values = self._values[task]
+        step = len(self._actions) - (self._starts[-1][0] < len(self._actions))
+        replay = {
+            "parameters": values,
+            "starts": [[step, seeds[index]] for step, seeds in self._starts],
+            "actions": [actions[index].tolist() for actions in self._actions],
+        }
+        named = ", ".join(f"{name}={shorten(rounded(value))}" for name, value in values.items())
+        return EnvironmentFault(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)
+
+    def close(self) -> None:
+        self._lanes.close()
+
+
+def rounded(value: Any) -> Any:
+    """A parameter with four digits, as messages show it."""
+    return [rounded(part) for part in value] if isinstance(value, list) else float(f"{value:.4g}")
+
+
+def live_again(source: Source, replay: dict[str, Any]) -> Iterator[tuple[Any, Answer]]:
+    """The trial of one lane once more, from the record that a fault keeps: each action with what came of it.
+
+    Raises LaneFault where it fails again.
+    """
+    block = Block(source, range(1))
+    try:
+        starts = {step: seed for step, seed in replay["starts"]}
+        block.start([replay["parameters"]], [starts[0]])
+        for step, action in enumerate(replay["actions"]):
+            if step in starts and step:
+                block.start(None, [starts[step]])
+            yield action, block.step(np.asarray([action], source.env_action_space.dtype))
+    finally:
+        block.close()

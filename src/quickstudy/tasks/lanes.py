@@ -1,0 +1,176 @@
+"""Some Gymnasium environments, one a lane, stepped one after another; what goes wrong names its lane."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from quickstudy.errors import QuickstudyError
+from quickstudy.ops.spaces import encode
+
+Env = gymnasium.Env[Any, Any]
+Values = dict[str, Any]
+"""The parameters of one task as plain numbers and lists."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What `GymnasiumTasks` is to this module: it builds environments and puts tasks into them."""
+
+    workers: int
+    deadline: float
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    env_observation_space: gymnasium.Space[Any]
+    env_action_space: gymnasium.Space[Any]
+
+    def build(self) -> Env: ...
+    def put(self, env: Env, values: Values) -> None: ...
+
+
+class LaneFault(Exception):
+    """The environment of one lane, counted over all tasks, did what it must not."""
+
+    def __init__(self, index: int, what: str):
+        super().__init__(index, what)
+        self.index, self.what = index, what
+
+
+class Answer(NamedTuple):
+    """What a batch of lanes gives back for its actions."""
+
+    observation: np.ndarray
+    arrival: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+
+class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Around the environment of one lane: gives it its task, encodes what it shows, and names the lane where it fails."""
+
+    def __init__(self, source: Source, index: int, clock: Clock):
+        super().__init__(source.build())
+        self._source, self._index, self._clock = source, index, clock
+        self._space = source.env_observation_space
+        self.observation_space = source.observation_space
+
+    def put(self, values: Values) -> None:
+        self._guarded("taking its parameters", lambda: self._source.put(self.env, values))
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        result = self._guarded("reset", lambda: self.env.reset(**options))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise LaneFault(self._index, f"reset returned {described(result)}, not (observation, info)")
+        return self._encoded(result[0]), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        result = self._guarded("step", lambda: self.env.step(action))
+        if not isinstance(result, tuple) or len(result) != 5:
+            what = f"step returned {described(result)}, not (observation, reward, terminated, truncated, info)"
+            raise LaneFault(self._index, what)
+        observation, reward, terminated, truncated, _ = result
+        try:
+            reward = float(reward)
+        except (TypeError, ValueError) as error:
+            raise LaneFault(self._index, f"the reward {reward!r} is no number") from error
+        for name, ended in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(ended, bool | np.bool_):
+                raise LaneFault(self._index, f"{name} is {ended!r}, not True or False")
+        return self._encoded(observation), reward, bool(terminated), bool(truncated), {}
+
+    def _guarded(self, what: str, call: Callable[[], Any]) -> Any:
+        self._clock.start(self._index)
+        try:
+            return call()
+        except QuickstudyError:
+            raise
+        except Exception as error:
+            raise LaneFault(self._index, f"{what} raised {type(error).__name__}: {error}") from error
+
+    def _encoded(self, observation: Any) -> np.ndarray:
+        try:
+            return encode(self._space, observation)
+        except ValueError as error:
+            raise LaneFault(self._index, str(error)) from error
+
+
+def described(value: Any) -> str:
+    """A wrong return value in words."""
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a {type(value).__name__}"
+
+
+class Clock:
+    """Raises TimeoutError inside a call that takes longer than `deadline` seconds, and notes which lane is at work.
+
+    It rings by SIGALRM, so only in a process's main thread, on systems that have it, and where nobody else uses it.
+    """
+
+    def __init__(self, deadline: float, lane: Any = None):
+        self._deadline = deadline
+        self._began = 0.0
+        self._lane = lane
+        """A shared counter that others may read where this process is gone or hangs."""
+
+    def start(self, index: int) -> None:
+        """One lane begins to work."""
+        self._began = time.monotonic()
+        if self._lane is not None:
+            self._lane.value = index
+
+    def __enter__(self) -> None:
+        self._armed = (
+            hasattr(signal, "setitimer")
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+        )
+        if self._armed:
+            signal.signal(signal.SIGALRM, self._ring)
+            signal.setitimer(signal.ITIMER_REAL, self._deadline)
+
+    def _ring(self, number: int, frame: Any) -> None:
+        left = self._began + self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no answer within the deadline of {self._deadline:g} s")
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+    def __exit__(self, *_: object) -> None:
+        if self._armed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+class Block:
+    """Some neighbouring lanes, stepped one after another in this process by Gymnasium's own vector environment."""
+
+    def __init__(self, source: Source, lanes: range, lane: Any = None):
+        self._clock = Clock(source.deadline, lane)
+        self._guards = [Guard(source, index, self._clock) for index in lanes]
+        self._vector = SyncVectorEnv(
+            [lambda guard=guard: guard for guard in self._guards], autoreset_mode=AutoresetMode.SAME_STEP
+        )
+
+    def start(self, values: Sequence[Values] | None, seeds: Sequence[int]) -> np.ndarray:
+        with self._clock:
+            for guard, own in zip(self._guards, values or (), strict=bool(values)):
+                guard.put(own)
+            return self._vector.reset(seed=list(seeds))[0]
+
+    def step(self, actions: np.ndarray) -> Answer:
+        with self._clock:
+            observation, reward, terminated, truncated, info = self._vector.step(actions)
+        arrival = observation
+        if "final_obs" in info:
+            arrival = np.array(observation)
+            arrival[info["_final_obs"]] = np.stack(list(info["final_obs"][info["_final_obs"]]))
+        return Answer(observation, arrival, reward, terminated, truncated)
+
+    def close(self) -> None:
+        self._vector.close()
