@@ -38,7 +38,7 @@ from quickstudy.recipes import (
     point_navigation_multi_task,
     point_navigation_rl2,
 )
-from quickstudy.runs.storage import write_atomically
+from quickstudy.storage import write_atomically
 from quickstudy.training import train
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"

@@ -14,8 +14,9 @@ from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
+from quickstudy.ops.state import leaves
 from quickstudy.protocol import Learner
-from quickstudy.runs.checkpoint import leaves, load_checkpoint, save_checkpoint
+from quickstudy.runs.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.work import InProcess
 
 REACHES = {"rl2": "optimum", "maml": "optimum", "multi-task": "memoryless_optimum", "task-informed": "informed_optimum"}

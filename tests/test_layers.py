@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "protocol": 0,
     "ops": 1,
+    "storage": 1,
     "data": 2,
     "nets": 2,
     "tasks": 2,

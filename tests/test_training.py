@@ -21,7 +21,7 @@ import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.protocol import Metrics, Work
 from quickstudy.runs.checkpoint import load_latest
-from quickstudy.runs.storage import sha256
+from quickstudy.storage import sha256
 
 OPTIONS = ["--iterations", "40", "--trials", "32", "--hidden-size", "16", "--threads", "1"]
 OPTIONS += ["--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.baselines import Random as Random
     from quickstudy.algorithms.maml import MAML as MAML
     from quickstudy.algorithms.multi_task import MultiTask as MultiTask
+    from quickstudy.algorithms.normalised import Normalisation as Normalisation
+    from quickstudy.algorithms.normalised import Normalised as Normalised
     from quickstudy.algorithms.rl2 import RL2 as RL2
+    from quickstudy.data.session import Session as Session
     from quickstudy.errors import EnvironmentFault as EnvironmentFault
     from quickstudy.errors import QuickstudyError as QuickstudyError
     from quickstudy.errors import UsageError as UsageError
@@ -34,6 +37,8 @@ PUBLIC = {
     "RL2": "algorithms.rl2",
     "MAML": "algorithms.maml",
     "MultiTask": "algorithms.multi_task",
+    "Normalised": "algorithms.normalised",
+    "Normalisation": "algorithms.normalised",
     "Random": "algorithms.baselines",
     "Forgetful": "algorithms.baselines",
     "GymnasiumTasks": "tasks.gymnasium_tasks",
@@ -43,6 +48,7 @@ PUBLIC = {
     "Normal": "tasks.parameters",
     "Choice": "tasks.parameters",
     "LogUniform": "tasks.parameters",
+    "Session": "data.session",
     "train": "training",
     "resume": "training",
     "evaluate": "evaluation",

@@ -18,10 +18,10 @@ import torch
 from quickstudy.display import Display
 from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.evaluation import evaluate
+from quickstudy.ops.state import copy_state
 from quickstudy.ops.statistics import interquartile_mean
 from quickstudy.protocol import Learner, Metrics, TaskDistribution
 from quickstudy.runs import warn_of
-from quickstudy.runs.checkpoint import copy_state
 from quickstudy.runs.config import RunConfig, Training, config_of
 from quickstudy.runs.folder import Progress, Run, create_run, open_run
 from quickstudy.work import InProcess

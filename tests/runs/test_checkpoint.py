@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from quickstudy.errors import QuickstudyError
-from quickstudy.runs.checkpoint import DamagedCheckpoint, leaves, load_checkpoint, load_latest, prune, save_checkpoint
+from quickstudy.ops.state import leaves
+from quickstudy.runs.checkpoint import DamagedCheckpoint, load_checkpoint, load_latest, prune, save_checkpoint
 
 STATE: dict[str, Any] = {
     "iteration": 7,

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.data.rollout import Lifetime, collect_lives, concatenate
+from quickstudy.data.session import Session
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
@@ -236,6 +237,10 @@ class MAML:
         samples = samples_of(self.tasks, self.config, experience)
         start = adapted(self.net, self.distribution, self.config, policy.start, samples, policy.axis)
         return replace(policy, start=start, axis=0)
+
+    def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
+        """This agent at work in the world, step by step."""
+        return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
         config = self.config

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.data.rollout import Plan, collect, concatenate
+from quickstudy.data.session import Session
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
@@ -160,6 +161,10 @@ class MultiTask:
     def adapt(self, policy: MemorylessPolicy, experience: Experience) -> MemorylessPolicy:
         """The same policy: nothing is learnt from the task."""
         return policy
+
+    def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
+        """This agent at work in the world, step by step."""
+        return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
         config = self.config

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.data.rollout import Plan, collect, concatenate
+from quickstudy.data.session import Session
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Recurrent, Weights, copy_into, initial_weights, skeleton
@@ -206,6 +207,10 @@ class RL2:
     def adapt(self, policy: RecurrentPolicy, experience: Experience) -> RecurrentPolicy:
         """Carries the memory over to the next episode."""
         return replace(policy, start=experience.end_memory)
+
+    def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
+        """This agent at work in the world, step by step."""
+        return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
         config, tasks = self.config, self.tasks

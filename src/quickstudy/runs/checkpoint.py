@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from quickstudy.errors import QuickstudyError
+from quickstudy.ops.state import insert, leaves, plain_values
 from quickstudy.protocol import State
-from quickstudy.runs.storage import flush_to_disk, read_json, sha256, to_json, write_atomically
+from quickstudy.storage import flush_to_disk, read_json, sha256, to_json, write_atomically
 
 FORMAT = 1
 FILES = ("state.safetensors", "state.json")
@@ -105,36 +105,3 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what a crash in the middle of a save has left."""
     for leftover in folder.glob(".*.tmp"):
         shutil.rmtree(leftover)
-
-
-def leaves(state: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The tensors and plain values of a state, each with the names that lead to it."""
-    for name, value in state.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, (*path, name))
-        else:
-            yield (*path, name), value
-
-
-def plain_values(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state without its tensors."""
-    return {
-        name: plain_values(value) if isinstance(value, Mapping) else value
-        for name, value in state.items()
-        if not isinstance(value, Tensor)
-    }
-
-
-def insert(state: dict[str, Any], path: list[str], value: Any) -> None:
-    """Puts a value where the names lead."""
-    for name in path[:-1]:
-        state = state.setdefault(name, {})
-    state[path[-1]] = value
-
-
-def copy_state(state: State) -> dict[str, Any]:
-    """A copy that what comes after can't change."""
-    return {
-        name: copy_state(v) if isinstance(v, Mapping) else v.detach().clone() if isinstance(v, Tensor) else v
-        for name, v in state.items()
-    }

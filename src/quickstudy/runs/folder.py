@@ -16,7 +16,7 @@ from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import load_latest, prune, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
-from quickstudy.runs.storage import flush_to_disk, to_json, write_atomically
+from quickstudy.storage import flush_to_disk, to_json, write_atomically
 
 
 class Progress(NamedTuple):

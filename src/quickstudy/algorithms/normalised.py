@@ -1,0 +1,302 @@
+"""Observations and rewards on a scale of about 1, around any learner: running statistics, kept in its checkpoint.
+
+The statistics move once after each meta-iteration. They stand still while a trial is lived, in adaptation and at test. The
+percept keeps the raw reward, which is what tells tasks apart; only the reward that a learner is trained on is scaled, by the
+spread of discounted returns, and its raw value stands beside it as `transition.info["raw_reward"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Bool, Float, Shaped
+from torch import Generator, Tensor
+
+from quickstudy.data.session import Session
+from quickstudy.errors import UsageError
+from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
+from quickstudy.protocol import (
+    Act,
+    BatchEnv,
+    Experience,
+    Learner,
+    Memory,
+    Metrics,
+    Observation,
+    Percept,
+    Policy,
+    Result,
+    Shard,
+    Shared,
+    Site,
+    Split,
+    Splits,
+    State,
+    TaskDistribution,
+    Tasks,
+    Transition,
+    Work,
+    has_past,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """What is normalised."""
+
+    normalise_observation: bool = False
+    """Give each entry of the observation mean 0 and standard deviation 1, by running statistics."""
+    normalise_reward: bool = False
+    """Divide the rewards that the learner trains on by the spread of discounted returns."""
+    reward_gamma: float = 0.99
+    """Discount of those returns."""
+
+
+class Statistics(NamedTuple):
+    """What was seen in training so far."""
+
+    observation: Moments | None
+    returns: Moments | None
+
+
+class NormalisedTasks:
+    """The same tasks, their observations normalised by fixed statistics; remembers the raw ones for the next statistics."""
+
+    def __init__(self, tasks: TaskDistribution, statistics: Moments):
+        self.tasks, self.statistics = tasks, statistics
+        self.observation_space: gymnasium.Space[Any] = unbounded(tasks)
+        self.action_space = tasks.action_space
+        self.max_episode_steps, self.episodes_per_trial = tasks.max_episode_steps, tasks.episodes_per_trial
+        self.splits: Splits = tasks.splits
+
+    def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
+        return self.tasks.sample(count, split, generator)
+
+    def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
+        return self.tasks.normalise(tasks)
+
+    def make(self, tasks: int, lanes: int, device: str = "cpu") -> NormalisedEnv:
+        return NormalisedEnv(self.tasks.make(tasks, lanes, device), self.statistics)
+
+    def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
+        return self.statistics.normalise(self.tasks.encode(observation))
+
+    def decode(self, action: Shaped[Tensor, "..."]) -> Any:
+        return self.tasks.decode(action)
+
+
+def unbounded(tasks: TaskDistribution) -> spaces.Box:
+    """The space of normalised observations; UsageError where they are numbers of states."""
+    space = tasks.observation_space
+    if not isinstance(space, spaces.Box):
+        raise UsageError(f"{tasks!r}: observations are {space}, there is nothing to normalise")
+    return spaces.Box(-np.inf, np.inf, space.shape)
+
+
+class NormalisedEnv:
+    """Shows normalised observations, and keeps the moments of the raw ones that it has seen."""
+
+    def __init__(self, env: BatchEnv, statistics: Moments):
+        self._env, self._statistics = env, statistics
+        self.seen = no_moments(statistics.mean.shape, str(statistics.mean.device))
+
+    def _shown(self, observation: Observation) -> Observation:
+        return self._statistics.normalise(observation)
+
+    def _noted(self, observation: Observation) -> None:
+        self.seen = merged(self.seen, moments_of(observation.flatten(0, 1)))
+
+    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
+        observation = self._env.reset(tasks, generator)
+        self._noted(observation)
+        return self._shown(observation)
+
+    def restart(self) -> Observation:
+        return self._shown(self._env.restart())
+
+    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
+        transition = self._env.step(action)
+        self._noted(transition.arrival)
+        return transition._replace(observation=self._shown(transition.observation), arrival=self._shown(transition.arrival))
+
+    def close(self) -> None:
+        self._env.close()
+
+
+class NormalisedSite:
+    """A site whose environments show normalised observations."""
+
+    def __init__(self, site: Site, statistics: Moments):
+        self._site, self._statistics = site, statistics
+        self.distribution: TaskDistribution = NormalisedTasks(site.distribution, statistics)
+        self.device = site.device
+        self.built: list[NormalisedEnv] = []
+
+    def env(self, tasks: int, lanes: int) -> NormalisedEnv:
+        self.built.append(NormalisedEnv(self._site.env(tasks, lanes), self._statistics))
+        return self.built[-1]
+
+
+class Wrapped(NamedTuple):
+    """What the shards of a wrapped unit of work share."""
+
+    function: Callable[[Site, Any, Shard], Any]
+    shared: Any
+    statistics: Moments | None
+
+
+def normalised_unit(site: Site, wrapped: Wrapped, shard: Shard) -> tuple[Any, Moments | None]:
+    """A unit of work as it is, in normalised environments; beside its result, the moments of what it saw."""
+    if wrapped.statistics is None:
+        return wrapped.function(site, wrapped.shared, shard), None
+    inside = NormalisedSite(site, wrapped.statistics)
+    result = wrapped.function(inside, wrapped.shared, shard)
+    seen = no_moments(wrapped.statistics.mean.shape, site.device)
+    for env in inside.built:
+        seen = merged(seen, env.seen)
+    return result, seen
+
+
+class NormalisedWork:
+    """Runs the units of work of the learner inside, scaling the rewards of the experience that they bring back."""
+
+    def __init__(self, work: Work, statistics: Statistics, gamma: float):
+        self._work, self._statistics, self._gamma = work, statistics, gamma
+        self.later = statistics
+        """The statistics after what was seen here."""
+        self.reward_scale = 1.0
+        """What rewards are divided by: one number for a whole meta-iteration, known when its first experience is."""
+
+    def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
+        wrapped = Wrapped(function, shared, self._statistics.observation)
+        results = []
+        for result, seen in self._work.map(normalised_unit, wrapped, shards):
+            if seen is not None and self.later.observation is not None:
+                self.later = self.later._replace(observation=merged(self.later.observation, seen))
+            results.append(self._scaled(result))
+        return results
+
+    def _scaled(self, result: Any) -> Any:
+        if self.later.returns is None:
+            return result
+        if isinstance(result, Experience):
+            return self._scaled_experience(result, self.later.returns)
+        return [self._scaled(part) for part in result] if isinstance(result, list) else result
+
+    def _scaled_experience(self, experience: Experience, returns: Moments) -> Experience:
+        transition = experience.transition
+        now = merged(returns, moments_of(discounted_returns(experience, self._gamma)[experience.valid]))
+        if self.later.returns is self._statistics.returns:
+            self.reward_scale = float(now.std)
+        self.later = self.later._replace(returns=now)
+        info = transition.info | {"raw_reward": transition.reward}
+        return experience._replace(transition=transition._replace(reward=transition.reward / self.reward_scale, info=info))
+
+
+def discounted_returns(experience: Experience, gamma: float) -> Float[Tensor, "task lane time"]:
+    """At each step, the discounted sum of the rewards of its episode up to it."""
+    transition = experience.transition
+    ended, total, sums = transition.terminated | transition.truncated, torch.zeros_like(transition.reward[..., 0]), []
+    for step in range(transition.reward.shape[-1]):
+        total = total * gamma + transition.reward[..., step]
+        sums.append(total)
+        total = total * ~ended[..., step]
+    return torch.stack(sums, -1)
+
+
+@dataclass(frozen=True)
+class NormalisedPolicy:
+    """Another policy, shown normalised observations."""
+
+    policy: Policy
+    statistics: Moments
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return self.policy.initial_memory(tasks, lanes)
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        return self.policy.act(normalised_percept(percept, self.statistics), memory, generator)
+
+
+def normalised_percept(percept: Percept, statistics: Moments) -> Percept:
+    """The percept with normalised observations, where there is a past in `arrival` too; action and reward stay raw."""
+    arrival = where_lead(has_past(percept), statistics.normalise(percept.arrival), percept.arrival)
+    return percept._replace(observation=statistics.normalise(percept.observation), arrival=arrival)
+
+
+class Normalised:
+    """A learner that sees normalised observations, or trains on normalised rewards, or both.
+
+        qs.Normalised(qs.RL2(tasks), qs.Normalisation(normalise_observation=True))
+
+    UsageError where observations are to be normalised and are no vectors. The learner must not have begun to train.
+    """
+
+    def __init__(self, learner: Learner, normalisation: Normalisation):
+        self.learner, self.normalisation = learner, normalisation
+        self.name, self.tasks, self.config = learner.name, learner.tasks, learner.config
+        self.seed, self.device, self.lanes = learner.seed, learner.device, learner.lanes
+        shape = unbounded(learner.tasks).shape if normalisation.normalise_observation else None
+        self.statistics = Statistics(
+            None if shape is None else no_moments(shape, learner.device),
+            no_moments((), learner.device) if normalisation.normalise_reward else None,
+        )
+
+    @property
+    def iteration(self) -> int:
+        return self.learner.iteration
+
+    def explorer(self) -> Policy:
+        policy, statistics = self.learner.explorer(), self.statistics.observation
+        return policy if statistics is None else NormalisedPolicy(policy, statistics)
+
+    def adapt(self, policy: Any, experience: Experience) -> Policy:
+        if not isinstance(policy, NormalisedPolicy):
+            return self.learner.adapt(policy, experience)
+        return replace(policy, policy=self.learner.adapt(policy.policy, normalised_experience(experience, policy.statistics)))
+
+    def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
+        """This agent at work in the world, step by step."""
+        return Session(self, seed=seed, greedy=greedy)
+
+    def train_step(self, work: Work) -> Metrics:
+        inside = NormalisedWork(work, self.statistics, self.normalisation.reward_gamma)
+        metrics = self.learner.train_step(inside)
+        self.statistics = inside.later
+        # returns are told in the environment's own units
+        returns = ("rew_mean", "return_mean")
+        return {name: value * inside.reward_scale if name.endswith(returns) else value for name, value in metrics.items()}
+
+    def state_dict(self) -> State:
+        kept = {name: moments._asdict() for name, moments in self.statistics._asdict().items() if moments is not None}
+        return {"learner": self.learner.state_dict(), "statistics": kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        stored = {
+            name: Moments(**{key: value.to(self.device) for key, value in moments.items()})
+            for name, moments in state["statistics"].items()
+        }
+        self.statistics = self.statistics._replace(**stored)
+
+
+def where_lead(mask: Bool[Tensor, "*lead"], yes: Tensor, no: Tensor) -> Tensor:
+    """Takes `yes` where the mask over the leading axes holds and `no` elsewhere."""
+    return torch.where(mask.reshape(*mask.shape, *[1] * (yes.dim() - mask.dim())), yes, no)
+
+
+def normalised_experience(experience: Experience, statistics: Moments) -> Experience:
+    """Experience as the learner inside would have seen it."""
+    transition = experience.transition
+    seen = {name: statistics.normalise(getattr(transition, name)) for name in ("observation", "arrival")}
+    return experience._replace(
+        percept=normalised_percept(experience.percept, statistics),
+        transition=transition._replace(**seen),
+        end_percept=normalised_percept(experience.end_percept, statistics),
+    )

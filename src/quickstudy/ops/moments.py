@@ -1,0 +1,48 @@
+"""Running means and variances, merged exactly from batches (Chan, Golub & LeVeque 1979)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Moments(NamedTuple):
+    """How many values there were, their mean, and the sum of their squared distances from it, in float64."""
+
+    number: Float[Tensor, ""]
+    mean: Float[Tensor, "*shape"]
+    spread: Float[Tensor, "*shape"]
+
+    @property
+    def std(self) -> Float[Tensor, "*shape"]:
+        """The standard deviation, 1 where nothing was seen or nothing varies."""
+        deviation = (self.spread / self.number.clamp(min=1)).sqrt()
+        return torch.where(deviation > 1e-6, deviation, 1.0)
+
+    def normalise(self, values: Float[Tensor, "*lead"], limit: float = 10.0) -> Float[Tensor, "*lead"]:
+        """Values with mean 0 and standard deviation 1, cut off at `limit`."""
+        return ((values - self.mean.to(values)) / self.std.to(values)).clamp(-limit, limit)
+
+
+def no_moments(shape: tuple[int, ...], device: str = "cpu") -> Moments:
+    """The moments of nothing."""
+    zeros = torch.zeros(shape, dtype=torch.float64, device=device)
+    return Moments(torch.zeros((), dtype=torch.float64, device=device), zeros, zeros)
+
+
+def moments_of(values: Float[Tensor, "value *shape"]) -> Moments:
+    """The moments of some values."""
+    values = values.double()
+    mean = values.mean(0)
+    return Moments(torch.tensor(len(values), dtype=torch.float64, device=values.device), mean, (values - mean).square().sum(0))
+
+
+def merged(one: Moments, other: Moments) -> Moments:
+    """The moments of both."""
+    number = one.number + other.number
+    share = other.number / number.clamp(min=1)
+    apart = other.mean - one.mean
+    return Moments(number, one.mean + apart * share, one.spread + other.spread + apart.square() * one.number * share)
