@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
-import torch
 from probes import HiddenButton, HiddenSide, Survival
 from small import SMALL
-from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.ops.state import leaves
+from quickstudy.check.learner import CLAUSES, Subject
+from quickstudy.check.report import judge
 from quickstudy.protocol import Learner
-from quickstudy.runs.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.work import InProcess
 
 REACHES = {"rl2": "optimum", "maml": "optimum", "multi-task": "memoryless_optimum", "task-informed": "informed_optimum"}
@@ -45,16 +42,26 @@ def trial_return(learner: Learner, greedy: bool = False) -> float:
     return float(qs.evaluate(learner, num_tasks=400, greedy=greedy).returns.sum(1).mean())
 
 
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    ours, theirs = dict(leaves(one)), dict(leaves(other))
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(value, theirs[path]) if isinstance(value, Tensor) else value == theirs[path] for path, value in ours.items()
-    )
-
-
 @every_algorithm
 def test_every_algorithm_has_small_settings_and_a_goal(name: str):
     assert name in SMALL and name in REACHES
+
+
+@every_algorithm
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("clause", sorted(CLAUSES))
+def test_keeps_its_contract(name: str, normalised: bool, clause: str):
+    """The suite that `quickstudy check` runs, on every learner as it is and in its normalisers."""
+    entry = ALGORITHMS[name]
+
+    def make_learner(tasks: Any, config: Any, **options: Any) -> Learner:
+        learner = entry.make(tasks, config, **options)
+        vector = isinstance(learner.tasks.observation_space, gymnasium.spaces.Box)
+        normalisation = qs.Normalisation(normalise_observation=vector, normalise_reward=True)
+        return qs.Normalised(learner, normalisation) if normalised else learner
+
+    finding = judge(clause, lambda: CLAUSES[clause](Subject(make_learner, entry.config(**SMALL[name]))))
+    assert finding.passed, finding.detail
 
 
 @every_algorithm
@@ -66,63 +73,6 @@ def test_reaches_the_optimum_of_what_it_can_know_and_no_more(name: str, probe: s
     after, goal = trial_return(learner), getattr(learner_dynamics(learner.tasks), REACHES[name])
     assert goal - SHORTFALL.get((name, probe), 0.15) < after < goal + 0.1
     assert after > before or before > goal - 0.15  # any memoryless policy is an optimal one on hidden buttons
-
-
-@every_algorithm
-@every_probe
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name: str, probe: str):
-    learners = [make(name, PROBES[probe](), seed) for seed in (3, 3, 4)]
-    metrics = [train(learner, 2) for learner in learners]
-    assert same(learners[0].state_dict(), learners[1].state_dict()) and metrics[0] == metrics[1]
-    assert not same(learners[0].state_dict(), learners[2].state_dict())
-
-
-@every_algorithm
-@every_probe
-def test_a_saved_learner_is_the_same_policy_and_goes_on_bit_for_bit(name: str, probe: str, tmp_path: Path):
-    learner = make(name, PROBES[probe]())
-    train(learner, 2)
-    save_checkpoint(tmp_path / "checkpoints", 2, learner.state_dict())
-    restored = make(name, PROBES[probe](), seed=0)
-    restored.load_state_dict(load_checkpoint(tmp_path / "checkpoints" / "00000002"))
-    assert same(learner.state_dict(), restored.state_dict())
-    assert torch.equal(qs.evaluate(learner, num_tasks=20).returns, qs.evaluate(restored, num_tasks=20).returns)
-    assert train(learner, 2) == train(restored, 2)
-    assert same(learner.state_dict(), restored.state_dict())
-
-
-@every_algorithm
-def test_training_neither_reads_nor_moves_global_randomness(name: str):
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    first = make(name, HiddenButton())
-    train(first, 1)
-    assert torch.equal(before, torch.get_rng_state())
-    torch.manual_seed(2)
-    second = make(name, HiddenButton())
-    train(second, 1)
-    assert same(first.state_dict(), second.state_dict())
-
-
-@every_algorithm
-def test_adapting_and_evaluating_change_nothing_in_the_learner(name: str):
-    learner = make(name, HiddenSide())
-    before = {path: value.clone() for path, value in leaves(learner.state_dict()) if isinstance(value, Tensor)}
-    explorer = learner.explorer()
-    qs.evaluate(learner, num_tasks=10)
-    train(learner, 1)
-    weights = learner.explorer()
-    assert type(weights) is type(explorer)
-    fresh = make(name, HiddenSide())
-    fresh_leaves = dict(leaves(fresh.state_dict()))
-    assert all(torch.equal(value, fresh_leaves[path]) for path, value in before.items())
-
-
-@every_algorithm
-def test_evaluating_twice_gives_the_same_and_another_seed_other_tasks(name: str):
-    learner = make(name, HiddenSide())
-    first, again, other = (qs.evaluate(learner, num_tasks=50, seed=seed).returns for seed in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 @every_algorithm

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quickstudy.data.rollout import Lifetime, live
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
-from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution
+from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution
 from quickstudy.tasks import describe
 from quickstudy.work import InProcess
 
@@ -50,6 +50,8 @@ class Evaluation:
     greedy: bool
     trained_episodes: int
     """Episodes of a trial in training: what comes after them is extrapolation."""
+    splits: Splits
+    """Whether the splits share no task, or are separate draws."""
     returns: Float[Tensor, "task episode"]
     success: Float[Tensor, "task episode"] | None
 
@@ -82,6 +84,7 @@ class Evaluation:
             "algorithm": self.algorithm,
             "tasks": self.tasks,
             "split": self.split,
+            "splits": self.splits,
             "num_tasks": len(self.returns),
             "seed": self.seed,
             "greedy": self.greedy,
@@ -103,9 +106,13 @@ class Evaluation:
         table = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [heads, *lines]]
         how = "most likely actions" if self.greedy else "sampled actions"
         title = f"{self.algorithm} on {self.tasks}: {len(self.returns)} {self.split} tasks, {how}"
-        notes = []
+        notes = (
+            [] if self.splits == "partitioned" else ["iid: tasks are drawn anew for each split, and some were met in training"]
+        )
+        if self.split == "extrapolation":
+            notes = ["extrapolation: every interval is left by up to a quarter of its width"]
         if self.returns.shape[1] > self.trained_episodes:
-            notes = [f"episodes after {self.trained_episodes} extrapolate: trials in training had no more"]
+            notes += [f"episodes after {self.trained_episodes} extrapolate: trials in training had no more"]
         return "\n".join([title, *table, *notes])
 
 
@@ -141,6 +148,7 @@ def evaluate(
         lanes=agent.lanes,
         greedy=greedy,
         trained_episodes=tasks.episodes_per_trial,
+        splits=tasks.splits,
         returns=torch.cat([score.returns for score in scores]),
         success=None
         if scores[0].success is None

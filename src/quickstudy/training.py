@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from quickstudy.display import Display
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
 from quickstudy.evaluation import evaluate
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.statistics import interquartile_mean
@@ -33,25 +33,27 @@ def train(
     run: str | Path | None = None,
     *,
     quiet: bool = False,
-    label: str | None = None,
+    own_tasks: str | None = None,
+    own_algorithm: str | None = None,
     command: str = "quickstudy.train(...)",
     **options: Any,
 ) -> Metrics:
     """Meta-trains a learner until it has done `iterations` meta-iterations; returns the metrics of the last one.
 
     With `run`, everything is kept in that folder, which must not exist yet, and an interrupted run can go on: see `resume`.
-    `options` are the other fields of `Training` (checkpoint_every, evaluate_every, threads ...). `label` is what the folder
-    calls tasks of one's own. Ctrl-C saves the last complete meta-iteration and raises KeyboardInterrupt.
+    `options` are the other fields of `Training` (checkpoint_every, evaluate_every, threads ...). `own_tasks` and
+    `own_algorithm` are what the folder calls tasks and a learner of one's own. Ctrl-C saves the last complete meta-iteration
+    and raises KeyboardInterrupt.
     """
     training = resolve(Training(iterations=iterations, seed=learner.seed, device=learner.device, **options))
-    config = config_of(learner, training, label)
+    config = config_of(learner, training, own_tasks, own_algorithm)
     start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
     return loop(learner, config, create_run(Path(run), config, command, start) if run else None, start, quiet)
 
 
-def resume(run: str | Path, tasks: TaskDistribution | None = None, *, quiet: bool = False) -> Metrics:
+def resume(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False) -> Metrics:
     """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped."""
-    config, learner, progress, complaints = open_run(Path(run), tasks)
+    config, learner, progress, complaints = open_run(Path(run), tasks, algorithm)
     warn_of(complaints)
     if learner.iteration >= config.training.iterations:
         print(f"{run} is finished: it has done its {config.training.iterations} meta-iterations", file=sys.stderr)
@@ -101,11 +103,13 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
                 if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
                     run.save(complete)
                 display.show(learner.iteration, {**row, **timing})
-    except (KeyboardInterrupt, QuickstudyError):
+    except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:
             run.save(complete)
             done = f"stopped after meta-iteration {complete.iteration}, saved"
-            print(f"\n{done}; resume with: quickstudy resume {run.folder}", file=sys.stderr)
+            print(f"\n{done}; resume with: quickstudy resume {run.folder}{config.own_flags}", file=sys.stderr)
+            if isinstance(stop, EnvironmentFault):
+                raise EnvironmentFault(f"{stop}{run.keep_fault(stop)}", stop.replay) from stop.__cause__
         raise
     finally:
         work.close()

@@ -241,16 +241,12 @@ class Normalised:
     def __init__(self, learner: Learner, normalisation: Normalisation):
         self.learner, self.normalisation = learner, normalisation
         self.name, self.tasks, self.config = learner.name, learner.tasks, learner.config
-        self.seed, self.device, self.lanes = learner.seed, learner.device, learner.lanes
+        self.seed, self.device, self.lanes, self.iteration = learner.seed, learner.device, learner.lanes, learner.iteration
         shape = unbounded(learner.tasks).shape if normalisation.normalise_observation else None
         self.statistics = Statistics(
             None if shape is None else no_moments(shape, learner.device),
             no_moments((), learner.device) if normalisation.normalise_reward else None,
         )
-
-    @property
-    def iteration(self) -> int:
-        return self.learner.iteration
 
     def explorer(self) -> Policy:
         policy, statistics = self.learner.explorer(), self.statistics.observation
@@ -268,7 +264,7 @@ class Normalised:
     def train_step(self, work: Work) -> Metrics:
         inside = NormalisedWork(work, self.statistics, self.normalisation.reward_gamma)
         metrics = self.learner.train_step(inside)
-        self.statistics = inside.later
+        self.statistics, self.iteration = inside.later, self.learner.iteration
         # returns are told in the environment's own units
         returns = ("rew_mean", "return_mean")
         return {name: value * inside.reward_scale if name.endswith(returns) else value for name, value in metrics.items()}
@@ -279,6 +275,7 @@ class Normalised:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
+        self.iteration = self.learner.iteration
         stored = {
             name: Moments(**{key: value.to(self.device) for key, value in moments.items()})
             for name, moments in state["statistics"].items()

@@ -32,7 +32,10 @@ def steps(trial: Trial) -> str:
     try:
         count = trial.first_walk.steps.reward.numel()
     except EnvironmentFault as fault:
-        raise Broken(str(fault)) from fault
+        if fault.replay is None:
+            raise Broken(str(fault)) from fault
+        again = f"quickstudy check {trial.called} --task {fault.replay['task']} --seed {trial.seed}"
+        raise Broken(f"{fault}; live it again: {again}") from fault
     return f"{count} random steps in {LANES} tasks"
 
 

@@ -28,9 +28,12 @@ CLAUSES: dict[str, Callable[[Trial], str]] = {
 """Each check by name: it says what it saw, or raises Broken or Unjudged."""
 
 
-def check_tasks(tasks: TaskDistribution, *, seed: int = 0) -> Report:
-    """Runs a task distribution through its contract; changes neither it nor any global random state."""
-    trial = Trial(tasks, seed)
+def check_tasks(tasks: TaskDistribution, *, seed: int = 0, called: str = "FILE.py:OBJECT") -> Report:
+    """Runs a task distribution through its contract; changes neither it nor any global random state.
+
+    `called` is the name under which the command line knows it, for what to type next.
+    """
+    trial = Trial(tasks, seed, called)
     with global_seeds(seed):
         findings = [judge(name, lambda clause=clause: clause(trial)) for name, clause in CLAUSES.items()]
     return Report(f"{tasks!r}, seed {seed}", findings)

@@ -93,8 +93,8 @@ def episode_lengths(walk: Walk) -> Iterator[tuple[int, int, int, str]]:
 class Trial:
     """A distribution under trial, and the walks that its clauses share."""
 
-    def __init__(self, tasks: TaskDistribution, seed: int):
-        self.tasks, self.seed = tasks, seed
+    def __init__(self, tasks: TaskDistribution, seed: int, called: str = "FILE.py:OBJECT"):
+        self.tasks, self.seed, self.called = tasks, seed, called
 
     @cached_property
     def drawn(self) -> Tasks:

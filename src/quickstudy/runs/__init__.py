@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.runs.folder import open_run
 
 
-def load(run: str | Path, tasks: TaskDistribution | None = None) -> Learner:
+def load(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None) -> Learner:
     """The learner of a stored run, as last saved. Runs no code that the folder names.
 
-    A run on tasks of one's own needs them again as `tasks`. A damaged checkpoint is named on stderr and the one before used.
+    A run on tasks of one's own needs them again as `tasks`, one with a learner of one's own its class as `algorithm`.
+    A damaged checkpoint is named on stderr and the one before used.
     """
-    _, learner, _, complaints = open_run(Path(run), tasks)
+    _, learner, _, complaints = open_run(Path(run), tasks, algorithm)
     warn_of(complaints)
     return learner
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import tomli_w
 
-from quickstudy.algorithms import algorithm
+from quickstudy.algorithms import ALGORITHMS, algorithm
+from quickstudy.algorithms.normalised import Normalisation, Normalised
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.tasks import describe, family, make
@@ -50,19 +51,35 @@ class RunConfig:
     """All that a run depends on besides this version of quickstudy."""
 
     algorithm: str
+    """A registered algorithm, or what to call one's own."""
     algorithm_options: Any
+    """Its configuration; a table of plain values for an algorithm of one's own, which a stored run can't build."""
     tasks: str
     """A registered family, or what to call tasks of one's own."""
     task_options: Any
     """The family's options; None for tasks of one's own, which a stored run can't build."""
+    normalisation: Normalisation
     training: Training
+
+    @property
+    def own_algorithm(self) -> bool:
+        """Whether the algorithm is the user's own."""
+        return isinstance(self.algorithm_options, dict)
+
+    @property
+    def own_flags(self) -> str:
+        """What a command on the run needs besides its folder: the user's own files again."""
+        tasks = f" --tasks {self.tasks}" if self.task_options is None else ""
+        return tasks + (f" --algorithm {self.algorithm}" if self.own_algorithm else "")
 
     def write(self) -> str:
         """The configuration as TOML."""
-        own = self.task_options is None
-        tasks = {"own": self.tasks} if own else {"name": self.tasks} | asdict(self.task_options)
-        chosen = {"name": self.algorithm} | asdict(self.algorithm_options)
-        return tomli_w.dumps({"algorithm": chosen, "tasks": tasks, "training": asdict(self.training)})
+        own_tasks = self.task_options is None
+        tasks = {"own": self.tasks} if own_tasks else {"name": self.tasks} | asdict(self.task_options)
+        options = self.algorithm_options if self.own_algorithm else asdict(self.algorithm_options)
+        chosen = {"own" if self.own_algorithm else "name": self.algorithm} | options
+        sections = {"algorithm": chosen, "tasks": tasks, "training": asdict(self.training)}
+        return tomli_w.dumps(sections | {"normalisation": asdict(self.normalisation)})
 
     def build_tasks(self, own: TaskDistribution | None) -> TaskDistribution:
         """The tasks of the run: built by name, or `own`, without which a run on tasks of one's own can't go on."""
@@ -75,19 +92,48 @@ class RunConfig:
             )
         return own
 
-    def build_learner(self, own: TaskDistribution | None = None) -> Learner:
-        """The learner as it was before training."""
-        make_learner = algorithm(self.algorithm).make
-        return make_learner(self.build_tasks(own), self.algorithm_options, seed=self.training.seed, device=self.training.device)
+    def build_learner(self, own_tasks: TaskDistribution | None = None, own_algorithm: Any = None) -> Learner:
+        """The learner as it was before training; `own_algorithm` is the class of a learner of one's own."""
+        if not self.own_algorithm:
+            make_learner, options = algorithm(self.algorithm).make, self.algorithm_options
+        elif own_algorithm is not None:
+            make_learner = own_algorithm
+            options = fill(own_algorithm.Config, self.algorithm_options, f"the run's [algorithm] {self.algorithm}")
+        else:
+            raise UsageError(
+                f"this run was trained with an algorithm of your own ({self.algorithm}), which no stored run may import;"
+                " pass --algorithm FILE.py:CLASS (in Python: algorithm=...)"
+            )
+        tasks = self.build_tasks(own_tasks)
+        learner = make_learner(tasks, options, seed=self.training.seed, device=self.training.device)
+        return normalised(learner, self.normalisation)
 
 
-def config_of(learner: Learner, training: Training, label: str | None = None) -> RunConfig:
-    """The configuration that would build this learner; `label` is what to call tasks of one's own."""
+def normalised(learner: Learner, normalisation: Normalisation) -> Learner:
+    """The learner in its normalisers, where there are any."""
+    wanted = normalisation.normalise_observation or normalisation.normalise_reward
+    return Normalised(learner, normalisation) if wanted else learner
+
+
+def config_of(
+    learner: Learner, training: Training, own_tasks: str | None = None, own_algorithm: str | None = None
+) -> RunConfig:
+    """The configuration that would build this learner; the names are what to call tasks and an algorithm of one's own."""
+    normalisation = Normalisation()
+    if isinstance(learner, Normalised):
+        learner, normalisation = learner.learner, learner.normalisation
     described = describe(learner.tasks)
-    if described is None:
-        return RunConfig(learner.name, learner.config, label or repr(learner.tasks), None, training)
-    name, options = described
-    return RunConfig(learner.name, learner.config, name, family(name)(**options), training)
+    name, options = (own_tasks or repr(learner.tasks), None) if described is None else described
+    registered = ALGORITHMS.get(learner.name)
+    known = registered is not None and type(learner.config) is registered.config
+    return RunConfig(
+        algorithm=learner.name if known else own_algorithm or type(learner).__qualname__,
+        algorithm_options=learner.config if known else asdict(learner.config),
+        tasks=name,
+        task_options=None if options is None else family(name)(**options),
+        normalisation=normalisation,
+        training=training,
+    )
 
 
 def read_config(path: Path) -> RunConfig:
@@ -98,17 +144,24 @@ def read_config(path: Path) -> RunConfig:
         raise UsageError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
+    known = ("algorithm", "tasks", "normalisation", "training")
     for section in table:
-        if section not in ("algorithm", "tasks", "training"):
-            raise UsageError(f"{path} has no section [{section}]; {did_you_mean(section, ('algorithm', 'tasks', 'training'))}")
+        if section not in known:
+            raise UsageError(f"{path} has no section [{section}]; {did_you_mean(section, known)}")
     chosen, tasks = _section(table, "algorithm", path), _section(table, "tasks", path)
-    name = _name(chosen, "name", "algorithm", path)
-    options = fill(algorithm(name).config, chosen, f"{path} [algorithm]")
-    training = fill(Training, _section(table, "training", path, {}), f"{path} [training]")
+    if "own" in chosen:
+        name, options = _name(chosen, "own", "algorithm", path), chosen
+    else:
+        name = _name(chosen, "name", "algorithm", path)
+        options = fill(algorithm(name).config, chosen, f"{path} [algorithm]")
     if "own" in tasks:
-        return RunConfig(name, options, _name(tasks, "own", "tasks", path), None, training)
-    tasks_name = _name(tasks, "name", "tasks", path)
-    return RunConfig(name, options, tasks_name, fill(family(tasks_name), tasks, f"{path} [tasks]"), training)
+        tasks_name, task_options = _name(tasks, "own", "tasks", path), None
+    else:
+        tasks_name = _name(tasks, "name", "tasks", path)
+        task_options = fill(family(tasks_name), tasks, f"{path} [tasks]")
+    normalisation = fill(Normalisation, _section(table, "normalisation", path, {}), f"{path} [normalisation]")
+    training = fill(Training, _section(table, "training", path, {}), f"{path} [training]")
+    return RunConfig(name, options, tasks_name, task_options, normalisation, training)
 
 
 def _section(table: dict[str, Any], name: str, path: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:

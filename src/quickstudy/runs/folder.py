@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import load_latest, prune, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
@@ -68,6 +68,13 @@ class Run:
         self._saved = progress.iteration
         prune(self.folder / "checkpoints", self.config.training.keep_checkpoints)
 
+    def keep_fault(self, fault: EnvironmentFault) -> str:
+        """Keeps what it takes to live a fault again; returns the command that does, or nothing where there is no record."""
+        if fault.replay is None:
+            return ""
+        write_atomically(self.folder / "fault.json", to_json(fault.replay) + "\n")
+        return f"; live it again: quickstudy check {self.config.tasks} --replay {self.folder / 'fault.json'}"
+
     def close(self) -> None:
         """Closes the files; what a full disk kept from being written is not part of any checkpoint."""
         for file in (self._metrics, self._timing, self._board):
@@ -118,12 +125,14 @@ def free_folder(folder: Path) -> Path:
     return free
 
 
-def open_run(folder: Path, tasks: TaskDistribution | None) -> tuple[RunConfig, Learner, Progress, list[str]]:
+def open_run(
+    folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None
+) -> tuple[RunConfig, Learner, Progress, list[str]]:
     """A stored run's configuration, its learner as last saved, how far it had come, and which checkpoints are damaged."""
     if not (folder / "config.toml").is_file():
         raise UsageError(f"{folder} is no run: it has no config.toml")
     config = read_config(folder / "config.toml")
-    learner = config.build_learner(tasks)
+    learner = config.build_learner(tasks, own_algorithm)
     state, complaints = load_latest(folder)
     try:
         progress = Progress(**state)

@@ -78,6 +78,7 @@ class GymnasiumEnv:
         values = self._values[task]
         step = len(self._actions) - (self._starts[-1][0] < len(self._actions))
         replay = {
+            "task": task,
             "parameters": values,
             "starts": [[step, seeds[index]] for step, seeds in self._starts],
             "actions": [actions[index].tolist() for actions in self._actions],

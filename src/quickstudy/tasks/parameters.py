@@ -20,7 +20,7 @@ from quickstudy.errors import UsageError
 from quickstudy.protocol import Split, Splits, Tasks
 
 FEWEST_TO_PARTITION = 50
-GRID = 2**22
+GRID = 2**18
 """Points of a continuous support: of every four neighbours two are for training, one for validation, one for tests."""
 OUTWARD = 0.25
 """Extrapolation reaches this share of an interval's width beyond it, on both sides."""
@@ -39,20 +39,26 @@ class Parameter(Protocol):
     def normalise(self, values: Shaped[Tensor, "count ..."]) -> Float[Tensor, "count size"]: ...
 
 
-def fraction(shape: tuple[int, ...], split: Split, generator: Generator) -> Float[Tensor, "..."]:
+def fraction(shape: tuple[int, ...], split: Split, generator: Generator, points: int = GRID) -> Float[Tensor, "..."]:
     """Uniform on (0, 1), in float64, from the points that belong to a split."""
-    cell = torch.randint(GRID // 4, shape, generator=generator)
+    cell = torch.randint(points // 4, shape, generator=generator)
     point = torch.randint(4, shape, generator=generator)
     if split != "extrapolation":
         point = {"train": point % 2, "validation": torch.full_like(point, 2), "test": torch.full_like(point, 3)}[split]
-    return (cell * 4 + point + 0.5).double() / GRID
+    return (cell * 4 + point + 0.5).double() / points
+
+
+def distinct_points(width: float, largest: float) -> int:
+    """How many points of an interval stay apart as float32, where its values are as large as `largest`; a multiple of four."""
+    spacing = max(abs(largest), 1e-30) * 2.0**-23
+    return min(GRID, max(16, 4 * int(width / (16 * spacing))))
 
 
 def between(
     low: float, high: float, shape: tuple[int, ...], split: Split, generator: Generator, extrapolates: bool
 ) -> Float[Tensor, "..."]:
     """Uniform between two bounds; for extrapolation beyond them, at most a quarter of the width, never across or onto zero."""
-    share = fraction(shape, split, generator)
+    share = fraction(shape, split, generator, distinct_points(high - low, max(abs(low), abs(high))))
     if split != "extrapolation" or not extrapolates:
         return low + (high - low) * share
     below = above = OUTWARD * (high - low)
@@ -130,7 +136,8 @@ class Normal:
             raise UsageError(f"{self}: mean must be finite and std positive")
 
     def sample(self, count: int, split: Split, generator: Generator) -> Float[Tensor, "count ..."]:
-        share = fraction((count, *self.shape), split, generator)
+        points = distinct_points(self.std, abs(self.mean) + 5 * self.std)
+        share = fraction((count, *self.shape), split, generator, points)
         return (self.mean + self.std * torch.special.ndtri(share)).float()
 
     def normalise(self, values: Float[Tensor, "count ..."]) -> Float[Tensor, "count size"]:

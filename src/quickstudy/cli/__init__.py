@@ -1,0 +1,73 @@
+"""The command line. Names and files are looked up here; what they mean is in the modules below."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+
+USAGE = """\
+usage: quickstudy COMMAND ...
+
+Meta-reinforcement learning: agents that meta-learn on a distribution of tasks and adapt to a new one in a few episodes.
+
+commands:
+  list [tasks|algorithms]      what there is: names, options, task parameters with their bounds
+  train ALGORITHM TASKS ...    meta-train; every option of the two: quickstudy train ALGORITHM TASKS --help
+  resume RUN                   go on with a run that was stopped
+  evaluate RUN                 adapt to held-out tasks and show the return by episode
+  check TASKS | ALGORITHM      run a task distribution or a learner through its contract, and say what fails
+  doctor                       versions, devices, threads, and extras with how to install them
+
+TASKS is a registered name, or FILE.py:OBJECT for a task distribution of your own.
+ALGORITHM is a registered name, or FILE.py:CLASS for a learner of your own.
+
+an example:
+  quickstudy train rl2 grid-navigation --iterations 100 --run runs/grid
+  quickstudy evaluate runs/grid
+"""
+
+COMMANDS = {
+    "list": "listing.list_names",
+    "train": "train.train",
+    "resume": "train.resume",
+    "evaluate": "evaluate.evaluate",
+    "check": "check.check",
+    "doctor": "listing.doctor",
+}
+"""Each command and its function, imported when it is called: `quickstudy --help` must not wait for PyTorch."""
+
+
+def command(name: str) -> Callable[[list[str]], int]:
+    """The function of a command; UsageError for an unknown one."""
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command '{name}'; {did_you_mean(name, COMMANDS)}")
+    module, function = COMMANDS[name].split(".")
+    return getattr(import_module(f"quickstudy.cli.{module}"), function)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit status: 0 done or saved, 1 something failed, 2 the command was wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"quickstudy {version('quickstudy')}")
+        return 0
+    try:
+        return command(arguments[0])(arguments[1:])
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except QuickstudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 1

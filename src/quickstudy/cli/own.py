@@ -1,0 +1,89 @@
+"""What a user brings in a file: task distributions and learners, named FILE.py:OBJECT.
+
+Only the command line says what is imported, never a stored run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+
+
+def is_own(name: str) -> bool:
+    """Whether an argument names a file of the user's own."""
+    return ".py:" in name or name.endswith(".py")
+
+
+def load_tasks(place: str) -> Any:
+    """The task distribution in FILE.py:OBJECT."""
+    found = load_object(place)
+    if not is_distribution(found):
+        raise UsageError(
+            f"{place} is a {type(found).__name__}, no task distribution: make one with quickstudy.GymnasiumTasks(...)"
+        )
+    return found
+
+
+def load_algorithm(place: str) -> Any:
+    """The learner's class in FILE.py:CLASS."""
+    found = load_object(place)
+    if not is_learner(found):
+        raise UsageError(
+            f"{place} is no learner: a class with Config, explorer, adapt, train_step, state_dict and load_state_dict;"
+            " docs/extending.md writes one"
+        )
+    return found
+
+
+def load_object(place: str) -> Any:
+    """What FILE.py:OBJECT names; UsageError where the file, or the object in it, is missing, or the file can't be run."""
+    file, _, name = place.partition(":")
+    module = import_file(Path(file))
+    own = {key: value for key, value in vars(module).items() if is_distribution(value) or is_learner(value)}
+    mine = [key for key, value in own.items() if getattr(value, "__module__", module.__name__) == module.__name__] or list(own)
+    if not name:
+        raise UsageError(f"say which object of {file}: {file}:{mine[0] if mine else 'OBJECT'}")
+    if not hasattr(module, name):
+        raise UsageError(f"{file} has no '{name}'; {did_you_mean(name, own or ['(neither tasks nor a learner)'])}")
+    return getattr(module, name)
+
+
+def import_file(path: Path) -> ModuleType:
+    """A user's file as a module; what lies beside it can be imported from it."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; name a registered one (quickstudy list) or FILE.py:OBJECT")
+    name = f"own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))
+    sys.modules[name] = module
+    # a worker process can't import it by this name, so what is sent there carries its own code
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        spec.loader.exec_module(module)
+    except QuickstudyError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{path} raised {type(error).__name__} when it was imported: {error}") from error
+    return module
+
+
+def is_distribution(value: Any) -> bool:
+    """Whether an object speaks the protocol of task distributions."""
+    names = ("observation_space", "sample", "make", "episodes_per_trial")
+    return not isinstance(value, type) and all(hasattr(value, name) for name in names)
+
+
+def is_learner(value: Any) -> bool:
+    """Whether an object is a learner's class."""
+    names = ("Config", "explorer", "adapt", "train_step", "state_dict", "load_state_dict")
+    return isinstance(value, type) and all(hasattr(value, name) for name in names)

@@ -1,0 +1,153 @@
+"""`quickstudy train` and `quickstudy resume`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from quickstudy.cli.options import default_family, make_tasks, parse_fields
+from quickstudy.cli.own import is_own, load_algorithm, load_tasks
+from quickstudy.errors import UsageError
+
+TRAIN_USAGE = """\
+usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--run DIR] [--config FILE.toml] [--device D]
+                        [--KEY VALUE ...]
+
+Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
+--config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
+ALGORITHM is a registered name or FILE.py:CLASS, TASKS a registered name or FILE.py:OBJECT.
+Every option of an algorithm and of its tasks, with its meaning and default:
+
+  quickstudy train rl2 grid-navigation --help
+
+Names: quickstudy list
+"""
+
+
+def train(arguments: list[str]) -> int:
+    """`quickstudy train`: names first, then options made of the fields of configuration classes."""
+    names = []
+    while arguments and not arguments[0].startswith("-"):
+        names.append(arguments.pop(0))
+    if (arguments[:1] in (["-h"], ["--help"]) and len(names) < 2) or (not names and not arguments):
+        print(TRAIN_USAGE, end="")
+        return 0
+    parser = argparse.ArgumentParser(prog="quickstudy train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--run", type=Path)
+    given, rest = parser.parse_known_args(arguments)
+
+    from quickstudy.runs.config import RunConfig, normalised, read_config
+    from quickstudy.runs.folder import free_folder
+    from quickstudy.training import resolve
+    from quickstudy.training import train as meta_train
+
+    stored = read_config(given.config) if given.config else None
+    algorithm, tasks = named(names, stored, given.config)
+    make_learner, defaults = learner_of(algorithm, stored)
+    own_tasks = load_tasks(tasks) if is_own(tasks) else None
+    parts = {"algorithm": defaults}
+    if own_tasks is None:
+        parts["tasks"] = stored.task_options if stored else default_family(tasks)
+    parts |= {"normalisation": stored.normalisation, "training": stored.training} if stored else common_options()
+    options = parse_fields(f"quickstudy train {algorithm} {tasks}", parts, rest)
+
+    training = resolve(options["training"])
+    distribution = own_tasks or make_tasks(tasks, options["tasks"])
+    learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
+    learner = normalised(learner, options["normalisation"])
+    run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-seed{training.seed}")
+    settings = {field.name: getattr(training, field.name) for field in fields(training)}
+    for name in ("seed", "device"):
+        del settings[name]
+    command = shlex.join(["quickstudy", "train", *names, *arguments])
+
+    def work() -> None:
+        meta_train(learner, run=run, own_tasks=tasks, own_algorithm=algorithm, command=command, **settings)
+        config: RunConfig = read_config(run / "config.toml")
+        evaluate = f"quickstudy evaluate {run}{config.own_flags}"
+        print(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}", file=sys.stderr)
+
+    return interruptible_status(work)
+
+
+def named(names: list[str], stored: Any, config: Path | None) -> tuple[str, str]:
+    """ALGORITHM and TASKS, from the command line or else from a stored configuration."""
+    if stored and len(names) < 2:
+        if stored.own_algorithm and not names:
+            raise UsageError(
+                f"{config} is for an algorithm of your own ({stored.algorithm}), which no stored run may import;"
+                f" name it: quickstudy train FILE.py:CLASS {stored.tasks} --config {config}"
+            )
+        if stored.task_options is None:
+            raise UsageError(
+                f"{config} is for tasks of your own ({stored.tasks}), which no stored run may import;"
+                f" name them: quickstudy train {stored.algorithm} FILE.py:OBJECT --config {config}"
+            )
+        names = [*(names or [stored.algorithm]), stored.tasks]
+    if len(names) != 2:
+        raise UsageError(
+            f"train takes two names, ALGORITHM and TASKS, not {len(names)} ({' '.join(names)}); see: quickstudy train --help"
+        )
+    algorithm, tasks = names
+    if stored:
+        same_algorithm = stored.own_algorithm if is_own(algorithm) else algorithm == stored.algorithm
+        if not same_algorithm or not (is_own(tasks) or tasks == stored.tasks):
+            raise UsageError(f"{config} is for {stored.algorithm} on {stored.tasks}, not {algorithm} on {tasks}")
+    return algorithm, tasks
+
+
+def learner_of(name: str, stored: Any) -> tuple[Callable[..., Any], Any]:
+    """What builds the learner, and the configuration that options change."""
+    from quickstudy.algorithms import algorithm
+    from quickstudy.runs.config import fill
+
+    if not is_own(name):
+        chosen = algorithm(name)
+        return chosen.make, stored.algorithm_options if stored else chosen.config()
+    own = load_algorithm(name)
+    return own, fill(own.Config, stored.algorithm_options, f"[algorithm] {name}") if stored else own.Config()
+
+
+def common_options() -> dict[str, Any]:
+    """What every run can be told."""
+    from quickstudy.algorithms.normalised import Normalisation
+    from quickstudy.runs.config import Training
+
+    return {"normalisation": Normalisation(), "training": Training()}
+
+
+def stem(name: str) -> str:
+    """A registered name, or a user's file without folder and suffix."""
+    return Path(name.split(":")[0]).stem
+
+
+def resume(arguments: list[str]) -> int:
+    """`quickstudy resume`."""
+    parser = argparse.ArgumentParser(
+        prog="quickstudy resume", description="Goes on with a stopped run to its last meta-iteration."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
+    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    given = parser.parse_args(arguments)
+
+    from quickstudy.training import resume as go_on
+
+    tasks = load_tasks(given.tasks) if given.tasks else None
+    algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+    return interruptible_status(lambda: go_on(given.run, tasks, algorithm))
+
+
+def interruptible_status(run: Callable[[], Any]) -> int:
+    """Runs a training; stopping it by Ctrl-C or SIGTERM is no failure, since its state is saved."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        pass
+    return 0

@@ -1,0 +1,168 @@
+"""Live sessions: misuse is named, files are verified, and what a session holds is all that it depends on.
+
+That a session acts as the evaluator does is in the contract of every learner (tests/test_contract.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from probes import HiddenButton
+from small import SMALL
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.data.session import Session
+from quickstudy.protocol import Learner
+
+
+def make(name: str = "rl2", tasks: Any = None, **options: Any) -> Learner:
+    entry = ALGORITHMS[name]
+    return entry.make(tasks or qs.NativeTasks(HiddenButton()), entry.config(**SMALL[name] | options), seed=0)
+
+
+def live(session: Session, steps: int, pays: int = 1) -> list[int]:
+    """Some episodes on hidden buttons of which one pays."""
+    actions = []
+    for _ in range(steps):
+        action = int(session.act(0))
+        session.feedback(float(action == pays), truncated=True)
+        actions.append(action)
+    return actions
+
+
+def test_a_trained_agent_adapts_in_a_session():
+    learner: Any = make()
+    qs.train(learner, 60, quiet=True)
+    session = learner.session(seed=1)
+    for pays in (1, 0, 0, 1):
+        assert live(session, 3, pays)[1:] == [pays, pays]
+        session.new_task()
+
+
+def test_a_session_takes_an_environment_as_it_is():
+    """Composite observations and actions of Gymnasium's own, as `env.step` gives and takes them."""
+
+    class Composite(gymnasium.Env[Any, Any]):
+        observation_space: Any = gymnasium.spaces.Dict(
+            place=gymnasium.spaces.Box(-9, 9, (2,)), mode=gymnasium.spaces.Discrete(3, start=2)
+        )
+        action_space: Any = gymnasium.spaces.MultiDiscrete([2, 3], start=[5, 0])
+        gain = 1.0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            super().reset(seed=seed)
+            self.place = self.np_random.normal(0, 1, 2).astype(np.float32)
+            return {"place": self.place, "mode": 2}, {}
+
+        def step(self, action: Any) -> Any:
+            assert self.action_space.contains(action)
+            self.place = np.clip(self.place + np.float32(self.gain) * (action[1] - 1), -9, 9).astype(np.float32)
+            return {"place": self.place, "mode": int(action[0]) - 3}, float(-abs(self.place).sum()), False, False, {}
+
+    tasks = qs.GymnasiumTasks(Composite, max_episode_steps=6, gain=qs.Uniform(0.5, 2.0))
+    for name in ALGORITHMS:
+        learner = make(name, tasks)
+        qs.train(learner, 1, quiet=True)
+        told = isinstance(learner.tasks, qs.Informed)
+        session, env = Session(learner, seed=0), Composite()
+        drawn = {"gain": torch.tensor([1.5])}
+
+        def shown(raw: Any, learner: Any = learner, told: bool = told, drawn: Any = drawn) -> Any:
+            return learner.tasks.tell(raw, drawn).numpy() if told else raw
+
+        for episode in range(2):
+            observation, _ = env.reset(seed=episode)
+            for step in range(6):
+                observation, reward, terminated, _, _ = env.step(session.act(shown(observation)))
+                session.feedback(reward, terminated, step == 5, shown(observation))
+
+
+def test_misuse_is_named():
+    session = Session(make())
+    with pytest.raises(qs.UsageError, match="feedback was given without an action"):
+        session.feedback(1.0)
+    session.act(0)
+    with pytest.raises(qs.UsageError, match="act was called twice"):
+        session.act(0)
+    with pytest.raises(qs.UsageError, match="between act and feedback"):
+        session.save("never.safetensors")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        session.feedback(float("nan"))
+    session.feedback(1.0)
+    with pytest.raises(qs.UsageError, match="feedback was given without an action"):
+        session.feedback(1.0)
+    with pytest.raises(ValueError, match="not in Discrete"):
+        session.act(5)
+    plane = Session(make("multi-task", qs.tasks.make("point-navigation")))
+    with pytest.raises(ValueError, match="holds NaN"):
+        plane.act([0.0, float("nan")])
+    with pytest.raises(ValueError, match=r"shape \(3,\)"):
+        plane.act([0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_a_restored_session_and_a_fork_go_on_bit_for_bit(name: str, steps: int, tmp_path: Path):
+    learner = make(name, qs.tasks.make("point-navigation", max_episode_steps=4))
+
+    def go(session: Session, count: int) -> list[list[float]]:
+        actions = []
+        for step in range(count):
+            size = learner.tasks.observation_space.shape or (1,)
+            actions.append(session.act(np.full(size, 0.1 * step, np.float32)).tolist())
+            session.feedback(-0.1 * step, truncated=step % 4 == 3, observation=np.zeros(size, np.float32))
+        return actions
+
+    session = Session(learner, seed=3)
+    go(session, steps)
+    session.save(tmp_path / "session.safetensors")
+    restored, twin, other = (
+        Session.restore(tmp_path / "session.safetensors", learner),
+        session.fork(),
+        session.fork(seed=9),
+    )
+    expected = go(session, 9)
+    assert go(restored, 9) == expected and go(twin, 9) == expected
+    assert go(other, 9) != expected
+
+
+def test_gradient_adaptation_happens_when_its_lanes_are_lived():
+    learner: Any = make("maml", lanes=3, inner_rate=5.0)
+    session = learner.session(seed=0)
+    before = session._policy.start.weights["policy.4.bias"]
+    live(session, 2)
+    assert session._policy.start.weights["policy.4.bias"] is before
+    live(session, 1)
+    after = session._policy.start.weights["policy.4.bias"]
+    assert after.shape == (1, 2) and not torch.equal(after[0], before)
+
+
+def test_a_file_that_was_altered_or_is_of_another_agent_is_refused(tmp_path: Path):
+    learner = make()
+    session = Session(learner)
+    live(session, 2)
+    path = tmp_path / "session.safetensors"
+    session.save(path)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for place in generator.integers(0, len(whole), 60).tolist():
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with pytest.raises(qs.QuickstudyError):
+            Session.restore(path, learner)
+    for size in generator.integers(0, len(whole), 20).tolist():
+        path.write_bytes(whole[:size])
+        with pytest.raises(qs.QuickstudyError):
+            Session.restore(path, learner)
+    path.write_bytes(whole)
+    with pytest.raises(qs.QuickstudyError, match="is a session of rl2, not of multi-task"):
+        Session.restore(path, make("multi-task"))
+    with pytest.raises(qs.QuickstudyError, match="has shape"):
+        Session.restore(path, make(hidden_size=8))
+    with pytest.raises(qs.UsageError, match="no such file"):
+        Session.restore(tmp_path / "none", learner)

@@ -1,0 +1,105 @@
+"""Spaces as tensors: what comes in is encoded, what goes out is decoded, and what has no such form is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from quickstudy.errors import UsageError
+from quickstudy.ops.features import as_vector, unit_vector, vector_size
+from quickstudy.ops.spaces import action_fault, decode, encode, observed, taken
+
+COMPOSITE = spaces.Dict(
+    where=spaces.Box(-1, 1, (2,)),
+    colour=spaces.Discrete(3, start=5),
+    bits=spaces.MultiBinary(2),
+    dials=spaces.MultiDiscrete([2, 3]),
+    pair=spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 9, (1, 2), np.int64))),
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_composite_observation_is_one_flat_vector(seed: int):
+    COMPOSITE.seed(seed)
+    value = COMPOSITE.sample()
+    space = observed(COMPOSITE)
+    encoded = encode(COMPOSITE, value)
+    assert encoded.dtype == np.float32 and encoded.shape == space.shape == (2 + 3 + 2 + 5 + 2 + 2,)
+    np.testing.assert_array_equal(encoded, spaces.flatten(COMPOSITE, value).astype(np.float32))
+    assert vector_size(space) == 16
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(4, start=-1),
+        spaces.MultiDiscrete([3, 2, 5]),
+        spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 1], [0, -2]]),
+        spaces.MultiBinary((2, 2)),
+        spaces.Box(-2, 3, (3,), np.float64),
+        spaces.Box(np.array([0, -5]), np.array([9, 5]), (2,), np.int32),
+    ],
+)
+def test_every_decoded_action_is_in_its_space(space: Any):
+    plain, generator = taken(space), torch.Generator().manual_seed(0)
+    for _ in range(50):
+        if isinstance(plain, spaces.Discrete):
+            action = torch.randint(int(plain.n), (3,), generator=generator)
+        elif isinstance(plain, spaces.MultiDiscrete):
+            action = (torch.rand(3, len(plain.nvec), generator=generator) * torch.as_tensor(plain.nvec)).long()
+        else:
+            action = torch.randn(3, *plain.shape, generator=generator) * 9  # beyond the bounds: clipped
+        assert action_fault(plain, action) is None
+        for each in decode(space, action.numpy()):
+            assert space.contains(each), each
+
+
+def test_discrete_observations_count_from_zero():
+    space = spaces.Discrete(3, start=7)
+    assert observed(space) == spaces.Discrete(3) and [int(encode(space, n)) for n in (7, 8, 9)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="not in Discrete"):
+        encode(space, 10)
+
+
+def test_several_choices_are_several_one_hots():
+    space = spaces.MultiDiscrete([2, 3])
+    expected = torch.tensor([[0.0, 1, 0, 0, 1], [1, 0, 0, 1, 0]])
+    assert torch.equal(as_vector(space, torch.tensor([[1, 2], [0, 1]])), expected)
+    assert torch.equal(unit_vector(space, torch.tensor([[1, 2], [0, 1]])), expected) and vector_size(space) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(3, np.float32), r"shape \(3,\), its space says \(2,\)"),
+        (np.array(["a", "b"]), "not numbers"),
+        (None, "not numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused(value: Any, message: str):
+    with pytest.raises(ValueError, match=message):
+        encode(spaces.Box(-1, 1, (2,)), value)
+
+
+def test_images_and_shapeless_spaces_are_named():
+    image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    with pytest.raises(UsageError, match=r"the observation is an image, Box\(8, 8, 3\)"):
+        observed(image)
+    with pytest.raises(UsageError, match=r"the observation\['camera'\]\[1\] is an image"):
+        observed(spaces.Dict(camera=spaces.Tuple((spaces.Discrete(2), image))))
+    with pytest.raises(UsageError, match="no fixed size"):
+        observed(spaces.Sequence(spaces.Discrete(2)))
+    with pytest.raises(UsageError, match=r"action space .* is not supported"):
+        taken(spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))))
+
+
+def test_actions_outside_are_said():
+    assert "it is 3, not in Discrete(3)" in (action_fault(spaces.Discrete(3), torch.tensor([0, 3])) or "")
+    assert "it is -1" in (action_fault(spaces.Discrete(3), torch.tensor([-1, 0])) or "")
+    assert "not whole numbers" in (action_fault(spaces.Discrete(3), torch.tensor([1.0])) or "")
+    assert "NaN" in (action_fault(spaces.Box(-1, 1, (1,)), torch.tensor([[float("nan")]])) or "")
+    assert "not in MultiDiscrete" in (action_fault(spaces.MultiDiscrete([2, 2]), torch.tensor([[0, 2]])) or "")
