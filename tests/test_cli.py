@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,25 @@ from quickstudy.cli import main
 TINY = ["--trials", "16", "--hidden-size", "8", "--iterations", "2", "--evaluate-every", "0"]
 OWN = """
 import quickstudy as qs
+class Own(qs.RL2):
+    name = "own"
 tasks = qs.GymnasiumTasks("CartPole-v1", max_episode_steps=20, length=qs.Uniform(0.25, 1.0), force_mag=qs.Choice(-10.0, 10.0))
 not_tasks = 3
+"""
+
+
+FAULTY = """
+import gymnasium, numpy as np, quickstudy as qs
+class Robot(gymnasium.Env):
+    observation_space, action_space, gain = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2), 0.0
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 3 and self.gain > 0.5: raise ZeroDivisionError('off')
+        return np.zeros(2, np.float32), self.gain, False, False, {}
+tasks = qs.GymnasiumTasks(Robot, max_episode_steps=10, gain=qs.Uniform(0.0, 1.0))
 """
 
 
@@ -81,6 +99,68 @@ def test_a_stored_run_is_never_imported(capsys: pytest.CaptureFixture[str]):
     assert not Path("imported").exists()
 
 
+def test_a_learner_of_ones_own_from_a_file(capsys: pytest.CaptureFixture[str]):
+    Path("mine.py").write_text(OWN)
+    assert run("train", "mine.py:Own", "bandit", *TINY, "--run", "own") == 0
+    assert "quickstudy evaluate own --algorithm mine.py:Own" in capsys.readouterr().err
+    assert 'own = "mine.py:Own"' in Path("own/config.toml").read_text()
+    assert run("evaluate", "own") == 2
+    assert "pass --algorithm FILE.py:CLASS" in capsys.readouterr().err
+    assert run("evaluate", "own", "--algorithm", "mine.py:Own", "--num-tasks", "4") == 0
+    assert "own on bandit: 4 test tasks" in capsys.readouterr().out
+    assert run("resume", "own", "--algorithm", "mine.py:Own") == 0
+    assert run("train", "--config", "own/config.toml", "--run", "again") == 2
+    assert run("train", "mine.py:Own", "bandit", "--config", "own/config.toml", "--seed", "3", "--run", "again") == 0
+    assert run("train", "mine.py:Own", "mine.py:tasks", *TINY, "--run", "both") == 0
+    assert "--tasks mine.py:tasks --algorithm mine.py:Own" in capsys.readouterr().err
+
+
+def test_normalisers_are_options_and_go_into_the_run(capsys: pytest.CaptureFixture[str]):
+    options = ["--max-episode-steps", "5", *TINY, "--normalise-observation", "--normalise-reward"]
+    assert run("train", "rl2", "point-navigation", *options, "--run", "first") == 0
+    assert "normalise_observation = true" in Path("first/config.toml").read_text()
+    assert run("evaluate", "first", "--num-tasks", "3", "--split", "extrapolation") == 0
+    assert "left by up to a quarter" in capsys.readouterr().out
+    assert run("train", "rl2", "bandit", *TINY, "--normalise-observation") == 2
+    assert "nothing to normalise" in capsys.readouterr().err
+
+
+def test_check_finds_what_is_wrong_and_leaves_with_one(capsys: pytest.CaptureFixture[str]):
+    assert run("check", "grid-navigation", "--size", "9", "--seed", "2") == 0
+    assert "14 passed, 0 failed" in capsys.readouterr().out
+    Path("mine.py").write_text(OWN)
+    assert run("check", "mine.py:Own", "--trials", "8", "--hidden-size", "8") == 0
+    assert run("check", "rl2", "--trials", "8", "--hidden-size", "8", "--json") == 0
+    assert '"passed": true' in capsys.readouterr().out.splitlines()[-1]
+    Path("faulty.py").write_text(FAULTY)
+    assert run("check", "faulty.py:tasks", "--seed", "3") == 1
+    found = re.search(
+        r"FAIL +steps .*live it again: quickstudy (check faulty.py:tasks --task \d+ --seed 3)", capsys.readouterr().out
+    )
+    assert found
+    assert run(*found[1].split()) == 1
+    output = capsys.readouterr()
+    assert "step 1: action" in output.out and "error: again: step raised ZeroDivisionError: off" in output.err
+    assert "Traceback" in output.err and "faulty.py" in output.err  # the user's own code, where it failed
+    assert run("check", "mine.py:tasks", "--task", "2") == 0
+    assert "steps without a fault" in capsys.readouterr().out
+
+
+def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixture[str]):
+    Path("faulty.py").write_text(FAULTY)
+    assert run("train", "rl2", "faulty.py:tasks", *TINY, "--run", "run") == 1
+    error = capsys.readouterr().err
+    assert "resume with: quickstudy resume run --tasks faulty.py:tasks" in error
+    assert re.search(r"task \d+ \(gain=.*\), lane 0, step 2 .*ZeroDivisionError: off .*seed 0, iteration 0, train tasks", error)
+    assert "live it again: quickstudy check faulty.py:tasks --replay run/fault.json" in error
+    assert run("check", "faulty.py:tasks", "--replay", "run/fault.json") == 1
+    output = capsys.readouterr()
+    assert "step 1: action" in output.out and "error: again: step raised ZeroDivisionError: off" in output.err
+    Path("mended.py").write_text(FAULTY.replace("raise ZeroDivisionError('off')", "pass"))
+    assert run("check", "mended.py:tasks", "--replay", "run/fault.json") == 0
+    assert "3 steps without a fault this time" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -105,6 +185,19 @@ def test_a_stored_run_is_never_imported(capsys: pytest.CaptureFixture[str]):
         ("evaluate random bandit --splt test", 2, "--splt"),
         ("evaluate nowhere --episodes 0", 2, "--episodes"),
         ("list task", 2, "choose from"),
+        ("train mine.py:tasks bandit", 2, "mine.py:tasks is no learner"),
+        ("train mine.py:Own mine.py:Own", 2, "no task distribution"),
+        ("train rl2 bandit --normalise-observation", 2, "there is nothing to normalise"),
+        ("check bandits", 2, "unknown tasks or algorithm 'bandits'; did you mean 'bandit'"),
+        ("check mine.py:not_tasks", 2, "neither a task distribution nor a learner"),
+        ("check mine.py:tasks --arms 3", 2, "check has no option '--arms'"),
+        ("check bandit --arms 1", 2, "arms is 1"),
+        ("check bandit --task 99", 2, "tasks 0 to 15"),
+        ("check mine.py:tasks --replay none.json", 2, "none.json can't be read"),
+        ("check mine.py:tasks --replay mine.py", 2, "mine.py can't be read"),
+        ("check rl2 --task 3", 2, "rl2 is a learner"),
+        ("evaluate random bandit --split extrapolation", 2, "no extrapolation split"),
+        ("evaluate random bandit --split tset", 2, "--split"),
     ],
 )
 def test_a_mistake_gets_a_clear_message_and_no_traceback(

@@ -56,7 +56,7 @@ def subject_of(name: str, rest: list[str]) -> tuple[Any, Any]:
 
     program = f"quickstudy check {name}"
     if is_own(name):
-        found = load_object(name)
+        found = load_object(name, lambda value: is_distribution(value) or is_learner(value))
         if is_learner(found):
             return None, (found, parse_fields(program, {"algorithm": found.Config()}, rest)["algorithm"])
         if not is_distribution(found):

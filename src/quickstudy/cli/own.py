@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ def is_own(name: str) -> bool:
 
 def load_tasks(place: str) -> Any:
     """The task distribution in FILE.py:OBJECT."""
-    found = load_object(place)
+    found = load_object(place, is_distribution)
     if not is_distribution(found):
         raise UsageError(
             f"{place} is a {type(found).__name__}, no task distribution: make one with quickstudy.GymnasiumTasks(...)"
@@ -33,7 +34,7 @@ def load_tasks(place: str) -> Any:
 
 def load_algorithm(place: str) -> Any:
     """The learner's class in FILE.py:CLASS."""
-    found = load_object(place)
+    found = load_object(place, is_learner)
     if not is_learner(found):
         raise UsageError(
             f"{place} is no learner: a class with Config, explorer, adapt, train_step, state_dict and load_state_dict;"
@@ -42,16 +43,18 @@ def load_algorithm(place: str) -> Any:
     return found
 
 
-def load_object(place: str) -> Any:
-    """What FILE.py:OBJECT names; UsageError where the file, or the object in it, is missing, or the file can't be run."""
+def load_object(place: str, wanted: Callable[[Any], bool]) -> Any:
+    """What FILE.py:OBJECT names; UsageError where the file, or the object in it, is missing, or the file can't be run.
+
+    `wanted` says which of the file's objects to offer where the name is wrong.
+    """
     file, _, name = place.partition(":")
     module = import_file(Path(file))
-    own = {key: value for key, value in vars(module).items() if is_distribution(value) or is_learner(value)}
-    mine = [key for key, value in own.items() if getattr(value, "__module__", module.__name__) == module.__name__] or list(own)
+    own = [key for key, value in vars(module).items() if wanted(value)]
     if not name:
-        raise UsageError(f"say which object of {file}: {file}:{mine[0] if mine else 'OBJECT'}")
+        raise UsageError(f"say which object of {file}: {file}:{own[0] if own else 'OBJECT'}")
     if not hasattr(module, name):
-        raise UsageError(f"{file} has no '{name}'; {did_you_mean(name, own or ['(neither tasks nor a learner)'])}")
+        raise UsageError(f"{file} has no '{name}'; {did_you_mean(name, own or ['(nothing that fits)'])}")
     return getattr(module, name)
 
 
