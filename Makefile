@@ -25,6 +25,7 @@ test-all: test
 
 bench: install
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/sessions.py
 
 results: install
 	$(BIN)/python benchmarks/learning.py

@@ -116,6 +116,12 @@ class Trial:
         return fresh_walk(self.tasks, self.drawn, self.actions, self.seed)
 
     @cached_property
+    def odd_walk(self) -> Walk:
+        """The same under other global seeds."""
+        seed_globally(self.seed + 1)
+        return fresh_walk(self.tasks, self.drawn, self.actions, self.seed)
+
+    @cached_property
     def long_walk(self) -> Walk:
         """One that passes the time limit, twice where that is near, not at all where it is very far."""
         limit = self.tasks.max_episode_steps
@@ -133,6 +139,8 @@ class Trial:
         """Unjudged where equal walks differ, so that comparing walks says nothing."""
         if not bool(same_lanes(self.walked(), self.walked("second_walk")).all()):
             raise Unjudged("equal walks differ, see determinism")
+        if not bool(same_lanes(self.walked(), self.walked("odd_walk")).all()):
+            raise Unjudged("equal walks differ, see global randomness")
 
 
 @contextmanager

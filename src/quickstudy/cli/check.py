@@ -125,7 +125,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
             show(step, action, float(answer.reward[0]), *ended, answer.arrival[0].tolist())
     except LaneFault as fault:
         if fault.__cause__ is not None:
-            traceback.print_exception(fault.__cause__)
+            print_traceback(fault.__cause__)
         raise QuickstudyError(f"again: {fault.what}") from fault
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UsageError(f"the record doesn't fit {tasks!r}: {error}") from error
@@ -133,6 +133,14 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions"
     )
     return 0
+
+
+def print_traceback(error: BaseException) -> None:
+    """Where the user's own code failed, without the frames of this package."""
+    package, frames = str(Path(__file__).parent.parent), error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(package):
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames)
 
 
 def show(step: int, action: Any, reward: float, terminated: bool, truncated: bool, arrival: Any) -> None:

@@ -1,0 +1,32 @@
+"""The page of mistakes is what happens: each of its commands is run and gets the message that stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from quickstudy.cli import main
+
+PAGE = (Path(__file__).parent.parent / "docs" / "mistakes.md").read_text()
+
+
+def test_every_mistake_gets_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
+        Path(name).write_text(code)
+    transcripts = "\n".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+    mistakes = re.findall(r"^\$ (.*?)\n(.*?)(?=^\$ |\Z)", transcripts, re.DOTALL | re.MULTILINE)
+    assert len(mistakes) == 12
+    for command, expected in mistakes:
+        try:
+            status = main(shlex.split(command)[1:])
+        except SystemExit as leave:
+            status = leave.code
+        assert status in (1, 2), command
+        output = capsys.readouterr()
+        said = (output.out + output.err).replace(f"{tmp_path}/", "").strip()
+        pattern = ".*".join(re.escape(part.strip()) for part in expected.strip().split("..."))
+        assert re.fullmatch(pattern, said, re.DOTALL), f"{command}\n{said}"
