@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.normalised import Normalisation as Normalisation
     from quickstudy.algorithms.normalised import Normalised as Normalised
     from quickstudy.algorithms.rl2 import RL2 as RL2
+    from quickstudy.check.learner import check_learner as check_learner
+    from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
     from quickstudy.errors import EnvironmentFault as EnvironmentFault
     from quickstudy.errors import QuickstudyError as QuickstudyError
@@ -54,6 +56,8 @@ PUBLIC = {
     "evaluate": "evaluation",
     "Evaluation": "evaluation",
     "load": "runs",
+    "check_tasks": "check.tasks",
+    "check_learner": "check.learner",
     "plot_adaptation": "plots",
     "QuickstudyError": "errors",
     "UsageError": "errors",

@@ -11,21 +11,18 @@ from probes import Survival
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.errors import UsageError
 from quickstudy.protocol import counter
-from quickstudy.recipes import Recipe, cartpole_agent
+from quickstudy.recipes import Recipe, cartpole_agent, cartpole_comparison
 from quickstudy.recipes.cartpole_agent import (
     ActorCritic,
     Batch,
     Config,
     Point,
     ReplayBuffer,
-    balanced,
     learn,
-    main,
-    medians,
     policy_loss,
-    table_line,
     value_targets,
 )
+from quickstudy.recipes.cartpole_comparison import balanced, main, medians, table_line
 from quickstudy.tasks import make
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.training import train
@@ -127,7 +124,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     config = RL2.Config(trials=8, hidden_size=8)
     tasks = make("cart-pole", max_episode_steps=20)
-    monkeypatch.setattr(cartpole_agent, "cart_pole", lambda seed: Recipe(RL2(tasks, config, seed=seed), 1))
+    monkeypatch.setattr(cartpole_comparison, "cart_pole", lambda seed: Recipe(RL2(tasks, config, seed=seed), 1))
 
 
 def test_the_recipe_runs_from_end_to_end(tiny: None, capsys: pytest.CaptureFixture[str]):
@@ -136,11 +133,17 @@ def test_the_recipe_runs_from_end_to_end(tiny: None, capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     assert "until the mean return of 10 episodes is 19" in lines[0]
     assert lines[1].split()[:3] == ["length", "pole_mass", "gravity"] and lines[4].startswith("median")
-    assert Path("runs/cartpole-agent/cartpole_agent.png").stat().st_size > 10_000
+    assert Path("runs/cartpole-comparison/cartpole_comparison.png").stat().st_size > 10_000
     # with the run it has just made, and the picture elsewhere: the same table
-    main([*options, "--run", "runs/cartpole-agent", "--picture", "elsewhere/curves.png"])
+    main([*options, "--run", "runs/cartpole-comparison", "--picture", "elsewhere/curves.png"])
     assert capsys.readouterr().out.splitlines()[:5] == lines[:5]
     assert Path("elsewhere/curves.png").exists()
+
+
+def test_one_pole_by_itself(capsys: pytest.CaptureFixture[str]):
+    cartpole_agent.main(["--hidden-size", "8", "--batch-size", "8", "--max-steps", "60", "--eval-freq", "30"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("length") and [line.split()[0] for line in lines[2:]] == ["30", "60"]
 
 
 def test_a_run_of_something_else_is_refused(tmp_path: Path):

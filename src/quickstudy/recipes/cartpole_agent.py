@@ -1,6 +1,6 @@
-"""One agent per cart-pole, from nothing, beside one that was meta-trained and adapts within its episodes.
+"""A textbook agent that learns one cart-pole from nothing.
 
-The agent from nothing is an off-policy actor-critic made of the textbook's parts: a policy network, a value network, Adam
+It is an off-policy actor-critic made of the textbook's parts: a policy network, a value network, Adam
 for both, a replay buffer, minibatches, a discount factor. Three things make learning from replay right:
 
 - Replayed actions were chosen by older policies, so the critic values actions, Q(s, a), not states. Its target is that of
@@ -12,50 +12,36 @@ for both, a replay buffer, minibatches, a discount factor. Three things make lea
 - A fall (`terminated`) has no future. A time limit is no end: its target bootstraps from the true successor, `arrival`.
 - Observations are divided by how far they reach, so that an angle of a few degrees isn't lost beside a position in metres.
 
-Run it: python -m quickstudy.recipes.cartpole_agent [--tasks N] [--seed S] [--run RUN]; --help tells the rest.
+Run it: python -m quickstudy.recipes.cartpole_agent [--seed S]. Beside an agent that was meta-trained and adapts to the same
+cart-poles: python -m quickstudy.recipes.cartpole_comparison.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import torch
 import tyro
 from jaxtyping import Bool, Float, Int, Shaped
-from rich.console import Console
 from torch import Generator, Tensor
 from torch.func import functional_call
 from torch.optim import Adam
 
-from quickstudy.algorithms.rl2 import RL2
-from quickstudy.data.rollout import Lifetime, draw_tasks, live, rollout
-from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.data.rollout import rollout
+from quickstudy.errors import QuickstudyError, require_at_least
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Weights, initial_weights, multilayer, skeleton
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.plots import COLORS
-from quickstudy.protocol import Act, Experience, Memory, Percept, Shard, TaskDistribution, Tasks, begin_trial, counter
-from quickstudy.recipes import cart_pole
-from quickstudy.runs import warn_of
-from quickstudy.runs.folder import free_folder, open_run
-from quickstudy.tasks import describe
+from quickstudy.protocol import Act, Experience, Memory, Percept, TaskDistribution, Tasks, begin_trial, counter
+from quickstudy.tasks import make
 from quickstudy.tasks.cart_pole import MAX_ANGLE, MAX_POSITION
-from quickstudy.training import threads, train
-from quickstudy.work import LocalSite
+from quickstudy.training import threads
 
 EPISODES = 10
 """The return that counts is the mean of so many episodes, for either agent."""
-BALANCED = 0.95
-"""The share of the highest return from which a pole counts as balanced: 475 of 500."""
-PARAMETERS = ("length", "pole_mass", "gravity", "force", "direction")
-HEADS = (*PARAMETERS, "from nothing", "falls", "adapting", "falls", "ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,24 +74,6 @@ class Config:
     def __post_init__(self) -> None:
         counts = ("hidden_size", "batch_size", "buffer_size", "learning_starts", "eval_freq", "max_steps")
         require_at_least(1, "cartpole-agent", self, *counts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The agent from nothing beside a meta-trained RL2, on the same held-out cart-poles."""
-
-    tasks: int = 5
-    """Held-out cart-poles, each of which the agent from nothing learns anew."""
-    seed: int = 0
-    """Which cart-poles, which first weights and which luck."""
-    run: Path | None = None
-    """The folder of an RL2 that was meta-trained on cart-poles; without one it is meta-trained first."""
-    picture: Path | None = None
-    """Where the learning curves go (default: into the run's folder)."""
-    agent: Annotated[Config, tyro.conf.OmitArgPrefixes] = field(default_factory=Config)
-
-    def __post_init__(self) -> None:
-        require_at_least(1, "cartpole-agent", self, "tasks")
 
 
 class Batch(NamedTuple):
@@ -252,116 +220,27 @@ def returns(experience: Experience) -> Float[Tensor, "task"]:
     return (experience.transition.reward * experience.valid).sum(-1).mean(-1)
 
 
-def adapt(learner: RL2, count: int, seed: int) -> tuple[Tasks, list[Curve]]:
-    """Draws held-out tasks and lives `EPISODES` trials on each, side by side; a point for each task and episode.
+@dataclass(frozen=True, kw_only=True)
+class OnePole:
+    """Learn one cart-pole from nothing."""
 
-    The lanes are lives apart: RL2 adapts in its memory and pools nothing.
-    """
-    site, shard = LocalSite(learner.tasks), Shard(seed, 0, 0, count, "test")
-    life = Lifetime(learner.explorer(), learner.adapt, EPISODES, learner.tasks.episodes_per_trial)
-    curves: list[Curve] = [[] for _ in range(count)]
-    steps, falls = torch.zeros(2, count).unbind()
-    for experience in live(site, life, shard):
-        valid = experience.valid
-        steps = steps + valid.sum(-1).float().mean(-1)
-        falls = falls + (experience.transition.terminated & valid).sum(-1).float().mean(-1)
-        for curve, point in zip(curves, torch.stack([steps, falls, returns(experience)], -1).tolist(), strict=True):
-            curve.append(Point(*point))
-    return draw_tasks(site, shard), curves
-
-
-def balanced(curve: Sequence[Point], threshold: float) -> Point:
-    """The first point at which the pole is balanced; one of infinitely many steps and falls where it never was."""
-    return next((point for point in curve if point.score >= threshold), Point(math.inf, math.inf, threshold))
-
-
-def medians(points: Sequence[Point]) -> Point:
-    """The median of each figure."""
-    return Point._make(map(statistics.median, zip(*points, strict=True)))
-
-
-def table_line(names: Sequence[str], learnt: Point, adapted: Point, limits: tuple[int, int]) -> str:
-    """A task, and the steps and falls after which its pole was balanced; `> n` where it wasn't within the limit."""
-    cells = list(names)
-    for point, limit in zip((learnt, adapted), limits, strict=True):
-        cells += [f"{point.steps:,.0f}", f"{point.falls:.0f}"] if math.isfinite(point.steps) else [f"> {limit:,}", "-"]
-    cells.append(f"{learnt.steps / adapted.steps:.1f}" if math.isfinite(max(learnt.steps, adapted.steps)) else "-")
-    return "  ".join(cell.rjust(len(head)) for head, cell in zip(HEADS, cells, strict=True))
-
-
-def plot(learning: Sequence[Curve], adapting: Sequence[Curve], threshold: float, paid: int, path: Path) -> None:
-    """Saves both agents' curves on every task against the steps on it, and where what meta-training cost would lie."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("pictures need matplotlib; install it: pip install 'quickstudy[plot]'") from error
-    figure = Figure(figsize=(7.5, 4.2), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    agents = {"from nothing, an actor-critic a task": learning, "RL2, adapting within its episodes": adapting}
-    for (label, curves), color, marker in zip(agents.items(), COLORS, "os", strict=False):
-        for curve in curves:
-            axes.plot([p.steps for p in curve], [p.score for p in curve], color=color, alpha=0.7, linewidth=1.2)
-        ends = [p for p in (balanced(curve, threshold) for curve in curves) if math.isfinite(p.steps)]
-        axes.plot([p.steps for p in ends], [p.score for p in ends], marker, color=color, label=label)
-    axes.axhline(threshold, color=COLORS[2], linewidth=0.8, linestyle="--", label=f"balanced: {threshold:g}")
-    axes.axvline(paid, color=COLORS[1], linewidth=1.2, linestyle=":", label=f"RL2's meta-training, once: {paid:,} steps")
-    axes.set(title=f"{len(learning)} held-out cart-poles, learnt from nothing and adapted to", xscale="log", ylim=(0, None))
-    axes.set(xlabel="environment steps on the task", ylabel=f"return of an episode (mean of {EPISODES})")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-
-
-def meta_trained(run: Path | None, seed: int) -> tuple[RL2, int, Path]:
-    """An RL2 that knows cart-poles, the environment steps that its meta-training took, and the run's folder."""
-    if run is None:
-        recipe, run = cart_pole(seed), free_folder(Path("runs") / "cartpole-agent")
-        print("meta-training RL2, the price paid once, some ten minutes; later, name the run with --run", file=sys.stderr)
-        train(recipe.learner, recipe.iterations, run, command="python -m quickstudy.recipes.cartpole_agent", threads=1)
-    _, learner, progress, complaints = open_run(run, None)
-    warn_of(complaints)
-    described = describe(learner.tasks)
-    if not isinstance(learner, RL2) or described is None or described[0] != "cart-pole":
-        raise UsageError(f"{run} is no run of rl2 on cart-pole; leave --run out to make one")
-    return learner, progress.timesteps, run
+    seed: int = 0
+    """Which cart-pole, which first weights and which luck."""
+    agent: Annotated[Config, tyro.conf.OmitArgPrefixes] = field(default_factory=Config)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Learns each task from nothing, adapts to the same ones, prints a line for each and saves the picture."""
-    began, given = time.monotonic(), tyro.cli(Comparison, args=arguments, prog="python -m quickstudy.recipes.cartpole_agent")
-    learner, paid, run = meta_trained(given.run, given.seed)
-    longest = learner.tasks.max_episode_steps
-    threshold, limits = BALANCED * longest, (given.agent.max_steps, longest * learner.tasks.episodes_per_trial)
-    print(f"steps on each task, and falls of its pole, until the mean return of {EPISODES} episodes is {threshold:g}")
-    print("  ".join(HEADS), flush=True)
-    tasks, adapting = adapt(learner, given.tasks, given.seed)
-    learning: list[Curve] = []
-    for number, lived in enumerate(adapting):
-        task, curve = {name: value[number : number + 1] for name, value in tasks.items()}, []
-        agent = ActorCritic(learner.tasks, given.agent, given.seed, number)
-        with threads(1), Console(stderr=True).status("learning from nothing") as status:
-            for point in learn(agent, task, given.seed, number):
-                curve.append(point)
-                status.update(f"task {number + 1} from nothing: return {point.score:.0f} after {point.steps:,} steps")
-                if point.score >= threshold:
-                    break
-        learning.append(curve)
-        names = [f"{task[name].item():.2f}" for name in PARAMETERS]
-        print(table_line(names, balanced(curve, threshold), balanced(lived, threshold), limits), flush=True)
-    learnt, adapted = (medians([balanced(curve, threshold) for curve in curves]) for curves in (learning, adapting))
-    price = paid / min(learnt.steps, given.agent.max_steps)
-    print(
-        f"{table_line(['median', '', '', '', ''], learnt, adapted, limits)}\n"
-        f"\nfrom nothing: most likely actions, evaluated every {given.agent.eval_freq:,} steps; evaluations' steps don't count"
-        f"\nadapting: sampled actions, {EPISODES} lives of RL2, counted to the episode's end: {threshold:g} steps is the least"
-        f"\nRL2's meta-training took {paid:,} steps, once: as many as {price:,.0f} tasks from nothing"
-    )
-    picture = given.picture or run / "cartpole_agent.png"
-    plot(learning, adapting, threshold, paid, picture)
-    print(f"\nthe curves as a picture: {picture}\nall of it took {time.monotonic() - began:.0f} s")
+    """Learns a held-out cart-pole and prints the return as it grows."""
+    given = tyro.cli(OnePole, args=arguments, prog="python -m quickstudy.recipes.cartpole_agent")
+    tasks = make("cart-pole")
+    task = tasks.sample(1, "test", counter(given.seed, 0, "test tasks"))
+    print(", ".join(f"{name} {value.item():.2f}" for name, value in task.items()))
+    print(f"   steps   falls  return (mean of {EPISODES} episodes, most likely actions)")
+    with threads(1):
+        for point in learn(ActorCritic(tasks, given.agent, given.seed, 0), task, given.seed, 0):
+            print(f"{point.steps:8,}  {point.falls:6}  {point.score:6.1f}", flush=True)
+            if point.score >= tasks.max_episode_steps:
+                break
 
 
 if __name__ == "__main__":
