@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import time
@@ -71,6 +72,7 @@ class Faulty(gymnasium.Env[Any, Any]):
             if self.fault == "is killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.fault == "segfaults":
+                faulthandler.disable()
                 os.kill(os.getpid(), signal.SIGSEGV)
             if self.fault == "exits":
                 os._exit(3)

@@ -19,6 +19,7 @@ def list_names(arguments: list[str]) -> int:
 
     from quickstudy.algorithms import ALGORITHMS, BASELINES
     from quickstudy.tasks import FAMILIES
+    from quickstudy.tasks.parameters import splits_of
 
     listing: dict[str, Any] = {}
     if given.what != "algorithms":
@@ -27,6 +28,7 @@ def list_names(arguments: list[str]) -> int:
                 "summary": first_sentence(options),
                 "options": defaults(options),
                 "parameters": {key: str(parameter) for key, parameter in options().parameters.items()},
+                "splits": splits_of(options().parameters),
             }
             for name, options in FAMILIES.items()
         }
@@ -47,6 +49,8 @@ def list_names(arguments: list[str]) -> int:
             for title in ("parameters", "options"):
                 if entry.get(title):
                     print(f"    {title}: " + ", ".join(f"{key} {value}" for key, value in entry[title].items()))
+            if "splits" in entry:
+                print(f"    splits: {entry['splits']}")
     return 0
 
 
