@@ -188,6 +188,8 @@ def page() -> str:
         "Actions are sampled, tasks are held out, evaluations during these trainings are off.",
         "Mean and interquartile mean (IQM) are of the return of a whole trial; the interval is the 95 % bootstrap interval",
         "of the IQM (several seeds: seeds are resampled, then tasks).",
+        "",
+        "Continuous tasks were drawn otherwise when these were measured (2026-11-22): the same supports, other draws.",
     ]
     for name in RESULTS:
         result = stored(name)

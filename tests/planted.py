@@ -144,6 +144,18 @@ class Infinite(Cart):
         return observation, reward if self.steps < 9 else -np.inf, *rest
 
 
+@planted("step raises late in an episode", "steps")
+def late_fault() -> Any:
+    class Late(Cart):
+        def step(self, action: Any) -> Any:
+            observation, reward, _, *rest = super().step(action)
+            if self.steps > 250:
+                raise RuntimeError("worn out")
+            return observation, reward, False, *rest
+
+    return qs.GymnasiumTasks(Late, max_episode_steps=300, gain=qs.Uniform(0.5, 2.0))
+
+
 @planted("rewards grow without bound", "values")
 class Growing(Cart):
     def step(self, action: Any) -> Any:

@@ -30,7 +30,7 @@ UNBOUNDED = 1e6
 def steps(trial: Trial) -> str:
     """Random actions meet no fault."""
     try:
-        count = trial.first_walk.steps.reward.numel()
+        count = trial.first_walk.steps.reward.numel() + trial.long_walk.steps.reward.numel()
     except EnvironmentFault as fault:
         if fault.replay is None:
             raise Broken(str(fault)) from fault

@@ -94,7 +94,7 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
         raise UsageError(f"--task {number}: the walk goes through tasks 0 to {LANES - 1}; a run's fault has --replay FILE")
     trial = Trial(tasks, seed)
     try:
-        walk = trial.first_walk
+        walk, _ = trial.first_walk, trial.long_walk
     except EnvironmentFault as fault:
         print(f"error: {fault}")
         if fault.replay is None:
