@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from gymnasium import spaces as gym_spaces
 from jaxtyping import Float
@@ -114,14 +115,16 @@ def splits(trial: Trial) -> str:
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
         shared = sets[one] & sets[other]
         if shared:
-            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {min(shared)}")
+            numbers = ", ".join(f"{number:g}" for number in np.frombuffer(min(shared))[:8])
+            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {numbers}")
     return f"partitioned: no task of {DRAWS:,} draws of each split is in another"
 
 
-def task_set(trial: Trial, split: Split) -> set[tuple[float, ...]]:
-    """Many tasks of a split, as plain numbers."""
+def task_set(trial: Trial, split: Split) -> set[bytes]:
+    """Many tasks of a split, each as the bytes of its numbers."""
     drawn = trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
-    return set(map(tuple, torch.cat([value.reshape(DRAWS, -1)[:, :8].double() for value in drawn.values()], 1).tolist()))
+    rows = torch.cat([value.reshape(DRAWS, -1).double() for value in drawn.values()], 1).numpy()
+    return {row.tobytes() for row in rows}
 
 
 def hidden_task(trial: Trial) -> str:
