@@ -22,6 +22,7 @@ FLOORS = {
     "tasks": 2,
     "work": 2,
     "algorithms": 3,
+    "oracles": 3,
     "evaluation": 4,
     "runs": 4,
     "display": 4,

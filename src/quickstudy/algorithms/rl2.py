@@ -122,11 +122,13 @@ class RecurrentPolicy:
         return {
             "state": torch.zeros(tasks, lanes, self.net.memory.state_size, device=device),
             "step": torch.zeros(tasks, lanes, device=device),
+            "episode": torch.zeros(tasks, lanes, device=device),
         }
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead = percept.first.shape
-        inputs = inputs_of(self.tasks, percept, memory["step"])
+        episode = memory["episode"] + percept.first
+        inputs = inputs_of(self.tasks, percept, memory["step"], episode)
         parameters, value, state = functional_call(
             self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
         )
@@ -134,13 +136,18 @@ class RecurrentPolicy:
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
         notes = {"value": value[0].unflatten(0, lead)} | ({"state": state} if self.keep_states else {})
-        return Act(action, distribution.log_prob(parameters, action), notes), {"state": state, "step": memory["step"] + 1}
+        memory = {"state": state, "step": memory["step"] + 1, "episode": episode}
+        return Act(action, distribution.log_prob(parameters, action), notes), memory
 
 
-def inputs_of(tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead feature"]:
-    """What the network reads at a step: the percept, and how much of the trial has passed."""
-    passed = (step / (tasks.episodes_per_trial * tasks.max_episode_steps)).clamp(max=1)
-    return torch.cat([percept_vector(percept, tasks.observation_space, tasks.action_space), passed[..., None]], dim=-1)
+def inputs_of(
+    tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]
+) -> Float[Tensor, "*lead feature"]:
+    """What the network reads at a step: the percept, and how much of the trial has passed, in steps and in episodes."""
+    steps = (step / (tasks.episodes_per_trial * tasks.max_episode_steps)).clamp(max=1)
+    episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
+    vector = percept_vector(percept, tasks.observation_space, tasks.action_space)
+    return torch.cat([vector, steps[..., None], episodes[..., None]], dim=-1)
 
 
 class Batch(NamedTuple):
@@ -194,7 +201,7 @@ class RL2:
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         self.iteration = 0
         self.distribution = distribution_over(tasks.action_space)
-        inputs = percept_size(tasks.observation_space, tasks.action_space) + 1
+        inputs = percept_size(tasks.observation_space, tasks.action_space) + 2
         self.net = skeleton(lambda: Net(self.config, inputs, self.distribution.size))
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), {"policy": 0.01}, device)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
@@ -256,7 +263,7 @@ class RL2:
         self.scale = scale
         step = torch.arange(valid.shape[-1], device=self.device).float().expand(valid.shape)
         fields = (
-            inputs_of(self.tasks, experience.percept, step),
+            inputs_of(self.tasks, experience.percept, step, experience.percept.first.cumsum(-1)),
             experience.act.action,
             cast(Tensor, experience.act.log_prob),
             standardise(advantage, valid),
@@ -300,6 +307,6 @@ def arrival_values(policy: RecurrentPolicy, experience: Experience) -> Float[Ten
     percept = Percept(
         transition.arrival[at], never, experience.act.action[at], transition.reward[at], transition.arrival[at], never, never
     )
-    inputs = inputs_of(policy.tasks, percept, at[2] + 1.0)
+    inputs = inputs_of(policy.tasks, percept, at[2] + 1.0, experience.percept.first.cumsum(-1)[at])
     _, value, _ = functional_call(policy.net, policy.weights, (inputs[None], experience.act.notes["state"][at]))
     return torch.zeros_like(transition.reward).index_put(at, value[0])

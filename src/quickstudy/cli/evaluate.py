@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from quickstudy.cli.options import default_family, make_tasks, parse_fields, positive
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
@@ -16,11 +17,14 @@ def evaluate(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="quickstudy evaluate",
         description="Adapts a trained agent to tasks it has not seen and shows the return of each episode.",
-        epilog="A baseline needs no run: quickstudy evaluate random grid-navigation [--KEY VALUE ...]",
+        epilog="Baselines and oracles need no run: quickstudy evaluate thompson-sampling bandit --arms 5 --pulls 100."
+        " Their names: quickstudy list",
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="a run's folder, or the name of a baseline")
-    parser.add_argument("baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline: the tasks, with their options")
+    parser.add_argument("run", metavar="RUN", help="a run's folder, or the name of a baseline or an oracle")
+    parser.add_argument(
+        "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
+    )
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of each trial (default: as in training)")
     parser.add_argument("--num-tasks", type=positive, default=100, metavar="N", help="how many tasks (default 100)")
     parser.add_argument(
@@ -36,19 +40,11 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
     given, rest = parser.parse_known_args(arguments)
 
-    from quickstudy.algorithms import BASELINES
     from quickstudy.evaluation import evaluate as score
     from quickstudy.runs import load
 
     if given.baseline_tasks and not Path(given.run).is_dir():
-        if given.run not in BASELINES:
-            raise UsageError(f"unknown baseline '{given.run}'; {did_you_mean(given.run, BASELINES)}")
-        if is_own(given.baseline_tasks):
-            agent = BASELINES[given.run](load_tasks(given.baseline_tasks))
-        else:
-            options = {"tasks": default_family(given.baseline_tasks)}
-            options = parse_fields(f"quickstudy evaluate {given.run} {given.baseline_tasks}", options, rest)
-            agent, rest = BASELINES[given.run](make_tasks(given.baseline_tasks, options["tasks"])), []
+        agent, rest = untrained(given.run, given.baseline_tasks, rest)
     else:
         if given.baseline_tasks:
             rest = [given.baseline_tasks, *rest]
@@ -60,5 +56,27 @@ def evaluate(arguments: list[str]) -> int:
     evaluation = score(
         agent, episodes=given.episodes, num_tasks=given.num_tasks, split=given.split, seed=given.seed, greedy=given.greedy
     )
-    print(json.dumps(evaluation.as_json()) if given.json else evaluation)
+    says = getattr(agent, "says", "")
+    if given.json:
+        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
+    else:
+        print(evaluation, says, sep="\n") if says else print(evaluation)
     return 0
+
+
+def untrained(name: str, tasks: str, arguments: list[str]) -> tuple[Any, list[str]]:
+    """A baseline or an oracle for some tasks, and what is left of the arguments once both have read theirs."""
+    from quickstudy.algorithms import BASELINES
+    from quickstudy.oracles import ORACLES, oracle
+
+    if name not in BASELINES and name not in ORACLES:
+        raise UsageError(f"unknown baseline '{name}'; {did_you_mean(name, [*BASELINES, *ORACLES])}")
+    if is_own(tasks):
+        own = load_tasks(tasks)
+        return BASELINES[name](own) if name in BASELINES else oracle(name, own), arguments
+    parts = {"tasks": default_family(tasks)}
+    if name in ORACLES:
+        parts["oracle"] = ORACLES[name].options()
+    options = parse_fields(f"quickstudy evaluate {name} {tasks}", parts, arguments)
+    distribution = make_tasks(tasks, options["tasks"])
+    return BASELINES[name](distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []

@@ -18,6 +18,7 @@ def list_names(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from quickstudy.algorithms import ALGORITHMS, BASELINES
+    from quickstudy.oracles import ORACLES
     from quickstudy.tasks import FAMILIES
     from quickstudy.tasks.parameters import splits_of
 
@@ -39,6 +40,14 @@ def list_names(arguments: list[str]) -> int:
             name: {"summary": f"baseline, needs no training: {first_sentence(entry)}", "options": {}}
             for name, entry in BASELINES.items()
         }
+        listing["oracles"] = {
+            name: {
+                "summary": entry.summary,
+                "for": ", ".join(key for key, family in FAMILIES.items() if family in entry.make),
+                "options": defaults(entry.options),
+            }
+            for name, entry in ORACLES.items()
+        }
     if given.json:
         print(json.dumps(listing))
         return 0
@@ -49,8 +58,9 @@ def list_names(arguments: list[str]) -> int:
             for title in ("parameters", "options"):
                 if entry.get(title):
                     print(f"    {title}: " + ", ".join(f"{key} {value}" for key, value in entry[title].items()))
-            if "splits" in entry:
-                print(f"    splits: {entry['splits']}")
+            for title in ("splits", "for"):
+                if title in entry:
+                    print(f"    {title}: {entry[title]}")
     return 0
 
 

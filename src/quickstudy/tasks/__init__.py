@@ -9,6 +9,7 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import TaskDistribution
 from quickstudy.tasks.bandit import Bandit
 from quickstudy.tasks.cart_pole import CartPole
+from quickstudy.tasks.frozen_lake import FrozenLake
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.mountain_car import MountainCar
@@ -21,6 +22,7 @@ FAMILIES: dict[str, type[Any]] = {
     "bandit": Bandit,
     "tabular-mdp": TabularMDP,
     "grid-navigation": GridNavigation,
+    "frozen-lake": FrozenLake,
     "point-navigation": PointNavigation,
     "cart-pole": CartPole,
     "mountain-car": MountainCar,

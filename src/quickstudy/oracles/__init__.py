@@ -1,0 +1,200 @@
+"""The best that can be done, and the classics in between: policies that need no training, behind the same evaluator.
+
+The list is closed, as are those of algorithms and of task families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.oracles import bandit_optimum, bandits, grid, tabular
+from quickstudy.oracles.agent import Oracle
+from quickstudy.protocol import TaskDistribution
+from quickstudy.tasks import FAMILIES
+from quickstudy.tasks.bandit import Bandit
+from quickstudy.tasks.grid_navigation import GridNavigation
+from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.native import NativeTasks
+from quickstudy.tasks.tabular_mdp import TabularMDP
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """An oracle that there is nothing to tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpsilonGreedyOptions:
+    """What epsilon-greedy can be told."""
+
+    epsilon: float = 0.1
+    """The chance of pulling any arm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UCB1Options:
+    """What UCB1 can be told."""
+
+    exploration: float = 0.2
+    """Weight of the bonus: 1 as proved by Auer et al. 2002, less does better over short trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GittinsOptions:
+    """What the Gittins index can be told."""
+
+    gamma: float | None = None
+    """Discount factor; without it 1 - 2 / pulls, so that the discounted future is half as long as the trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """What posterior sampling of MDPs can be told."""
+
+    prior_mean: float = 1.0
+    """What an untried reward is taken to be: 1 is the truth, 0 the prior of the published figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimisticOptions(SamplingOptions):
+    """What optimistic posterior sampling can be told."""
+
+    samples: int = 10
+    """MDPs drawn for an episode."""
+
+
+class Entry(NamedTuple):
+    """What the registry knows of an oracle."""
+
+    options: type[Any]
+    make: Mapping[type[Any], Callable[[NativeTasks, Any, Any], Oracle]]
+    """For each family that it is for: (tasks, the family's options, the oracle's options) -> agent."""
+    summary: str
+
+
+def pulling(name: str, scores: Callable[[Bandit, Any], bandits.Scores], only: str = "") -> Any:
+    """What makes a bandit strategy; `only` names the one payoff it is for."""
+
+    def make(tasks: NativeTasks, family: Bandit, options: Any) -> Oracle:
+        if only and family.payoff != only:
+            raise UsageError(f"{name} is for {only} payoffs, not {family.payoff}; thompson-sampling takes both")
+        return Oracle(name, tasks, bandits.IndexPolicy(family.arms, scores(family, options)))
+
+    return {Bandit: make}
+
+
+def bandit_optimal(tasks: NativeTasks, family: Bandit, options: Any) -> Oracle:
+    """The exact optimum by dynamic programming."""
+    if family.payoff != "bernoulli":
+        raise UsageError(f"bayes-optimal is for bernoulli payoffs, not {family.payoff}; thompson-sampling takes both")
+    optimum = bandit_optimum.solve(family.arms, family.pulls * family.episodes_per_trial)
+    policy = bandits.IndexPolicy(family.arms, bandit_optimum.OptimalScores(optimum))
+    return Oracle("bayes-optimal", tasks, policy, f"the exact optimum of a trial is {optimum.value:.3f}")
+
+
+def grid_optimal(tasks: NativeTasks, family: GridNavigation, options: Any) -> Oracle:
+    """The exact optimum by search over walks, or the best walk found and a bound."""
+    walk = grid.best_walk(family)
+    says = f"the exact optimum of a trial is {walk.value:.3f}"
+    if not walk.exact:
+        says = (
+            f"this grid is too large to search whole: the walk found is worth {walk.value:.3f} a trial, and no policy more than"
+            f" {walk.bound:.3f}"
+        )
+    return Oracle("bayes-optimal" if walk.exact else "near-bayes-optimal", tasks, grid.BayesOptimalPolicy(family, walk), says)
+
+
+def best_mean(tasks: NativeTasks, family: Bandit, options: Any) -> Oracle:
+    """Told the arms: pulls the best."""
+    says = f"its expected return is {family.pulls * family.arms / (family.arms + 1):.3f} an episode"
+    return Oracle("optimal", Informed(tasks), bandits.InformedPolicy(family.arms), says if family.payoff == "bernoulli" else "")
+
+
+ORACLES: dict[str, Entry] = {
+    "bayes-optimal": Entry(
+        NoOptions,
+        {Bandit: bandit_optimal, GridNavigation: grid_optimal},
+        "no agent that must find out does better: exact for few arms and pulls, and for small grids",
+    ),
+    "optimal": Entry(
+        NoOptions,
+        {
+            Bandit: best_mean,
+            TabularMDP: lambda tasks, family, options: Oracle("optimal", Informed(tasks), tabular.InformedPolicy(family)),
+            GridNavigation: lambda tasks, family, options: Oracle("optimal", Informed(tasks), grid.InformedPolicy(family)),
+        },
+        "the optimal policy of the task, told which it is: no agent does better",
+    ),
+    "gittins": Entry(
+        GittinsOptions,
+        pulling(
+            "gittins",
+            lambda family, options: bandits.gittins(
+                max(0.5, 1 - 2 / family.pulls) if options.gamma is None else options.gamma,
+                family.pulls * family.episodes_per_trial,
+            ),
+            only="bernoulli",
+        ),
+        "the arm with the highest Gittins index (Gittins 1979)",
+    ),
+    "thompson-sampling": Entry(
+        NoOptions,
+        pulling("thompson-sampling", lambda family, options: bandits.thompson(family.payoff)),
+        "the arm that is best in a draw from the posterior (Thompson 1933)",
+    ),
+    "ucb1": Entry(
+        UCB1Options,
+        pulling("ucb1", lambda family, options: bandits.ucb1(options.exploration)),
+        "the arm with the highest upper confidence bound (Auer et al. 2002)",
+    ),
+    "greedy": Entry(
+        NoOptions,
+        pulling("greedy", lambda family, options: bandits.greedy(family.payoff)),
+        "the arm with the highest posterior mean",
+    ),
+    "epsilon-greedy": Entry(
+        EpsilonGreedyOptions,
+        pulling("epsilon-greedy", lambda family, options: bandits.epsilon_greedy(family.payoff, options.epsilon)),
+        "as greedy, but now and then any arm",
+    ),
+    "psrl": Entry(
+        SamplingOptions,
+        {TabularMDP: lambda tasks, family, options: Oracle("psrl", tasks, tabular.SamplingPolicy(family, options.prior_mean))},
+        "in each episode the optimal policy of an MDP drawn from the posterior (Osband et al. 2013)",
+    ),
+    "optimistic-psrl": Entry(
+        OptimisticOptions,
+        {
+            TabularMDP: lambda tasks, family, options: Oracle(
+                "optimistic-psrl", tasks, tabular.SamplingPolicy(family, options.prior_mean, options.samples)
+            )
+        },
+        "as psrl, with the best value of each action over several draws (Osband & Van Roy 2017)",
+    ),
+    "posterior-sampling": Entry(
+        NoOptions,
+        {
+            GridNavigation: lambda tasks, family, options: Oracle(
+                "posterior-sampling", tasks, grid.PosteriorSamplingPolicy(family)
+            )
+        },
+        "in each episode to a goal drawn from the posterior",
+    ),
+}
+"""Each name with what makes it."""
+
+
+def oracle(name: str, tasks: TaskDistribution, options: Any = None) -> Oracle:
+    """An oracle by name for a task distribution; UsageError for an unknown name, or one that isn't for these tasks."""
+    if name not in ORACLES:
+        raise UsageError(f"unknown oracle '{name}'; {did_you_mean(name, ORACLES)}")
+    entry = ORACLES[name]
+    family = tasks.dynamics if isinstance(tasks, NativeTasks) else None
+    if not isinstance(tasks, NativeTasks) or type(family) not in entry.make:
+        here = [other for other, each in ORACLES.items() if type(family) in each.make]
+        these = f"for these tasks there is {', '.join(here)}" if here else "for these tasks there is none"
+        raise UsageError(f"{name} is for {' and '.join(key for key, each in FAMILIES.items() if each in entry.make)}; {these}")
+    return entry.make[type(family)](tasks, family, options or entry.options())

@@ -1,0 +1,44 @@
+"""An oracle is an agent whose policy learns in its memory, by a rule that somebody has proved something about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Generator
+
+from quickstudy.protocol import Act, Experience, Memory, Percept, Policy, TaskDistribution
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A policy that goes on from a memory; from its own where that is None."""
+
+    policy: Policy
+    start: Memory | None = None
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return self.policy.initial_memory(tasks, lanes) if self.start is None else self.start
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        return self.policy.act(percept, memory, generator)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """An agent that needs no training: its policy, and the tasks for which that was made."""
+
+    name: str
+    tasks: TaskDistribution
+    policy: Policy
+    says: str = ""
+    """What is known about its return, such as that it is the optimum, with the figure."""
+    device: str = "cpu"
+    lanes = 1
+
+    def explorer(self) -> Resumed:
+        return Resumed(self.policy)
+
+    def adapt(self, policy: Any, experience: Experience) -> Resumed:
+        """Carries the memory over to the next episode."""
+        return replace(policy, start=experience.end_memory)
