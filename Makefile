@@ -28,7 +28,7 @@ bench: install
 	$(BIN)/python benchmarks/sessions.py
 
 results: install
-	$(BIN)/python benchmarks/learning.py
+	$(BIN)/python benchmarks/results.py --jobs 2
 
 format: install
 	$(BIN)/ruff check --fix .

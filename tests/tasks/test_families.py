@@ -15,6 +15,7 @@ from quickstudy.errors import UsageError
 from quickstudy.protocol import counter
 from quickstudy.tasks.bandit import Bandit
 from quickstudy.tasks.cart_pole import CartPole
+from quickstudy.tasks.frozen_lake import FrozenLake, Holes, passable
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.mountain_car import MountainCar
@@ -230,3 +231,52 @@ def test_registered_tasks_describe_themselves():
     )
     assert families.describe(Informed(families.make("bandit"))) == families.describe(families.make("bandit"))
     assert Bandit(arms=7).parameters["means"] == Uniform(0.0, 1.0, (7,), extrapolates=False)
+
+
+def test_lakes_can_be_crossed_and_belong_to_one_split():
+    """Every map has a way across, found here by walking every way; and no map is in two splits."""
+    holes, seen = Holes(4), {}
+    for split in ("train", "validation", "test"):
+        maps = holes.sample(10_000, split, counter(0, 0, split))
+        assert maps.shape == (10_000, 4, 4) and not maps[:, 0, 0].any() and not maps[:, 3, 3].any()
+        seen[split] = {tuple(row) for row in maps.flatten(1).tolist()}
+        for row in list(seen[split])[:100]:
+            assert crossed(torch.tensor(row).view(4, 4), (0, 0), set())
+    assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"] and not seen["validation"] & seen["test"]
+    assert 0.4 < len(seen["train"]) / sum(map(len, seen.values())) < 0.6
+
+
+def crossed(holes: torch.Tensor, tile: tuple[int, int], been: set[tuple[int, int]]) -> bool:
+    row, column = tile
+    if tile in been or not (0 <= row < len(holes) and 0 <= column < len(holes)) or holes[row, column]:
+        return False
+    been.add(tile)
+    steps = ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1))
+    return tile == (len(holes) - 1, len(holes) - 1) or any(crossed(holes, step, been) for step in steps)
+
+
+def test_maps_without_a_way_across_are_known():
+    wall = torch.zeros(2, 3, 3, dtype=torch.bool)
+    wall[0, :, 1] = True  # a wall of holes from side to side
+    wall[1, :2, 1] = True
+    assert passable(wall).tolist() == [False, True]
+
+
+def test_a_frozen_lake_by_hand():
+    """A hole to the right of the start; the way leads down and along the bottom row."""
+    lake = FrozenLake(size=3)
+    holes = torch.zeros(1, 1, 3, 3, dtype=torch.bool)
+    holes[..., 0, 1] = True
+    task, noise = {"holes": holes}, torch.zeros(1, 1, 0)
+    start = lake.initial(task, noise)
+    for actions, ends, success in (
+        ([3], True, False),
+        ([1, 1, 3], False, False),
+        ([1, 1, 3, 3], True, True),
+        ([0, 2, 4], False, False),
+    ):
+        state = start
+        for action in actions:
+            before, state = state, lake.transition(state, torch.full((1, 1), action), task, noise)
+        assert bool(lake.terminal(state, task)) is ends
+        assert float(lake.reward(before, torch.full((1, 1), actions[-1]), state, task, noise)) == float(success)

@@ -69,6 +69,8 @@ class Config:
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
+    anneal_iterations: int = 0
+    """Meta-iterations over which step size and entropy bonus fall linearly, to a hundredth; 0: they stay."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this norm."""
     value_rate: float = 0.1
@@ -78,6 +80,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "hidden_size", "n_epochs")
+        require_at_least(0, "rl2", self, "anneal_iterations")
         if self.trials % self.shards or self.trials < self.minibatches:
             raise UsageError(
                 f"rl2: trials ({self.trials}) must be a multiple of shards ({self.shards}), no less than minibatches"
@@ -167,8 +170,13 @@ def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "
     return values.flatten(0, 1).transpose(0, 1).contiguous()
 
 
+def left(config: Config, iteration: int) -> float:
+    """What is left of step size and entropy bonus in a meta-iteration."""
+    return max(0.01, 1 - iteration / config.anneal_iterations) if config.anneal_iterations else 1.0
+
+
 def loss(
-    net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch
+    net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch, ent_coef: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """PPO's loss on whole trials, and its parts."""
     start = torch.zeros(batch.valid.shape[1], net.memory.state_size, device=batch.valid.device)
@@ -177,7 +185,7 @@ def loss(
     surrogate = masked_mean(clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip_range), batch.valid)
     value_loss = 0.5 * masked_mean((value - batch.target).square(), batch.valid)
     entropy = masked_mean(distribution.entropy(parameters), batch.valid)
-    total = surrogate + config.vf_coef * value_loss - config.ent_coef * entropy
+    total = surrogate + config.vf_coef * value_loss - ent_coef * entropy
     clipped = ((log_prob - batch.log_prob).exp() - 1).abs() > config.clip_range
     parts = {
         "train/loss": total,
@@ -229,6 +237,8 @@ class RL2:
         experience = concatenate(work.map(collect, plan, shards))
         batch, metrics = self.prepare(policy, experience)
         generator = counter(self.seed, self.iteration, "minibatches")
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * left(config, self.iteration)
         parts: dict[str, Tensor] = {}
         for _ in range(config.n_epochs):
             for trials in torch.randperm(config.trials, generator=generator).chunk(config.minibatches):
@@ -238,7 +248,8 @@ class RL2:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser."""
-        total, parts = loss(self.net, self.weights, self.distribution, self.config, batch)
+        ent_coef = self.config.ent_coef * left(self.config, self.iteration)
+        total, parts = loss(self.net, self.weights, self.distribution, self.config, batch, ent_coef)
         self.optimiser.zero_grad()
         total.backward()
         norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
@@ -263,7 +274,7 @@ class RL2:
         self.scale = scale
         step = torch.arange(valid.shape[-1], device=self.device).float().expand(valid.shape)
         fields = (
-            inputs_of(self.tasks, experience.percept, step, experience.percept.first.cumsum(-1)),
+            inputs_of(self.tasks, experience.percept, step, experience.percept.first.float().cumsum(-1)),
             experience.act.action,
             cast(Tensor, experience.act.log_prob),
             standardise(advantage, valid),
@@ -307,6 +318,6 @@ def arrival_values(policy: RecurrentPolicy, experience: Experience) -> Float[Ten
     percept = Percept(
         transition.arrival[at], never, experience.act.action[at], transition.reward[at], transition.arrival[at], never, never
     )
-    inputs = inputs_of(policy.tasks, percept, at[2] + 1.0, experience.percept.first.cumsum(-1)[at])
+    inputs = inputs_of(policy.tasks, percept, at[2] + 1.0, experience.percept.first.float().cumsum(-1)[at])
     _, value, _ = functional_call(policy.net, policy.weights, (inputs[None], experience.act.notes["state"][at]))
     return torch.zeros_like(transition.reward).index_put(at, value[0])

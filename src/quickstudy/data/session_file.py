@@ -99,7 +99,8 @@ def read_session(path: Path, agent: str, policy: Any, device: str) -> tuple[Any,
             raise QuickstudyError(f"{path} is a session of {header['agent']}, not of {agent}")
         state = header["values"]
         for name, tensor in tensors.items():
-            insert(state, name.split("/"), tensor.to(device))
+            # copied, since a product rounds otherwise where its memory begins at another place
+            insert(state, name.split("/"), tensor.clone().to(device))
         return with_fields(policy, state["policy"]), unpack(state["held"], TUPLES)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file") from error

@@ -24,17 +24,17 @@ class Resumed:
         return self.policy.act(percept, memory, generator)
 
 
-@dataclass(frozen=True)
 class Oracle:
-    """An agent that needs no training: its policy, and the tasks for which that was made."""
+    """An agent that needs no training: its policy, and the tasks for which that was made.
 
-    name: str
-    tasks: TaskDistribution
-    policy: Policy
-    says: str = ""
-    """What is known about its return, such as that it is the optimum, with the figure."""
-    device: str = "cpu"
+    `says` is what is known about its return, such as that it is the optimum, with the figure.
+    """
+
     lanes = 1
+    device = "cpu"
+
+    def __init__(self, name: str, tasks: TaskDistribution, policy: Policy, says: str = ""):
+        self.name, self.tasks, self.policy, self.says = name, tasks, policy, says
 
     def explorer(self) -> Resumed:
         return Resumed(self.policy)

@@ -125,8 +125,8 @@ def improve(search: Search, kept: int, floor: float) -> Walk:
         actions.append(int(taken[at]))
         at = parents[at]
     never = -0.1 * search.steps
-    best_value = value.max() / goals
-    return Walk(tuple(reversed(actions)), never + best_value, never + max(best_value, lost / goals))
+    best_value = float(value.max()) / goals
+    return Walk(tuple(reversed(actions)), never + best_value, never + max(best_value, float(lost) / goals))
 
 
 def ahead(search: Search, step: int, cell: NDArray[np.int64], entered: NDArray[np.int64]) -> NDArray[np.float64]:

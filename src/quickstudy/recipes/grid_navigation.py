@@ -9,6 +9,7 @@ from pathlib import Path
 from quickstudy.algorithms.baselines import Forgetful, Random
 from quickstudy.errors import QuickstudyError
 from quickstudy.evaluation import evaluate
+from quickstudy.oracles import oracle
 from quickstudy.plots import plot_adaptation
 from quickstudy.recipes import grid_navigation
 from quickstudy.runs.folder import free_folder
@@ -16,13 +17,14 @@ from quickstudy.training import train
 
 
 def main() -> None:
-    """Trains, evaluates on held-out trials beside the same agent with a wiped memory and a random one, and saves the curves."""
+    """Trains, evaluates beside a wiped memory, the best that is possible and a random agent, and saves the curves."""
     began = time.monotonic()
-    recipe, run = grid_navigation(), free_folder(Path("runs") / "demo")
+    recipe, run = grid_navigation(iterations=150), free_folder(Path("runs") / "demo")
     train(recipe.learner, recipe.iterations, run, command="python -m quickstudy.recipes.grid_navigation")
     agents = {
         "RL2": recipe.learner,
         "RL2, memory wiped after every episode": Forgetful(recipe.learner),
+        "Bayes-optimal": oracle("bayes-optimal", recipe.learner.tasks),
         "random": Random(recipe.learner.tasks),
     }
     curves = {name: evaluate(agent, num_tasks=1000) for name, agent in agents.items()}

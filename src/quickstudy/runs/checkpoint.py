@@ -68,7 +68,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
                 raise DamagedCheckpoint(f"{folder / file} was altered: its sha256 differs from the manifest's")
         state = read_json(folder / "state.json")
         for path, tensor in load_file(folder / "state.safetensors").items():
-            insert(state, path.split("/"), tensor)
+            # copied, since a product rounds otherwise where its memory begins at another place
+            insert(state, path.split("/"), tensor.clone())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DamagedCheckpoint(f"{folder} can't be read: {error or type(error).__name__}") from error
     return state

@@ -1,0 +1,277 @@
+"""What is measured for docs/results.md: tasks, what is trained on them, and what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from quickstudy.algorithms import BASELINES
+from quickstudy.algorithms.baselines import Forgetful
+from quickstudy.protocol import Agent, Learner
+from quickstudy.recipes import (
+    Recipe,
+    bandit_10_pulls,
+    bandit_100_pulls,
+    cart_pole,
+    cart_pole_informed,
+    cart_pole_maml,
+    cart_pole_multi_task,
+    frozen_lake,
+    grid_navigation,
+    point_navigation_informed,
+    point_navigation_maml,
+    point_navigation_multi_task,
+    point_navigation_rl2,
+    tabular_mdp,
+)
+from quickstudy.tasks import make
+from quickstudy.tasks.native import NativeTasks
+
+
+def alone(learner: Learner) -> dict[str, Agent]:
+    """Nothing stands beside it."""
+    return {}
+
+
+def wiped(every: Literal["episode", "step"]) -> Callable[[Learner], dict[str, Agent]]:
+    """The same learner with its memory wiped."""
+    return lambda learner: {f"RL2, memory wiped every {every}": Forgetful(learner, every)}
+
+
+def from_scratch(learner: Learner) -> dict[str, Agent]:
+    """The same learner before meta-training, adapting in the same way."""
+    return {"from-scratch": BASELINES["from-scratch"](learner.tasks, config=learner.config)}
+
+
+class Trained(NamedTuple):
+    """A learner to be trained."""
+
+    recipe: Callable[[int], Recipe]
+    seeds: int
+    others: Callable[[Learner], dict[str, Agent]] = alone
+    """Agents made from it, that need no training of their own."""
+    extrapolates: bool = False
+    """Score it on tasks beyond the intervals of training as well."""
+
+
+class Work(NamedTuple):
+    """One table of the page."""
+
+    says: str
+    family: str
+    options: Mapping[str, Any]
+    num_tasks: int
+    untrained: tuple[str, ...]
+    """Oracles and baselines, with an option where one is needed."""
+    trained: Mapping[str, Trained]
+    best: str
+    """The row that the others are a share of: the best possible, or the best there is."""
+    published: Mapping[str, float] = {}
+    """Rows with a published figure, and rows that stand for nothing but one."""
+    reach: Mapping[str, float] = {}
+    """The figure that a row is to reach."""
+    tried: str = ""
+    """What was tried where a figure is missed, or on the way to it."""
+    picture: str = ""
+    """The title of a picture of return by episode; none without."""
+
+    def tasks(self) -> NativeTasks:
+        return make(self.family, **self.options)
+
+
+BANDITS = (
+    "Bernoulli arms, each with a chance uniform on [0, 1]; published: Duan et al. 2016, table 1 (1,000 bandits), and SNAIL,"
+    " Mishra et al. 2018."
+)
+MDPS = "10 states, 5 actions, episodes of 10 steps; published: Duan et al. 2016, table 2, and SNAIL, Mishra et al. 2018."
+
+
+def bandit(arms: int, pulls: int, recipe: Callable[..., Recipe], best: str, **others: Any) -> Work:
+    """One row of table 1."""
+    exact = ("bayes-optimal",) if best == "bayes-optimal" else ()
+    strategies = (*exact, "gittins", "ucb1", "thompson-sampling", "greedy", "epsilon-greedy", "random", "optimal")
+    options = {"arms": arms, "pulls": pulls}
+    return Work(
+        f"{arms} arms, {pulls} pulls. {BANDITS}",
+        "bandit",
+        options,
+        10_000,
+        strategies,
+        {"RL2": Trained(partial(recipe, arms), 2, wiped("step"))},
+        best,
+        **others,
+    )
+
+
+def mdp(episodes: int, **others: Any) -> Work:
+    """One row of table 2."""
+    samplers = ("optimistic-psrl", "optimistic-psrl --prior-mean 0", "psrl", "psrl --prior-mean 0", "random")
+    return Work(
+        f"{episodes} episodes a trial. {MDPS} The published PSRL figures are met with a prior of mean 0 for the rewards, which"
+        " are N(1, 1) in truth.",
+        "tabular-mdp",
+        {"episodes_per_trial": episodes},
+        1000,
+        ("optimal", *samplers),
+        {"RL2": Trained(partial(tabular_mdp, episodes), 2, wiped("step"))},
+        "optimal",
+        **others,
+    )
+
+
+WORKS: dict[str, Work] = {
+    "bandit-5x10": bandit(
+        5,
+        10,
+        bandit_10_pulls,
+        "bayes-optimal",
+        published={
+            "RL2": 6.7,
+            "gittins": 6.6,
+            "ucb1": 6.7,
+            "thompson-sampling": 5.7,
+            "greedy": 6.6,
+            "random": 5.0,
+            "SNAIL": 6.6,
+        },
+        reach={"RL2": 6.59},
+    ),
+    "bandit-10x10": bandit(
+        10,
+        10,
+        bandit_10_pulls,
+        "bayes-optimal",
+        published={
+            "RL2": 6.7,
+            "gittins": 6.6,
+            "ucb1": 6.7,
+            "thompson-sampling": 5.5,
+            "greedy": 6.6,
+            "random": 5.0,
+            "SNAIL": 6.7,
+        },
+        reach={"RL2": 6.58},
+    ),
+    "bandit-5x100": bandit(
+        5,
+        100,
+        bandit_100_pulls,
+        "gittins",
+        published={
+            "RL2": 78.7,
+            "gittins": 78.3,
+            "ucb1": 78.0,
+            "thompson-sampling": 74.7,
+            "greedy": 74.8,
+            "random": 49.9,
+            "SNAIL": 79.1,
+        },
+        reach={"RL2": 77.8},
+    ),
+    "bandit-10x100": bandit(
+        10,
+        100,
+        bandit_100_pulls,
+        "gittins",
+        published={
+            "RL2": 83.5,
+            "gittins": 82.8,
+            "ucb1": 82.4,
+            "thompson-sampling": 76.7,
+            "greedy": 77.1,
+            "random": 49.9,
+            "SNAIL": 83.5,
+        },
+        reach={"RL2": 82.9},
+    ),
+    "tabular-mdp-10": mdp(
+        10,
+        published={
+            "RL2": 156.2,
+            "optimistic-psrl --prior-mean 0": 144.1,
+            "psrl --prior-mean 0": 138.1,
+            "random": 100.1,
+            "SNAIL": 159.1,
+            "UCRL2": 146.6,
+            "BEB": 150.2,
+        },
+        reach={"RL2": 154.6},
+    ),
+    "tabular-mdp-25": mdp(
+        25,
+        published={
+            "RL2": 445.7,
+            "optimistic-psrl --prior-mean 0": 425.2,
+            "psrl --prior-mean 0": 408.8,
+            "random": 250.2,
+            "SNAIL": 447.2,
+            "UCRL2": 424.1,
+            "BEB": 427.8,
+        },
+        reach={"RL2": 442.0},
+    ),
+    "grid-navigation": Work(
+        "5x5 cells, the goal hidden, 4 episodes of 15 steps a trial. VariBAD (Zintgraf et al. 2020) is fully optimal in 4 of 20"
+        " seeds, its RL2 in none.",
+        "grid-navigation",
+        {},
+        1000,
+        ("bayes-optimal", "posterior-sampling", "random", "optimal"),
+        {"RL2": Trained(grid_navigation, 3, wiped("episode"))},
+        "bayes-optimal",
+        reach={"RL2": 35.35},
+        picture="A goal hidden anew in each trial: return on 1,000 held-out trials",
+    ),
+    "frozen-lake": Work(
+        "5x5 tiles, holes hidden, 15 episodes of at most 34 steps a trial (512 steps in AMAGO's MetaFrozenLake, which doesn't"
+        " limit an episode); the return of an episode is its success. AMAGO's figure: .25, .40, .57, .68, .74 in episodes 1 to"
+        " 5 and .90 in episode 13, after 5.7 M steps.",
+        "frozen-lake",
+        {},
+        1000,
+        ("random",),
+        {"RL2": Trained(frozen_lake, 2, wiped("episode"))},
+        "RL2",
+        picture="Holes hidden anew in each trial: success on 1,000 held-out lakes",
+    ),
+    "point-navigation": Work(
+        "Goals in a square of side 1, dense reward, 4 episodes of 100 steps; MAML and from-scratch live 20 lanes at once.",
+        "point-navigation",
+        {"episodes_per_trial": 4},
+        400,
+        ("random",),
+        {
+            "RL2": Trained(point_navigation_rl2, 2, wiped("episode"), extrapolates=True),
+            "MAML": Trained(point_navigation_maml, 2, from_scratch, extrapolates=True),
+            "task-informed": Trained(point_navigation_informed, 2, extrapolates=True),
+            "multi-task": Trained(point_navigation_multi_task, 2, extrapolates=True),
+        },
+        "task-informed",
+        picture="point-navigation: return on 400 held-out goals",
+    ),
+    "cart-pole": Work(
+        "A trial is 2 episodes of at most 500 steps; pole, gravity and force vary, and the buttons may be swapped.",
+        "cart-pole",
+        {},
+        500,
+        ("random",),
+        {
+            "RL2": Trained(cart_pole, 2, wiped("step"), extrapolates=True),
+            "task-informed": Trained(cart_pole_informed, 2, extrapolates=True),
+            "multi-task": Trained(cart_pole_multi_task, 2, extrapolates=True),
+        },
+        "task-informed",
+        picture="cart-pole: return on 500 held-out carts",
+    ),
+    "cart-pole-maml": Work(
+        "Episodes of at most 200 steps, before and after one inner step on 20 lanes.",
+        "cart-pole",
+        {"max_episode_steps": 200},
+        400,
+        ("random",),
+        {"MAML": Trained(cart_pole_maml, 2, from_scratch, extrapolates=True)},
+        "MAML",
+    ),
+}
+"""Every table of the page, by name."""

@@ -1,0 +1,156 @@
+"""docs/results.md, from the files of the finished cells alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cells import WORKS, Work
+from numpy.typing import NDArray
+
+from quickstudy.evaluation import Evaluation
+from quickstudy.ops.statistics import interquartile_mean
+from quickstudy.plots import plot_adaptation
+from quickstudy.storage import write_atomically
+
+Cells = list[dict[str, Any]]
+Returns = NDArray[np.floating]
+
+INTRODUCTION = """# Results
+
+Written by `make results` (`python benchmarks/results.py`) from the files in `docs/results/`, one for each learner and seed.
+
+Tasks are held out and actions sampled, as published. A figure is the mean return of a whole trial, over seeds and tasks; its
+interval is the 95 % bootstrap interval (seeds resampled, then tasks). *Share* is the figure as a part of the best row's, both
+counted from the random agent's. *By episode* is the interquartile mean of each episode's return, over seeds and tasks. Minutes
+are of one thread, beside one more such training on two cores, without evaluation.
+"""
+
+
+def mean_interval(table: Returns, resamples: int = 1000) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the mean of (seed, task) scores: seeds are resampled, then tasks within each."""
+    generator = np.random.default_rng(0)
+    seeds, tasks = table.shape
+    means = np.empty(resamples)
+    for row in range(resamples):
+        chosen = table[generator.integers(seeds, size=seeds)] if seeds > 1 else table
+        means[row] = np.mean([scores[generator.integers(tasks, size=tasks)].mean() for scores in chosen])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
+    """What is known of each agent: returns (seed, task, episode), and of a trained one steps, minutes and command."""
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        for name, evaluation in cell["evaluations"].items():
+            row = rows.setdefault(name, {"returns": [], "seeds": [], **{key: evaluation[key] for key in ("lanes", "says")}})
+            row["returns"].append(evaluation["returns"])
+            if name == cell["label"]:
+                row["seeds"].append(cell["seed"])
+                row |= {"steps": cell["steps"], "command": cell["command"]}
+                row["seconds"] = row.get("seconds", 0) + cell["seconds"]
+    return {name: row | {"returns": np.array(row["returns"], float)} for name, row in rows.items()}
+
+
+def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The table of a work, best first, rows of published figures alone at the end."""
+    trial = {name: row["returns"].sum(2) for name, row in rows.items()}
+    floor = trial["random"].mean() if "random" in trial else 0.0
+    best = trial[work.best].mean() if work.best in trial else None
+    lines = [
+        "| agent | mean [95 % interval] | share | published | by seed | steps | minutes | by episode |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted(rows, key=lambda name: -trial[name].mean()):
+        row, scores = rows[name], trial[name]
+        low, high = mean_interval(scores)
+        share = "" if best is None else f"{(scores.mean() - floor) / (best - floor):.1%}"
+        trained = "steps" in row
+        cells = [
+            name,
+            f"{scores.mean():.2f} [{low:.2f}, {high:.2f}]",
+            share,
+            f"{work.published[name]:g}" if name in work.published else "",
+            ", ".join(f"{mean:.2f}" for mean in scores.mean(1)) if len(scores) > 1 else "",
+            f"{row['steps'] / 1e6:.2f} M" if trained else "",
+            f"{row['seconds'] / 60 / len(row['seeds']):.1f}" if trained else "",
+            by_episode(row["returns"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [f"| {name} | | | {work.published[name]:g} | | | | |" for name in work.published if name not in rows]
+    return lines
+
+
+def by_episode(returns: NDArray[np.floating]) -> str:
+    """The interquartile mean of each episode's return, its mean where that is success or failure; some of many episodes."""
+    if returns.shape[2] == 1:
+        return ""
+    statistic = np.mean if set(np.unique(returns)) <= {0.0, 1.0} else interquartile_mean
+    figures = [f"{float(statistic(returns[..., number].ravel())):.2f}" for number in range(returns.shape[2])]
+    if len(figures) <= 6:
+        return ", ".join(figures)
+    chosen = [*range(5), *range(6, len(figures), max(2, len(figures) // 6))]
+    return ", ".join(f"{number + 1}: {figures[number]}" for number in chosen)
+
+
+def draw(work: Work, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Return against episodes of the task seen before, agent by agent; extrapolation is left to the table."""
+    curves = {}
+    for name, row in rows.items():
+        if name.endswith("extrapolation"):
+            continue
+        seeds, tasks, episodes = row["returns"].shape
+        returns = torch.from_numpy(row["returns"].reshape(seeds * tasks, episodes)).float()
+        curves[name] = Evaluation(
+            algorithm=name,
+            tasks=work.family,
+            split="test",
+            seed=0,
+            lanes=row["lanes"],
+            greedy=False,
+            trained_episodes=episodes,
+            splits="partitioned",
+            returns=returns,
+            success=None,
+        )
+    lanes = {curve.lanes for curve in curves.values()}
+    plot_adaptation(curves, path, work.picture, against="seen" if len(lanes) > 1 else "episode")
+
+
+def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
+    """All that the page says of a work."""
+    rows = rows_of(cells)
+    lines = ["", f"## {name}", "", f"{work.says} {work.num_tasks:,} held-out tasks.", "", *table_of(work, rows)]
+    notes = [f"{agent}: {row['says']}." for agent, row in rows.items() if row["says"]]
+    for agent, figure in work.reach.items():
+        if agent in rows:
+            reached = rows[agent]["returns"].sum(2).mean()
+            notes.append(f"{agent} was to reach {figure:g}: {'reached' if reached >= figure else 'missed'}.")
+    if notes:
+        lines += ["", " ".join(notes)]
+    if work.tried:
+        lines += ["", work.tried]
+    trained = {agent: row for agent, row in rows.items() if "command" in row}
+    lines += ["", "```sh", *(row["command"] + seeds_of(row["seeds"]) for row in trained.values()), "```"]
+    if work.picture:
+        draw(work, rows, folder / f"{name}.png")
+        lines += ["", f"![{work.picture}](results/{name}.png)"]
+    return lines
+
+
+def seeds_of(seeds: list[int]) -> str:
+    """A comment that names the seeds of a command."""
+    return f"  # and --seed {', '.join(map(str, seeds[1:]))}" if len(seeds) > 1 else ""
+
+
+def write_page(folder: Path, cells: Mapping[str, Cells]) -> None:
+    """Writes the page beside the folder of results."""
+    lines = [INTRODUCTION.rstrip()]
+    for name, work in WORKS.items():
+        if name in cells:
+            lines += section(name, work, cells[name], folder)
+    write_atomically(folder.parent / "results.md", "\n".join(lines) + "\n")

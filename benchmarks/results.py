@@ -1,0 +1,230 @@
+"""What is learnt, and how well: trains each recipe seed by seed, scores it on held-out tasks, and writes docs/results.md.
+
+    python benchmarks/results.py                           # every cell that docs/results has not got yet, then the page
+    python benchmarks/results.py grid-navigation --jobs 2  # the cells of one work, two at a time
+    python benchmarks/results.py --page                    # the page alone
+
+A cell is one learner, one seed. A finished cell is a JSON file in docs/results, which holds its configuration: change the
+recipe, and the cell is trained anew. A cell that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cells import WORKS, Trained, Work
+from page import write_page
+
+from quickstudy.algorithms import BASELINES
+from quickstudy.evaluation import Evaluation, evaluate
+from quickstudy.oracles import ORACLES, oracle
+from quickstudy.protocol import Agent, Learner, Split
+from quickstudy.runs import load
+from quickstudy.runs.config import RunConfig, Training, config_of
+from quickstudy.storage import write_atomically
+from quickstudy.training import resume, train
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "results"
+RUNS = ROOT / "runs" / "results"
+
+
+class Cell(NamedTuple):
+    """One file of evidence: a trained learner of one seed, or (without one) all that needs no training."""
+
+    work: str
+    label: str
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.work}/{self.label}" + ("" if self.seed is None else f"-seed{self.seed}")
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / f"{self.name}.json"
+
+
+def cells_of(names: list[str]) -> Iterator[Cell]:
+    """The cells of the named works: what is not trained, then the first seed of each, then the second."""
+    yield from (Cell(name, "untrained", None) for name in names)
+    for seed in range(max(trained.seeds for name in names for trained in WORKS[name].trained.values())):
+        for name in names:
+            yield from (Cell(name, label, seed) for label, trained in WORKS[name].trained.items() if seed < trained.seeds)
+
+
+def configured(trained: Trained, seed: int) -> tuple[Learner, RunConfig]:
+    """A cell's learner before training, and its whole configuration."""
+    learner, iterations = trained.recipe(seed)
+    training = Training(iterations=iterations, seed=seed, threads=1, evaluate_every=0, keep_checkpoints=2)
+    return learner, config_of(learner, training)
+
+
+def parts_of(config: RunConfig) -> dict[str, Any]:
+    """The options that decide what a cell's figures are, by section."""
+    return {"algorithm": config.algorithm_options, "tasks": config.task_options, "training": config.training}
+
+
+def finished(cell: Cell) -> bool:
+    """Whether docs/results holds this cell as it is configured today; an option newer than it counts at its default."""
+    if not cell.path.exists():
+        return False
+    work, stored = WORKS[cell.work], json.loads(cell.path.read_text())
+    if cell.seed is None:
+        return stored["config"] == untrained_config(work)
+    parts = parts_of(configured(work.trained[cell.label], cell.seed)[1])
+    return all(
+        stored["config"][section].get(name, getattr(type(options)(), name)) == value
+        for section, options in parts.items()
+        for name, value in vars(options).items()
+    )
+
+
+def untrained_config(work: Work) -> dict[str, Any]:
+    """What decides the figures of agents that need no training."""
+    return {"agents": list(work.untrained), "tasks": dict(work.options), "num_tasks": work.num_tasks}
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Trains, or goes on training, and scores; returns what the cell's file holds."""
+    work = WORKS[cell.work]
+    if cell.seed is None:
+        agents = {name: untrained(work, name) for name in work.untrained}
+        evaluations = {name: scores(agent, work, "test") for name, agent in agents.items()}
+        return {"config": untrained_config(work), "evaluations": evaluations}
+    trained = work.trained[cell.label]
+    learner, config = configured(trained, cell.seed)
+    command, training = command_of(config), config.training
+    run = RUNS / f"{cell.name}-{hashlib.sha256(command.encode()).hexdigest()[:8]}"
+    if (run / "latest.json").exists():
+        resume(run)
+    else:
+        settings = {name: getattr(training, name) for name in ("threads", "evaluate_every", "keep_checkpoints")}
+        train(learner, training.iterations, run, command=command, **settings)
+    learner = load(run)
+    wanted: dict[str, tuple[Agent, Split]] = {cell.label: (learner, "test")}
+    if trained.extrapolates:
+        wanted[f"{cell.label}, extrapolation"] = (learner, "extrapolation")
+    wanted |= {name: (agent, "test") for name, agent in trained.others(learner).items()}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timing = {row["iteration"]: row for row in map(json.loads, (run / "timing.jsonl").read_text().splitlines())}
+    return {
+        "config": {section: asdict(options) for section, options in parts_of(config).items()},
+        "command": command,
+        "steps": rows[-1]["time/total_timesteps"],
+        "seconds": round(sum(row["rollout/timesteps"] / timing[row["iteration"]]["time/fps"] for row in rows)),
+        "evaluations": {name: scores(agent, work, split) for name, (agent, split) in wanted.items()},
+    }
+
+
+def untrained(work: Work, name: str) -> Agent:
+    """An oracle or a baseline for a work's tasks; `name` may carry one option, as in `psrl --prior-mean 0`."""
+    head, *rest = name.split()
+    tasks = work.tasks()
+    if head in BASELINES:
+        return BASELINES[head](tasks)
+    options = ORACLES[head].options()
+    if rest:
+        options = replace(options, **{rest[0].removeprefix("--").replace("-", "_"): float(rest[1])})
+    return oracle(head, tasks, options)
+
+
+def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
+    """Each task's return in each episode, to the third digit."""
+    result: Evaluation = evaluate(agent, num_tasks=work.num_tasks, split=split)
+    returns = [[short(value) for value in row] for row in result.returns.tolist()]
+    success = None if result.success is None else [round(value, 4) for value in result.success.mean(0).tolist()]
+    return {"lanes": agent.lanes, "split": split, "success": success, "says": getattr(agent, "says", ""), "returns": returns}
+
+
+def short(value: float) -> float | int:
+    """A number as few characters as its third digit allows."""
+    rounded = round(value, 3)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def command_of(config: RunConfig) -> str:
+    """The command that trains the same run."""
+    words = ["quickstudy", "train", config.algorithm, config.tasks]
+    for options in parts_of(config).values():
+        plain = type(options)()
+        for name, value in vars(options).items():
+            if value == getattr(plain, name) or name == "keep_checkpoints":
+                continue
+            flag = name.replace("_", "-")
+            words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value}"]
+    return " ".join(words)
+
+
+def run_all(cells: list[Cell], jobs: int) -> None:
+    """Each cell in a process of its own, `jobs` of them at once; the page is written anew after each."""
+    waiting, running = [cell for cell in cells if not finished(cell)], {}
+    print(f"{len(cells) - len(waiting)} of {len(cells)} cells are finished", flush=True)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                cell = waiting.pop(0)
+                RUNS.mkdir(parents=True, exist_ok=True)
+                log = (RUNS / f"{cell.name.replace('/', '-')}.log").open("a")
+                job = subprocess.Popen([sys.executable, __file__, "--cell", json.dumps(cell)], stdout=log, stderr=log)
+                running[cell] = (job, time.monotonic())
+                print(f"begins  {cell.name}  (log: {log.name})", flush=True)
+            time.sleep(0.5)
+            for cell, (job, began) in list(running.items()):
+                if job.poll() is not None:
+                    del running[cell]
+                    ended = "done   " if job.returncode == 0 else f"status {job.returncode}"
+                    print(f"{ended} {cell.name}  {time.monotonic() - began:.0f} s, {len(waiting)} to begin", flush=True)
+                    write_page(FOLDER, cells_by_work())
+    except KeyboardInterrupt:
+        for job, _ in running.values():
+            job.wait()
+        print("stopped; the same command goes on")
+
+
+def cells_by_work() -> dict[str, list[dict[str, Any]]]:
+    """The finished cells of each work, as their files hold them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells_of(list(WORKS)):
+        if finished(cell):
+            found.setdefault(cell.work, []).append(
+                {"seed": cell.seed, "label": cell.label, **json.loads(cell.path.read_text())}
+            )
+    return found
+
+
+def main() -> None:
+    """Measures what is missing, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"which: {', '.join(WORKS)} (default: all)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at once, a thread each (default 1)")
+    parser.add_argument("--page", action="store_true", help="write docs/results.md from what there is, and stop")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    for name in given.works:
+        if name not in WORKS:
+            parser.error(f"unknown work '{name}'; there are {', '.join(WORKS)}")
+    if given.cell:
+        cell = Cell(*json.loads(given.cell))
+        cell.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cell.path, json.dumps(measure(cell)) + "\n")
+        return
+    if not given.page:
+        run_all(list(cells_of(given.works or list(WORKS))), given.jobs)
+    write_page(FOLDER, cells_by_work())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,57 @@
+"""Each algorithm on a shipped family, to a figure that is known: up to two minutes each, so in `make test-all` alone."""
+
+from __future__ import annotations
+
+import pytest
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.oracles import oracle
+from quickstudy.protocol import Agent, Learner
+from quickstudy.recipes import point_navigation_informed, point_navigation_multi_task
+
+pytestmark = pytest.mark.slow
+
+MIDDLE = -38.26
+"""What staying in the middle returns on point-navigation: 100 steps at the mean distance in a square of side 1, 0.3826."""
+
+
+def trained(learner: Learner, iterations: int) -> Learner:
+    qs.train(learner, iterations, quiet=True, threads=1, evaluate_every=0)
+    return learner
+
+
+def episodes(agent: Agent) -> list[float]:
+    return qs.evaluate(agent, num_tasks=400).returns.mean(0).tolist()
+
+
+def test_rl2_comes_close_to_the_optimum_of_bandits_and_passes_thompson_sampling():
+    tasks = qs.tasks.make("bandit")
+    learner = trained(qs.RL2(tasks, qs.RL2.Config(learning_rate=3e-3, gamma=1.0, anneal_iterations=200)), 200)
+    ours, best, other = (
+        float(qs.evaluate(agent, num_tasks=10_000).returns.mean())
+        for agent in (learner, oracle("bayes-optimal", tasks), oracle("thompson-sampling", tasks))
+    )
+    assert ours > 0.96 * best and ours > other + 0.5
+    assert ours < best + 0.05
+
+
+def test_maml_walks_to_the_goal_after_one_step():
+    learner = trained(qs.MAML(qs.tasks.make("point-navigation", episodes_per_trial=2)), 12)
+    before, after = episodes(learner)
+    assert before < MIDDLE + 12 and after > before + 8
+
+
+def test_without_memory_nothing_beats_the_middle():
+    learner = trained(point_navigation_multi_task().learner, 150)
+    assert all(MIDDLE - 4 < episode < MIDDLE + 3 for episode in episodes(learner))
+
+
+def test_one_who_is_told_walks_straight_there():
+    """The way to a goal takes up to seven steps, at most 1.4 in all is lost on it on average; sampled actions cost the rest."""
+    learner = trained(point_navigation_informed().learner, 150)
+    assert min(episodes(learner)) > -3
+
+
+def test_every_algorithm_has_a_test_here():
+    assert set(ALGORITHMS) == {"rl2", "maml", "multi-task", "task-informed"}
