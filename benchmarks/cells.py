@@ -114,7 +114,7 @@ def mdp(episodes: int, **others: Any) -> Work:
         {"episodes_per_trial": episodes},
         1000,
         ("optimal", *samplers),
-        {"RL2": Trained(partial(tabular_mdp, episodes), 2, wiped("step"))},
+        {"RL2": Trained(partial(tabular_mdp, episodes), 1, wiped("step"))},
         "optimal",
         **others,
     )

@@ -216,7 +216,7 @@ def main() -> None:
     if given.cell:
         cell = Cell(*json.loads(given.cell))
         cell.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cell.path, json.dumps(measure(cell)) + "\n")
+        write_atomically(cell.path, json.dumps(measure(cell), separators=(",", ":")) + "\n")
         return
     if not given.page:
         run_all(list(cells_of(given.works or list(WORKS))), given.jobs)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quickstudy.errors import UsageError as UsageError
     from quickstudy.evaluation import Evaluation as Evaluation
     from quickstudy.evaluation import evaluate as evaluate
+    from quickstudy.oracles import oracle as oracle
     from quickstudy.plots import plot_adaptation as plot_adaptation
     from quickstudy.runs import load as load
     from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
@@ -51,6 +52,7 @@ PUBLIC = {
     "Choice": "tasks.parameters",
     "LogUniform": "tasks.parameters",
     "Session": "data.session",
+    "oracle": "oracles",
     "train": "training",
     "resume": "training",
     "evaluate": "evaluation",

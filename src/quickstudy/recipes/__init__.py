@@ -54,11 +54,20 @@ def bandit_100_pulls(arms: int, seed: int = 0) -> Recipe:
 
 
 def tabular_mdp(episodes: int, seed: int = 0) -> Recipe:
-    """RL2 on random MDPs of 10 states and 5 actions (Duan et al. 2016, table 2)."""
+    """RL2 on random MDPs of 10 states and 5 actions (Duan et al. 2016, table 2).
+
+    Rewards and transitions are noisy: with a larger entropy bonus or a longer horizon nothing is learnt for millions of steps.
+    """
     config = RL2.Config(
-        trials=512, hidden_size=128, learning_rate=2e-3, gamma=0.98, ent_coef=0.02, n_epochs=3, anneal_iterations=200
+        trials=10240 // episodes,
+        hidden_size=128,
+        learning_rate=2e-3,
+        gamma=0.95,
+        gae_lambda=0.9,
+        ent_coef=0.004,
+        anneal_iterations=350,
     )
-    return Recipe(RL2(make("tabular-mdp", episodes_per_trial=episodes), config, seed=seed), 200)
+    return Recipe(RL2(make("tabular-mdp", episodes_per_trial=episodes), config, seed=seed), 350)
 
 
 def frozen_lake(seed: int = 0) -> Recipe:
