@@ -71,6 +71,8 @@ class Work(NamedTuple):
     """Rows with a published figure, and rows that stand for nothing but one."""
     reach: Mapping[str, float] = {}
     """The figure that a row is to reach."""
+    lanes: int = 1
+    """The most lanes of its agents: tasks are drawn in batches that hold as many lanes, so that all meet the same ones."""
     tried: str = ""
     """What was tried where a figure is missed, or on the way to it."""
     picture: str = ""
@@ -249,6 +251,7 @@ WORKS: dict[str, Work] = {
         },
         "task-informed",
         picture="point-navigation: return on 400 held-out goals",
+        lanes=20,
     ),
     "cart-pole": Work(
         "A trial is 2 episodes of at most 500 steps; pole, gravity and force vary, and the buttons may be swapped.",
@@ -272,6 +275,7 @@ WORKS: dict[str, Work] = {
         ("random",),
         {"MAML": Trained(cart_pole_maml, 2, from_scratch, extrapolates=True)},
         "MAML",
+        lanes=20,
     ),
 }
 """Every table of the page, by name."""

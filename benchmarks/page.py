@@ -24,20 +24,20 @@ INTRODUCTION = """# Results
 Written by `make results` (`python benchmarks/results.py`) from the files in `docs/results/`, one for each learner and seed.
 
 Tasks are held out and actions sampled, as published. A figure is the mean return of a whole trial, over seeds and tasks; its
-interval is the 95 % bootstrap interval (seeds resampled, then tasks). *Share* is the figure as a part of the best row's, both
+interval is the 95 % bootstrap interval (seeds and tasks resampled). *Share* is the figure as a part of the best row's, both
 counted from the random agent's. *By episode* is the interquartile mean of each episode's return, over seeds and tasks. Minutes
 are of one thread, beside one more such training on two cores, without evaluation.
 """
 
 
 def mean_interval(table: Returns, resamples: int = 1000) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of (seed, task) scores: seeds are resampled, then tasks within each."""
+    """The 95 % bootstrap interval of the mean of (seed, task) scores: seeds are resampled, and tasks, which they share."""
     generator = np.random.default_rng(0)
     seeds, tasks = table.shape
     means = np.empty(resamples)
     for row in range(resamples):
-        chosen = table[generator.integers(seeds, size=seeds)] if seeds > 1 else table
-        means[row] = np.mean([scores[generator.integers(tasks, size=tasks)].mean() for scores in chosen])
+        picked = generator.integers(tasks, size=tasks)
+        means[row] = table[generator.integers(seeds, size=seeds)[:, None], picked].mean()
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
@@ -113,6 +113,7 @@ def draw(work: Work, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             lanes=row["lanes"],
             greedy=False,
             trained_episodes=episodes,
+            seeds=tuple(range(seeds)) if seeds > 1 else (),
             splits="partitioned",
             returns=returns,
             success=None,
@@ -135,8 +136,9 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
     if work.tried:
         lines += ["", work.tried]
     trained = {agent: row for agent, row in rows.items() if "command" in row}
-    lines += ["", "```sh", *(row["command"] + seeds_of(row["seeds"]) for row in trained.values()), "```"]
-    if work.picture:
+    if trained:
+        lines += ["", "```sh", *(row["command"] + seeds_of(row["seeds"]) for row in trained.values()), "```"]
+    if trained and work.picture:
         draw(work, rows, folder / f"{name}.png")
         lines += ["", f"![{work.picture}](results/{name}.png)"]
     return lines

@@ -25,7 +25,7 @@ from cells import WORKS, Trained, Work
 from page import write_page
 
 from quickstudy.algorithms import BASELINES
-from quickstudy.evaluation import Evaluation, evaluate
+from quickstudy.evaluation import Evaluation, batch_of, evaluate
 from quickstudy.oracles import ORACLES, oracle
 from quickstudy.protocol import Agent, Learner, Split
 from quickstudy.runs import load
@@ -91,7 +91,7 @@ def finished(cell: Cell) -> bool:
 
 def untrained_config(work: Work) -> dict[str, Any]:
     """What decides the figures of agents that need no training."""
-    return {"agents": list(work.untrained), "tasks": dict(work.options), "num_tasks": work.num_tasks}
+    return {"agents": list(work.untrained), "tasks": dict(work.options), "num_tasks": work.num_tasks, "lanes": work.lanes}
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -139,16 +139,16 @@ def untrained(work: Work, name: str) -> Agent:
 
 
 def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
-    """Each task's return in each episode, to the third digit."""
-    result: Evaluation = evaluate(agent, num_tasks=work.num_tasks, split=split)
+    """Each task's return in each episode, to the second digit."""
+    result: Evaluation = evaluate(agent, num_tasks=work.num_tasks, split=split, batch=batch_of(work.lanes))
     returns = [[short(value) for value in row] for row in result.returns.tolist()]
     success = None if result.success is None else [round(value, 4) for value in result.success.mean(0).tolist()]
     return {"lanes": agent.lanes, "split": split, "success": success, "says": getattr(agent, "says", ""), "returns": returns}
 
 
 def short(value: float) -> float | int:
-    """A number as few characters as its third digit allows."""
-    rounded = round(value, 3)
+    """A number in as few characters as its second digit allows."""
+    rounded = round(value, 2)
     return int(rounded) if rounded == int(rounded) else rounded
 
 

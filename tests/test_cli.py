@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+import quickstudy as qs
 from quickstudy.cli import main
 
 TINY = ["--trials", "16", "--hidden-size", "8", "--iterations", "2", "--evaluate-every", "0"]
@@ -68,6 +72,109 @@ def test_options_win_over_the_file(capsys: pytest.CaptureFixture[str]):
     assert "arms = 4" in second and "seed = 5" in second and "trials = 16" in second
     assert run("train", "multi-task", "bandit", "--config", "first/config.toml") == 2
     assert "is for rl2 on bandit" in capsys.readouterr().err
+
+
+def test_seeds_are_runs_of_their_own_that_are_evaluated_together(capsys: pytest.CaptureFixture[str]):
+    assert run("train", "rl2", "bandit", *TINY, "--seed", "10", "--seeds", "2") == 0
+    assert "quickstudy evaluate runs/rl2-bandit-seeds10-11" in capsys.readouterr().err
+    assert run("train", "rl2", "bandit", *TINY, "--seed", "11", "--seeds", "1", "--run", "alone") == 0
+    folder = Path("runs/rl2-bandit-seeds10-11")
+    assert {path.name for path in folder.iterdir()} == {"command.txt", "config.toml", "seeds.json", "seed-10", "seed-11"}
+    for name in ("config.toml", "metrics.jsonl"):
+        assert (folder / "seed-11" / name).read_text() == Path("alone", name).read_text()
+    assert run("evaluate", str(folder), "--num-tasks", "7", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["seeds"], found["num_tasks"]) == ([10, 11], 7)
+    assert run("evaluate", "alone", "--num-tasks", "7", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["episodes"][0]["mean"] == pytest.approx(found["mean_by_seed"][1])
+    assert run("evaluate", str(folder), "--num-tasks", "7") == 0
+    assert "rl2 on bandit, 2 seeds: 7 test tasks" in (out := capsys.readouterr().out) and "(seed 11)" in out
+    assert run("resume", str(folder)) == 0
+    assert "its 2 seeds have done their 2 meta-iterations" in capsys.readouterr().err
+    assert run("train", "rl2", "bandit", *TINY, "--seeds", "2", "--run", str(folder)) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_seeds_that_are_not_trained_to_the_end_are_named(capsys: pytest.CaptureFixture[str]):
+    assert run("train", "rl2", "bandit", *TINY, "--seeds", "2", "--run", "two") == 0
+    shutil.rmtree("two/seed-0/checkpoints/00000002")
+    assert run("evaluate", "two", "--num-tasks", "3") == 0
+    assert "seed 0 has done 0 of its 2 meta-iterations; go on with it: quickstudy resume two" in capsys.readouterr().err
+    shutil.rmtree("two/seed-1")
+    assert run("evaluate", "two") == 2
+    assert "two/seed-1 has not begun; train it: quickstudy resume two" in capsys.readouterr().err
+    assert run("resume", "two") == 0 and run("evaluate", "two", "--num-tasks", "3") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_seeds_on_tasks_and_with_a_learner_of_ones_own(capsys: pytest.CaptureFixture[str]):
+    Path("mine.py").write_text(OWN)
+    own = ["--tasks", "mine.py:tasks", "--algorithm", "mine.py:Own"]
+    assert run("train", "mine.py:Own", "mine.py:tasks", *TINY, "--seeds", "2", "--run", "own") == 0
+    assert f"quickstudy evaluate own {' '.join(own)}" in capsys.readouterr().err
+    shutil.rmtree("own/seed-1")
+    assert run("resume", "own") == 2
+    assert "pass --algorithm FILE.py:CLASS" in capsys.readouterr().err
+    assert run("resume", "own", *own) == 0
+    assert run("evaluate", "own", *own, "--num-tasks", "3") == 0
+    assert "own on GymnasiumTasks('CartPole-v1'), 2 seeds" in capsys.readouterr().out
+
+
+def test_compare_sets_runs_beside_each_other_on_the_same_tasks(capsys: pytest.CaptureFixture[str]):
+    assert run("train", "rl2", "bandit", *TINY, "--seeds", "2", "--run", "two") == 0
+    assert run("train", "multi-task", "bandit", "--n-envs", "16", "--iterations", "1", "--run", "other") == 0
+    assert run("compare", "two", "--num-tasks", "9", "other", "--picture", "pictures/profiles.png", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert Path("pictures/profiles.png").read_bytes().startswith(b"\x89PNG")
+    assert (found["tasks"], found["split"], found["num_tasks"], found["episodes"]) == ("bandit", "test", 9, 1)
+    two, other = found["runs"]
+    assert (two["seeds"], two["timesteps"], other["algorithm"]) == ([0, 1], [320, 320], "multi-task")
+    assert two["low"] <= two["iqm"] <= two["high"]
+    forth, back = found["improvement"]
+    assert (forth["x"], forth["y"], back["x"]) == ("two", "other", "other")
+    assert forth["probability"] + back["probability"] == pytest.approx(1) and forth["low"] == pytest.approx(1 - back["high"])
+    assert len(found["profile"]) == 12 and {each["share"] for each in found["profile"][-1]["runs"]} == {0}
+    assert run("evaluate", "two", "--num-tasks", "9", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["episodes"][0]["iqm"] == pytest.approx(two["iqm"])
+    assert run("compare", "two", "other", "two/seed-1", "--num-tasks", "5", "--greedy", "--episodes", "2") == 0
+    text = capsys.readouterr().out
+    assert "bandit: 5 test tasks, most likely actions" in text and "P(X > Y)" in text and "extrapolate" in text
+
+
+def test_runs_with_one_lane_and_with_twenty_meet_the_same_tasks(monkeypatch: pytest.MonkeyPatch):
+    assert run("train", "rl2", "bandit", *TINY, "--run", "one") == 0
+    options = ["--meta-batch-size", "2", "--hidden-size", "8", "--iterations", "1", "--evaluate-every", "0"]
+    assert run("train", "maml", "bandit", *options, "--run", "twenty") == 0
+    sample, drawn = qs.NativeTasks.sample, []
+
+    def recorded(self: qs.NativeTasks, *arguments: Any) -> Any:
+        drawn.append(sample(self, *arguments)["means"])
+        return {"means": drawn[-1]}
+
+    monkeypatch.setattr(qs.NativeTasks, "sample", recorded)
+    assert run("compare", "one", "twenty", "--num-tasks", "60") == 0
+    assert torch.equal(torch.cat(drawn[:2]), torch.cat(drawn[2:])) and [len(each) for each in drawn] == [51, 9, 51, 9]
+
+
+def test_compare_takes_runs_on_the_same_tasks_and_the_class_of_each(capsys: pytest.CaptureFixture[str]):
+    Path("mine.py").write_text(OWN + "class Other(Own): pass\nharder = tasks\n")
+    for name, algorithm, tasks in (("a", "Own", "tasks"), ("b", "Other", "tasks"), ("c", "Own", "harder")):
+        assert run("train", f"mine.py:{algorithm}", f"mine.py:{tasks}", *TINY, "--run", name) == 0
+    assert run("train", "rl2", "bandit", *TINY, "--run", "bandit") == 0
+    assert run("train", "rl2", "bandit", "--arms", "4", *TINY, "--run", "arms") == 0
+    own = ["--num-tasks", "3", "--tasks", "mine.py:tasks", "--algorithm", "mine.py:Own"]
+    capsys.readouterr()
+    assert run("compare", "a", "b", *own, "--algorithm", "mine.py:Other") == 0
+    assert "GymnasiumTasks('CartPole-v1'): 3 test tasks" in capsys.readouterr().out
+    assert run("compare", "a", "b", *own) == 2
+    assert "your own (mine.py:Other)" in capsys.readouterr().err
+    for one, other, message in (
+        ("a", "c", "a was trained on mine.py:tasks, c on mine.py:harder"),
+        ("a", "bandit", "a was trained on mine.py:tasks, bandit on bandit --arms 5"),
+        ("bandit", "arms", "bandit was trained on bandit --arms 5 --pulls 10 --payoff bernoulli"),
+    ):
+        assert run("compare", one, other, *own) == 2
+        assert message in (error := capsys.readouterr().err) and "compare runs on the same tasks" in error
 
 
 def test_tasks_of_ones_own_from_a_file(capsys: pytest.CaptureFixture[str]):
@@ -179,11 +286,16 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
         ("train rl2 mine.py", 2, "say which object of mine.py: mine.py:tasks"),
         ("train rl2 broken.py:tasks", 2, "broken.py raised NameError"),
         ("train rl2 bandit --run mine.py/run", 2, "mine.py/run can't be made"),
+        ("train rl2 bandit --seeds 0", 2, "seeds is 0, it must be at least 1"),
         ("resume nowhere", 2, "nowhere is no run"),
         ("evaluate nowhere", 2, "nowhere is no run"),
         ("evaluate randm bandit", 2, "unknown baseline 'randm'; did you mean 'random'"),
         ("evaluate random bandit --splt test", 2, "--splt"),
         ("evaluate nowhere --episodes 0", 2, "--episodes"),
+        ("compare nowhere elsewhere", 2, "nowhere is no run"),
+        ("compare nowhere", 2, "compare takes two or more different runs"),
+        ("compare nowhere nowhere", 2, "compare takes two or more different runs"),
+        ("compare nowhere elsewhere --greedily", 2, "compare has no option '--greedily'; did you mean '--greedy'"),
         ("list task", 2, "choose from"),
         ("train mine.py:tasks bandit", 2, "mine.py:tasks is no learner"),
         ("train mine.py:Own mine.py:Own", 2, "no task distribution"),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from probes import HiddenButton, Survival
 
 import quickstudy as qs
-from quickstudy.evaluation import LANES_AT_ONCE
+from quickstudy.algorithms import BASELINES
+from quickstudy.evaluation import LANES_AT_ONCE, batch_of, pool
+from quickstudy.ops.statistics import bootstrap_interval
+from quickstudy.protocol import Split, Tasks
 
 
 def test_a_random_agent_presses_the_right_button_half_the_time():
@@ -55,3 +60,45 @@ def test_more_tasks_than_one_batch_holds_are_all_scored():
 def test_splits_draw_different_tasks():
     agent = qs.Random(qs.tasks.make("bandit", pulls=50))
     assert not torch.equal(qs.evaluate(agent, split="test").returns, qs.evaluate(agent, split="validation").returns)
+
+
+def test_learners_of_several_seeds_are_pooled_and_named():
+    agent = qs.Random(qs.tasks.make("grid-navigation", size=3))
+    apart = [qs.evaluate(agent, num_tasks=40, seed=seed) for seed in (0, 1)]
+    pooled = pool(apart, seeds=[5, 6])
+    assert (pooled.num_tasks, pooled.trials.shape) == (40, (2, 40))
+    for row, alone in zip(pooled.trials, apart, strict=True):
+        np.testing.assert_array_equal(row, alone.trials[0])
+    assert pooled.rows[1]["mean"] == pytest.approx(np.mean([each.rows[1]["mean"] for each in apart]))
+    assert pooled.rows[1]["success"] == pytest.approx(np.mean([each.rows[1]["success"] for each in apart]))
+    scores = np.stack([each.returns[:, 1].double().numpy() for each in apart])
+    assert (pooled.rows[1]["low"], pooled.rows[1]["high"]) == bootstrap_interval(scores)
+    text, stored = str(pooled), json.loads(json.dumps(pooled.as_json()))
+    assert "2 seeds: 40 test tasks" in text and "(seed 5)" in text and "(seed 6)" in text
+    assert stored["num_tasks"] == 40 and stored["seeds"] == [5, 6]
+    assert stored["mean_by_seed"] == [each.trials.mean() for each in apart]
+    assert "seeds" not in apart[0].as_json() and "seed " not in str(apart[0])
+
+
+def test_agents_of_any_lanes_meet_the_same_tasks_in_batches_of_one_size():
+    class Recorder:
+        """The tasks, and what was drawn of them."""
+
+        def __init__(self) -> None:
+            self.tasks, self.drawn = qs.tasks.make("bandit", pulls=2), []
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.tasks, name)
+
+        def sample(self, count: int, split: Split, generator: torch.Generator) -> Tasks:
+            self.drawn.append(self.tasks.sample(count, split, generator))
+            return self.drawn[-1]
+
+    def met(agent: qs.Random | qs.MAML, batch: int | None) -> torch.Tensor:
+        recorder = Recorder()
+        qs.evaluate(agent, recorder, num_tasks=60, batch=batch)  # type: ignore[arg-type]
+        return torch.cat([tasks["means"] for tasks in recorder.drawn])
+
+    one, twenty = qs.Random(qs.tasks.make("bandit", pulls=2)), BASELINES["from-scratch"](qs.tasks.make("bandit", pulls=2))
+    batch = min(batch_of(agent.lanes) for agent in (one, twenty))
+    assert torch.equal(met(one, batch), met(twenty, batch)) and not torch.equal(met(one, None), met(twenty, None))

@@ -21,7 +21,10 @@ import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.protocol import Metrics, Work
 from quickstudy.runs.checkpoint import load_latest
+from quickstudy.runs.config import Training, config_of
+from quickstudy.runs.seeds import create_seeds
 from quickstudy.storage import sha256
+from quickstudy.training import train_seeds
 
 OPTIONS = ["--iterations", "40", "--trials", "32", "--hidden-size", "16", "--threads", "1"]
 OPTIONS += ["--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
@@ -165,6 +168,37 @@ def test_every_algorithm_resumes_bit_for_bit(name: str, tmp_path: Path):
         qs.evaluate(qs.load(tmp_path / "whole"), num_tasks=9).returns,
         qs.evaluate(qs.load(tmp_path / "stopped"), num_tasks=9).returns,
     )
+
+
+def test_a_stopped_folder_of_seeds_ends_as_runs_by_themselves_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    options: dict[str, Any] = {"checkpoint_every": 3, "threads": 1, "evaluate_every": 0}
+    train_step, folder = qs.RL2.train_step, tmp_path / "seeds"
+
+    def learner(seed: int) -> qs.RL2:
+        return qs.RL2(qs.tasks.make("bandit"), qs.RL2.Config(trials=16, hidden_size=8), seed=seed)
+
+    def interrupted(self: qs.RL2, work: Work) -> Metrics:
+        if self.seed == 4 and self.iteration == 2:
+            raise KeyboardInterrupt
+        return train_step(self, work)
+
+    create_seeds(folder, config_of(learner(3), Training(iterations=4, seed=3, **options)), [3, 4, 5], "quickstudy train ...")
+    monkeypatch.setattr(qs.RL2, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(folder, quiet=True)
+    stopped = f"stopped after meta-iteration 2 of {folder}/seed-4, saved; resume with: quickstudy resume {folder}\n"
+    assert stopped in capsys.readouterr().err and not (folder / "seed-5").exists()
+    monkeypatch.setattr(qs.RL2, "train_step", train_step)
+    (folder / "seed-5").mkdir()
+    (folder / "seed-5" / "command.txt").write_text("all that a kill has left of it")
+    train_seeds(folder, quiet=True)
+    for seed in (3, 4, 5):
+        qs.train(learner(seed), 4, tmp_path / f"seed-{seed}", quiet=True, **options)
+        assert fingerprint(folder / f"seed-{seed}") == fingerprint(tmp_path / f"seed-{seed}")
+    train_seeds(folder, quiet=True)
+    assert "is finished: its 3 seeds have done their 4 meta-iterations" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_named_and_resuming_from_the_one_before_ends_the_same(

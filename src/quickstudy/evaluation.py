@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.data.rollout import Lifetime, live
@@ -16,7 +19,8 @@ from quickstudy.tasks import describe
 from quickstudy.work import InProcess
 
 LANES_AT_ONCE = 1024
-"""The batch in which tasks are evaluated: part of the result, since the size of a matrix product can change its last bit."""
+"""The lanes of a batch of tasks: part of the result, since each batch draws its own tasks, and since the size of a matrix
+product can change its last bit."""
 
 
 class Scores(NamedTuple):
@@ -54,21 +58,37 @@ class Evaluation:
     """Whether the splits share no task, or are separate draws."""
     returns: Float[Tensor, "task episode"]
     success: Float[Tensor, "task episode"] | None
+    seeds: tuple[int, ...] = ()
+    """Seeds of the learners that were pooled, whose tasks, the same for each, follow one another; empty for one agent."""
+
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks each learner met."""
+        return len(self.returns) // max(1, len(self.seeds))
+
+    @property
+    def trials(self) -> NDArray[np.floating]:
+        """The return of each trial, the sum over its episodes: (seed, task), with one row for one agent."""
+        return self.by_seed(self.returns.double().sum(1))
+
+    def by_seed(self, scores: Float[Tensor, "task"]) -> NDArray[np.floating]:
+        """Scores of all tasks as (seed, task)."""
+        return scores.double().reshape(-1, self.num_tasks).numpy()
 
     @property
     def rows(self) -> list[dict[str, float]]:
         """One row an episode: how many episodes of the task were seen before it, and the statistics of its return.
 
-        `low` and `high` are the 95 % bootstrap interval of the interquartile mean, tasks resampled.
+        `low` and `high` are the 95 % bootstrap interval of the interquartile mean, seeds and tasks resampled.
         """
         rows = []
         for index in range(self.returns.shape[1]):
-            scores = self.returns[:, index].double().numpy()
+            scores = self.by_seed(self.returns[:, index])
             low, high = bootstrap_interval(scores)
             row = {
                 "episode": index + 1,
                 "seen": index * self.lanes,
-                "iqm": float(interquartile_mean(scores)),
+                "iqm": float(interquartile_mean(scores.ravel())),
                 "mean": float(scores.mean()),
                 "low": low,
                 "high": high,
@@ -80,32 +100,28 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """The evaluation as plain values."""
+        by_seed = {"seeds": list(self.seeds), "mean_by_seed": self.trials.mean(1).tolist()} if self.seeds else {}
         return {
             "algorithm": self.algorithm,
             "tasks": self.tasks,
             "split": self.split,
             "splits": self.splits,
-            "num_tasks": len(self.returns),
+            "num_tasks": self.num_tasks,
             "seed": self.seed,
             "greedy": self.greedy,
             "trained_episodes": self.trained_episodes,
+            **by_seed,
             "episodes": self.rows,
         }
 
-    def __str__(self) -> str:
-        heads = ["episode", "seen", "IQM", "mean", "95 % interval of the IQM"]
-        lines = [
-            [f"{r['episode']}", f"{r['seen']}", f"{r['iqm']:.2f}", f"{r['mean']:.2f}", f"[{r['low']:.2f}, {r['high']:.2f}]"]
-            for r in self.rows
-        ]
-        if self.success is not None:
-            heads.append("success")
-            for line, row in zip(lines, self.rows, strict=True):
-                line.append(f"{row['success']:.2f}")
-        widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
-        table = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [heads, *lines]]
-        how = "most likely actions" if self.greedy else "sampled actions"
-        title = f"{self.algorithm} on {self.tasks}: {len(self.returns)} {self.split} tasks, {how}"
+    @property
+    def how(self) -> str:
+        """Which tasks, and how actions were chosen."""
+        return f"{self.num_tasks} {self.split} tasks, {'most likely' if self.greedy else 'sampled'} actions"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know, a line each."""
         notes = (
             [] if self.splits == "partitioned" else ["iid: tasks are drawn anew for each split, and some were met in training"]
         )
@@ -113,7 +129,41 @@ class Evaluation:
             notes = ["extrapolation: every interval is left by up to a quarter of its width"]
         if self.returns.shape[1] > self.trained_episodes:
             notes += [f"episodes after {self.trained_episodes} extrapolate: trials in training had no more"]
-        return "\n".join([title, *table, *notes])
+        return notes
+
+    def __str__(self) -> str:
+        rows, heads = self.rows, ["episode", "seen", "IQM", "mean", "95 % interval of the IQM"]
+        lines = [
+            [f"{r['episode']}", f"{r['seen']}", f"{r['iqm']:.2f}", f"{r['mean']:.2f}", f"[{r['low']:.2f}, {r['high']:.2f}]"]
+            for r in rows
+        ]
+        if self.success is not None:
+            heads.append("success")
+            for line, row in zip(lines, rows, strict=True):
+                line.append(f"{row['success']:.2f}")
+        title, notes = f"{self.algorithm} on {self.tasks}", self.notes
+        if self.seeds:
+            title += f", {len(self.seeds)} seeds"
+            means = [f"{mean:.2f} (seed {seed})" for seed, mean in zip(self.seeds, self.trials.mean(1), strict=True)]
+            notes = [f"mean return of a trial by seed: {', '.join(means)}", *notes]
+        return "\n".join([f"{title}: {self.how}", *table([heads, *lines]), *notes])
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def pool(evaluations: Sequence[Evaluation], seeds: Sequence[int]) -> Evaluation:
+    """One evaluation of several learners, of one configuration and the given seeds, that met the same tasks."""
+    success = [evaluation.success for evaluation in evaluations if evaluation.success is not None]
+    return replace(
+        evaluations[0],
+        returns=torch.cat([evaluation.returns for evaluation in evaluations]),
+        success=torch.cat(success) if success else None,
+        seeds=tuple(seeds),
+    )
 
 
 def evaluate(
@@ -125,18 +175,22 @@ def evaluate(
     split: Split = "test",
     seed: int = 0,
     greedy: bool = False,
+    batch: int | None = None,
 ) -> Evaluation:
     """Adapts an agent to each of `num_tasks` tasks it has not seen, and scores every episode of its trials.
 
     `tasks` defaults to the distribution that the agent was made for, `episodes` to the trial's length. Actions are sampled
     as in training; `greedy` takes the most likely ones. The return of a task's episode is the mean over its lanes.
+
+    Agents meet the same tasks where `num_tasks`, `split`, `seed` and `batch` are the same. `batch` is how many tasks are drawn
+    and lived at once; by default that depends on the agent's lanes.
     """
     tasks = tasks or agent.tasks
     episodes = episodes or tasks.episodes_per_trial
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
     work = InProcess(tasks, agent.device)
     try:
-        scores = work.map(score, life, shards_of(num_tasks, agent.lanes, split, seed))
+        scores = work.map(score, life, shards_of(num_tasks, batch or batch_of(agent.lanes), split, seed))
     finally:
         work.close()
     described = describe(tasks)
@@ -156,8 +210,12 @@ def evaluate(
     )
 
 
-def shards_of(num_tasks: int, lanes: int, split: Split, seed: int) -> list[Shard]:
-    """Divides an evaluation into batches of one fixed size, the last one smaller."""
-    size = max(1, LANES_AT_ONCE // lanes)
-    sizes = [min(size, num_tasks - start) for start in range(0, num_tasks, size)]
+def batch_of(lanes: int) -> int:
+    """How many tasks are drawn and lived at once by an agent with so many lanes."""
+    return max(1, LANES_AT_ONCE // lanes)
+
+
+def shards_of(num_tasks: int, batch: int, split: Split, seed: int) -> list[Shard]:
+    """Divides an evaluation into batches of one size, the last one smaller."""
+    sizes = [min(batch, num_tasks - start) for start in range(0, num_tasks, batch)]
     return [Shard(seed, 0, number, count, split) for number, count in enumerate(sizes)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation
+from quickstudy.ops.statistics import performance_profile, profile_interval, spaced_taus
 
 COLORS = ("#0b6e99", "#d1603d", "#6b6b6b", "#3d8b4e", "#8a5aa8", "#b08d1e")
 
@@ -20,14 +21,8 @@ def plot_adaptation(
 
     `against` the number of the episode, or the episodes of the task that were seen before it (twenty lanes are twenty).
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise UsageError("pictures need matplotlib; install it: pip install 'quickstudy[plot]'") from error
     labels = {"episode": "episode of the trial", "seen": "episodes of the task seen before"}
-    figure = Figure(figsize=(7, 4.2), dpi=130, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_axes()
     for (name, evaluation), color, marker in zip(curves.items(), cycle(COLORS), cycle("os^Dvp"), strict=False):
         rows = evaluation.rows
         episodes = [row[against] for row in rows]
@@ -42,9 +37,38 @@ def plot_adaptation(
         axes.set_xticks(seen, [f"{value:.0f}" for value in seen])
         axes.minorticks_off()
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.locator_params(axis="x", integer=True)
+    save(figure, axes, path)
+
+
+def plot_profiles(evaluations: Mapping[str, Evaluation], path: str | Path, title: str) -> None:
+    """Saves the performance profiles of several agents: the share of trials with a return above tau, with 95 % intervals."""
+    figure, axes = new_axes()
+    taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], 101)
+    for (name, evaluation), color in zip(evaluations.items(), cycle(COLORS), strict=False):
+        axes.plot(taus, performance_profile(evaluation.trials, taus), color=color, label=name)
+        axes.fill_between(taus, *profile_interval(evaluation.trials, taus), color=color, alpha=0.2, linewidth=0)
+    axes.set(title=title, xlabel="tau, a return of the trial", ylabel="share of trials above tau (95 % interval)")
+    save(figure, axes, path)
+
+
+def new_axes() -> tuple[Any, Any]:
+    """A figure and its axes; UsageError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("pictures need matplotlib; install it: pip install 'quickstudy[plot]'") from error
+    figure = Figure(figsize=(7, 4.2), dpi=130, layout="constrained")
+    return figure, figure.subplots()
+
+
+def save(figure: Any, axes: Any, path: str | Path) -> None:
+    """Finishes a picture and writes it; UsageError where the file's name ends in no kind of picture."""
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    try:
+        figure.savefig(path)
+    except ValueError as error:
+        raise UsageError(f"{path} can't be drawn ({error}); name it FILE.png") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import threading
@@ -23,7 +24,8 @@ from quickstudy.ops.statistics import interquartile_mean
 from quickstudy.protocol import Learner, Metrics, TaskDistribution
 from quickstudy.runs import warn_of
 from quickstudy.runs.config import RunConfig, Training, config_of
-from quickstudy.runs.folder import Progress, Run, create_run, open_run
+from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
+from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.work import InProcess
 
 
@@ -46,19 +48,56 @@ def train(
     and raises KeyboardInterrupt.
     """
     training = resolve(Training(iterations=iterations, seed=learner.seed, device=learner.device, **options))
-    config = config_of(learner, training, own_tasks, own_algorithm)
-    start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
-    return loop(learner, config, create_run(Path(run), config, command, start) if run else None, start, quiet)
+    return begin(learner, config_of(learner, training, own_tasks, own_algorithm), Path(run) if run else None, command, quiet)
 
 
 def resume(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False) -> Metrics:
     """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped."""
-    config, learner, progress, complaints = open_run(Path(run), tasks, algorithm)
-    warn_of(complaints)
-    if learner.iteration >= config.training.iterations:
-        print(f"{run} is finished: it has done its {config.training.iterations} meta-iterations", file=sys.stderr)
+    opened = open_run(Path(run), tasks, algorithm)
+    warn_of(opened.complaints)
+    if opened.finished:
+        print(f"{run} is finished: it has done its {opened.config.training.iterations} meta-iterations", file=sys.stderr)
         return {}
-    return loop(learner, config, Run(Path(run), config, progress), progress, quiet)
+    return go_on(Path(run), opened, quiet)
+
+
+def train_seeds(folder: Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False) -> None:
+    """Meta-trains the runs of a folder of seeds, one after the other: what was interrupted goes on, the others begin.
+
+    `tasks` and `algorithm` are the task distribution and the learner's class where they are one's own. Ctrl-C saves, as in
+    `train`, and raises KeyboardInterrupt.
+    """
+    runs = read_seeds(folder)
+    if not any([train_seed(run, tasks, algorithm, quiet) for run in runs]):
+        iterations = runs[0].config.training.iterations
+        print(f"{folder} is finished: its {len(runs)} seeds have done their {iterations} meta-iterations", file=sys.stderr)
+
+
+def train_seed(run: SeedRun, tasks: TaskDistribution | None, algorithm: Any, quiet: bool) -> Metrics:
+    """Meta-trains one run of a folder of seeds to its last meta-iteration; no metrics where it has done that already."""
+    together = run.folder.parent
+    if not run.begun:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        learner, command = run.config.build_learner(tasks, algorithm), (together / "command.txt").read_text().strip()
+        return begin(learner, run.config, run.folder, command, quiet, together)
+    opened = open_seed(run, tasks, algorithm)
+    warn_of(opened.complaints)
+    return {} if opened.finished else go_on(run.folder, opened, quiet, together)
+
+
+def begin(
+    learner: Learner, config: RunConfig, folder: Path | None, command: str, quiet: bool, together: Path | None = None
+) -> Metrics:
+    """Meta-trains from the start, in a new folder where one is named."""
+    start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
+    run = create_run(folder, config, command, start) if folder else None
+    return loop(learner, config, run, start, quiet, together)
+
+
+def go_on(folder: Path, opened: Opened, quiet: bool, together: Path | None = None) -> Metrics:
+    """Meta-trains a stored run from where it was saved."""
+    config, learner, progress, _ = opened
+    return loop(learner, config, Run(folder, config, progress), progress, quiet, together)
 
 
 def resolve(training: Training) -> Training:
@@ -70,12 +109,17 @@ def resolve(training: Training) -> Training:
     return replace(training, threads=training.threads or torch.get_num_threads())
 
 
-def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progress, quiet: bool) -> Metrics:
-    """Meta-iterations up to the last one; `complete` is the state after the last whole one, so that a stop loses nothing."""
+def loop(
+    learner: Learner, config: RunConfig, run: Run | None, complete: Progress, quiet: bool, together: Path | None = None
+) -> Metrics:
+    """Meta-iterations up to the last one; `complete` is the state after the last whole one, so that a stop loses nothing.
+
+    `together` is the folder of seeds that the run belongs to, which is what to resume.
+    """
     training, process, row = config.training, psutil.Process(), {}
     work = InProcess(learner.tasks, learner.device)
     started = time.monotonic()
-    title = f"{config.algorithm} on {config.tasks}"
+    title = f"{config.algorithm} on {config.tasks}{f', seed {training.seed}' if together else ''}"
     try:
         with (
             threads(training.threads),
@@ -106,8 +150,8 @@ def loop(learner: Learner, config: RunConfig, run: Run | None, complete: Progres
     except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:
             run.save(complete)
-            done = f"stopped after meta-iteration {complete.iteration}, saved"
-            print(f"\n{done}; resume with: quickstudy resume {run.folder}{config.own_flags}", file=sys.stderr)
+            done = f"stopped after meta-iteration {complete.iteration}{f' of {run.folder}' if together else ''}, saved"
+            print(f"\n{done}; resume with: quickstudy resume {together or run.folder}{config.own_flags}", file=sys.stderr)
             if isinstance(stop, EnvironmentFault):
                 raise EnvironmentFault(f"{stop}{run.keep_fault(stop)}", stop.replay) from stop.__cause__
         raise

@@ -45,7 +45,7 @@ def test_names_of_options_never_collide(algorithm: str, family: str):
 
     sources = (ALGORITHMS[algorithm].config, FAMILIES[family], Training)
     names = [field.name for source in sources for field in fields(source)]
-    assert len(names) == len(set(names)) and not {"run", "config", "help"} & set(names)
+    assert len(names) == len(set(names)) and not {"run", "seeds", "config", "help"} & set(names)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,12 @@ def test_a_good_file_is_read(tmp_path: Path):
     (tmp_path / "config.toml").write_text(GOOD)
     config = read_config(tmp_path / "config.toml")
     assert (config.algorithm, config.algorithm_options.trials, config.task_options.arms) == ("rl2", 32, 3)
+
+
+def test_a_class_of_ones_own_that_inherits_a_registered_name_is_ones_own():
+    class Mine(qs.RL2):
+        pass
+
+    learner = Mine(qs.tasks.make("bandit"))
+    assert config_of(learner, Training(), None, "mine.py:Mine").own_algorithm
+    assert not config_of(qs.RL2(qs.tasks.make("bandit")), Training(), None, "rl2").own_algorithm

@@ -19,11 +19,13 @@ commands:
   train ALGORITHM TASKS ...    meta-train; every option of the two: quickstudy train ALGORITHM TASKS --help
   resume RUN                   go on with a run that was stopped
   evaluate RUN                 adapt to held-out tasks and show the return by episode
+  compare RUN RUN ...          evaluate runs on the same held-out tasks: which does better, and how surely
   check TASKS | ALGORITHM      run a task distribution or a learner through its contract, and say what fails
   doctor                       versions, devices, threads, and extras with how to install them
 
 TASKS is a registered name, or FILE.py:OBJECT for a task distribution of your own.
 ALGORITHM is a registered name, or FILE.py:CLASS for a learner of your own.
+RUN is the folder of a run, or of several seeds (train ... --seeds 5).
 
 an example:
   quickstudy train rl2 grid-navigation --iterations 100 --run runs/grid
@@ -35,6 +37,7 @@ COMMANDS = {
     "train": "train.train",
     "resume": "train.resume",
     "evaluate": "evaluate.evaluate",
+    "compare": "compare.compare",
     "check": "check.check",
     "doctor": "listing.doctor",
 }

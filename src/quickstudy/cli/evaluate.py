@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,34 @@ def evaluate(arguments: list[str]) -> int:
         " Their names: quickstudy list",
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="a run's folder, or the name of a baseline or an oracle")
+    parser.add_argument("run", metavar="RUN", help="the folder of a run or of seeds, or the name of a baseline or an oracle")
     parser.add_argument(
         "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
     )
+    add_options(parser)
+    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    given, rest = parser.parse_known_args(arguments)
+
+    if given.baseline_tasks and not Path(given.run).is_dir():
+        from quickstudy.evaluation import evaluate as score
+
+        agent, rest = untrained(given.run, given.baseline_tasks, rest)
+        refuse(rest, parser)
+        evaluation, says = score(agent, **options_of(given)), getattr(agent, "says", "")
+    else:
+        refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
+        tasks = load_tasks(given.tasks) if given.tasks else None
+        runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+        evaluation, says = evaluate_runs(runs, given), ""
+    if given.json:
+        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
+    else:
+        print(evaluation, says, sep="\n") if says else print(evaluation)
+    return 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that evaluates can be told."""
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of each trial (default: as in training)")
     parser.add_argument("--num-tasks", type=positive, default=100, metavar="N", help="how many tasks (default 100)")
     parser.add_argument(
@@ -37,31 +62,45 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
-    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
-    given, rest = parser.parse_known_args(arguments)
 
-    from quickstudy.evaluation import evaluate as score
-    from quickstudy.runs import load
 
-    if given.baseline_tasks and not Path(given.run).is_dir():
-        agent, rest = untrained(given.run, given.baseline_tasks, rest)
-    else:
-        if given.baseline_tasks:
-            rest = [given.baseline_tasks, *rest]
-        tasks = load_tasks(given.tasks) if given.tasks else None
-        agent = load(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+def options_of(given: argparse.Namespace) -> dict[str, Any]:
+    """The options of an evaluation."""
+    return {name: getattr(given, name) for name in ("episodes", "num_tasks", "split", "seed", "greedy")}
+
+
+def refuse(rest: list[str], parser: argparse.ArgumentParser) -> None:
+    """Raises UsageError where something is left of the arguments."""
     if rest:
         known = [option for action in parser._actions for option in action.option_strings]
-        raise UsageError(f"evaluate has no option '{rest[0]}'; {did_you_mean(rest[0], known)}")
-    evaluation = score(
-        agent, episodes=given.episodes, num_tasks=given.num_tasks, split=given.split, seed=given.seed, greedy=given.greedy
-    )
-    says = getattr(agent, "says", "")
-    if given.json:
-        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
-    else:
-        print(evaluation, says, sep="\n") if says else print(evaluation)
-    return 0
+        raise UsageError(f"{parser.prog.split()[-1]} has no option '{rest[0]}'; {did_you_mean(rest[0], known)}")
+
+
+def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
+    """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished."""
+    from quickstudy.runs import warn_of
+    from quickstudy.runs.seeds import open_runs
+
+    runs = open_runs(Path(folder), tasks, algorithm)
+    for run in runs:
+        warn_of(run.complaints)
+        if len(runs) > 1 and not run.finished:
+            training = run.config.training
+            print(
+                f"warning: seed {training.seed} has done {run.learner.iteration} of its {training.iterations} meta-iterations;"
+                f" go on with it: quickstudy resume {folder}{run.config.own_flags}",
+                file=sys.stderr,
+            )
+    return runs
+
+
+def evaluate_runs(runs: list[Any], given: argparse.Namespace, batch: int | None = None) -> Any:
+    """Evaluates a run that `open_folder` opened, or several seeds, pooled."""
+    from quickstudy.evaluation import evaluate as score
+    from quickstudy.evaluation import pool
+
+    evaluations = [score(run.learner, **options_of(given), batch=batch) for run in runs]
+    return pool(evaluations, [run.config.training.seed for run in runs]) if len(runs) > 1 else evaluations[0]
 
 
 def untrained(name: str, tasks: str, arguments: list[str]) -> tuple[Any, list[str]]:

@@ -6,19 +6,19 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.options import default_family, make_tasks, parse_fields
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
-from quickstudy.errors import UsageError
+from quickstudy.errors import UsageError, require_at_least
 
 TRAIN_USAGE = """\
-usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--run DIR] [--config FILE.toml] [--device D]
-                        [--KEY VALUE ...]
+usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--seeds N] [--run DIR] [--config FILE.toml]
+                        [--device D] [--KEY VALUE ...]
 
 Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
+--seeds N trains N times, one after the other, from the seeds S, S + 1 ...; each is a run of its own, DIR/seed-S ...
 --config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
 ALGORITHM is a registered name or FILE.py:CLASS, TASKS a registered name or FILE.py:OBJECT.
 Every option of an algorithm and of its tasks, with its meaning and default:
@@ -40,12 +40,14 @@ def train(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="quickstudy train", add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--seeds", type=int, default=1)
     given, rest = parser.parse_known_args(arguments)
+    require_at_least(1, "train", given, "seeds")
 
-    from quickstudy.runs.config import RunConfig, normalised, read_config
+    from quickstudy.runs.config import config_of, normalised, read_config
     from quickstudy.runs.folder import free_folder
-    from quickstudy.training import resolve
-    from quickstudy.training import train as meta_train
+    from quickstudy.runs.seeds import create_seeds
+    from quickstudy.training import begin, resolve, train_seeds
 
     stored = read_config(given.config) if given.config else None
     algorithm, tasks = named(names, stored, given.config)
@@ -61,15 +63,18 @@ def train(arguments: list[str]) -> int:
     distribution = own_tasks or make_tasks(tasks, options["tasks"])
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
     learner = normalised(learner, options["normalisation"])
-    run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-seed{training.seed}")
-    settings = {field.name: getattr(training, field.name) for field in fields(training)}
-    for name in ("seed", "device"):
-        del settings[name]
+    config = config_of(learner, training, tasks, algorithm)
+    seeds = list(range(training.seed, training.seed + given.seeds))
+    called = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
+    run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-{called}")
     command = shlex.join(["quickstudy", "train", *names, *arguments])
 
     def work() -> None:
-        meta_train(learner, run=run, own_tasks=tasks, own_algorithm=algorithm, command=command, **settings)
-        config: RunConfig = read_config(run / "config.toml")
+        if len(seeds) == 1:
+            begin(learner, config, run, command, quiet=False)
+        else:
+            create_seeds(run, config, seeds, command)
+            train_seeds(run, own_tasks, make_learner if config.own_algorithm else None)
         evaluate = f"quickstudy evaluate {run}{config.own_flags}"
         print(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}", file=sys.stderr)
 
@@ -130,17 +135,21 @@ def stem(name: str) -> str:
 def resume(arguments: list[str]) -> int:
     """`quickstudy resume`."""
     parser = argparse.ArgumentParser(
-        prog="quickstudy resume", description="Goes on with a stopped run to its last meta-iteration."
+        prog="quickstudy resume",
+        description="Goes on with a stopped run, or with the runs of a folder of seeds, to the last meta-iteration.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
     parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
     given = parser.parse_args(arguments)
 
-    from quickstudy.training import resume as go_on
+    from quickstudy.runs.seeds import holds_seeds
+    from quickstudy.training import resume as resume_run
+    from quickstudy.training import train_seeds
 
     tasks = load_tasks(given.tasks) if given.tasks else None
     algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+    go_on = train_seeds if holds_seeds(given.run) else resume_run
     return interruptible_status(lambda: go_on(given.run, tasks, algorithm))
 
 

@@ -34,15 +34,14 @@ def solve(arms: int, pulls: int) -> Optimum:
 
     UsageError where there are more states than can be gone through.
     """
+    if number_of_states(arms, pulls) > MOST_STATES:
+        raise UsageError(
+            f"the exact optimum of {arms} arms and {pulls} pulls has more than {MOST_STATES:,} states to go through; take fewer"
+            f" arms or pulls, or gittins, which comes close: quickstudy evaluate gittins bandit --arms {arms} --pulls {pulls}"
+        )
     layers: list[set[State]] = [{((0, 0),) * arms}]
     for _ in range(pulls - 1):
         layers.append({after for state in layers[-1] for arm in set(state) for after in outcomes(state, arm)})
-        if sum(map(len, layers)) > MOST_STATES:
-            raise UsageError(
-                f"the exact optimum of {arms} arms and {pulls} pulls has more than {MOST_STATES:,} states to go through;"
-                " fewer arms or pulls, or gittins, which comes close: quickstudy evaluate gittins bandit"
-                f" --arms {arms} --pulls {pulls}"
-            )
     value: dict[State, float] = {}
     best: dict[State, Arm] = {}
     for layer in reversed(layers):
@@ -53,6 +52,17 @@ def solve(arms: int, pulls: int) -> Optimum:
             here[state] = worth[best[state]]
         value = here
     return Optimum(next(iter(value.values())), best)
+
+
+def number_of_states(arms: int, pulls: int) -> int:
+    """How many states `solve` goes through: the ways to spread fewer than `pulls` pulls over arms that look alike."""
+    ways = np.zeros((arms + 1, pulls))  # by how many arms were pulled, and pulls in all
+    ways[0, 0] = 1
+    for of_one_arm in range(1, pulls):
+        for _ in range(of_one_arm + 1):  # as many outcomes as it may have paid
+            for pulled in range(arms):
+                ways[pulled + 1, of_one_arm:] += ways[pulled, :-of_one_arm]
+    return int(ways.sum())
 
 
 def outcomes(state: State, arm: Arm) -> Iterable[State]:

@@ -16,9 +16,9 @@ def load(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any 
     A run on tasks of one's own needs them again as `tasks`, one with a learner of one's own its class as `algorithm`.
     A damaged checkpoint is named on stderr and the one before used.
     """
-    _, learner, _, complaints = open_run(Path(run), tasks, algorithm)
-    warn_of(complaints)
-    return learner
+    opened = open_run(Path(run), tasks, algorithm)
+    warn_of(opened.complaints)
+    return opened.learner
 
 
 def warn_of(complaints: list[str]) -> None:

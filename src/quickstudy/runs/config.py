@@ -125,7 +125,9 @@ def config_of(
     described = describe(learner.tasks)
     name, options = (own_tasks or repr(learner.tasks), None) if described is None else described
     registered = ALGORITHMS.get(learner.name)
-    known = registered is not None and type(learner.config) is registered.config
+    # a class of one's own may have inherited a registered name and configuration
+    named = own_algorithm in (None, learner.name)
+    known = named and registered is not None and type(learner.config) is registered.config
     return RunConfig(
         algorithm=learner.name if known else own_algorithm or type(learner).__qualname__,
         algorithm_options=learner.config if known else asdict(learner.config),

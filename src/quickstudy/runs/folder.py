@@ -18,6 +18,9 @@ from quickstudy.runs.checkpoint import load_latest, prune, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
 from quickstudy.storage import flush_to_disk, to_json, write_atomically
 
+SEEDS = "seeds.json"
+"""The file that tells a folder of seeds from a run: see `runs/seeds.py`."""
+
 
 class Progress(NamedTuple):
     """How far a run has come: what a checkpoint holds."""
@@ -26,6 +29,21 @@ class Progress(NamedTuple):
     learner: State
     timesteps: int
     metrics_bytes: int
+
+
+class Opened(NamedTuple):
+    """A stored run as it was last saved."""
+
+    config: RunConfig
+    learner: Learner
+    progress: Progress
+    complaints: list[str]
+    """Which checkpoints are damaged and were passed over."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its meta-iterations are done."""
+        return self.learner.iteration >= self.config.training.iterations
 
 
 class Run:
@@ -95,14 +113,7 @@ def open_at(path: Path, size: int) -> Any:
 
 def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -> Run:
     """Makes a run's folder, with a checkpoint of the start; UsageError where it exists already."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UsageError(
-            f"{folder} exists already; go on with it: quickstudy resume {folder}, or name another with --run"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{folder} can't be made: {error.strerror}; name another with --run") from error
+    make_folder(folder)
     write_atomically(folder / "command.txt", command + "\n")
     write_atomically(folder / "system.json", to_json(system()) + "\n")
     write_atomically(folder / "config.toml", config.write())
@@ -116,6 +127,18 @@ def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -
     return run
 
 
+def make_folder(folder: Path) -> None:
+    """Makes the folder of what is to be trained; UsageError where it exists already, or can't be made."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{folder} exists already; go on with it: quickstudy resume {folder}, or name another with --run"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{folder} can't be made: {error.strerror}; name another with --run") from error
+
+
 def free_folder(folder: Path) -> Path:
     """The folder, or the first of `folder-2`, `folder-3` ... that doesn't exist."""
     number, free = 1, folder
@@ -125,13 +148,20 @@ def free_folder(folder: Path) -> Path:
     return free
 
 
-def open_run(
-    folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None
-) -> tuple[RunConfig, Learner, Progress, list[str]]:
-    """A stored run's configuration, its learner as last saved, how far it had come, and which checkpoints are damaged."""
+def stored_config(folder: Path) -> RunConfig:
+    """The configuration of a run, or of a folder of seeds; UsageError where the folder is neither."""
     if not (folder / "config.toml").is_file():
         raise UsageError(f"{folder} is no run: it has no config.toml")
-    config = read_config(folder / "config.toml")
+    return read_config(folder / "config.toml")
+
+
+def open_run(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None) -> Opened:
+    """Reads a stored run and builds its learner; UsageError where the folder is no run."""
+    if (folder / SEEDS).exists():
+        runs = sorted(folder.glob("seed-*"), key=lambda run: (len(run.name), run.name))
+        names = ", ".join(map(str, runs)) or f"none has begun yet, quickstudy resume {folder}"
+        raise UsageError(f"{folder} holds a run for each of several seeds; name one of them: {names}")
+    config = stored_config(folder)
     learner = config.build_learner(tasks, own_algorithm)
     state, complaints = load_latest(folder)
     try:
@@ -141,7 +171,7 @@ def open_run(
         raise QuickstudyError(
             f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})"
         ) from error
-    return config, learner, progress, complaints
+    return Opened(config, learner, progress, complaints)
 
 
 def system() -> dict[str, Any]:

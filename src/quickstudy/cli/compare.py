@@ -1,0 +1,185 @@
+"""`quickstudy compare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder, refuse
+from quickstudy.cli.own import load_algorithm, load_tasks
+from quickstudy.errors import UsageError
+from quickstudy.ops.statistics import (
+    bootstrap_interval,
+    improvement_interval,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+    profile_interval,
+    spaced_taus,
+)
+
+TAUS = 12
+"""Returns at which the profiles are printed."""
+
+
+def compare(arguments: list[str]) -> int:
+    """`quickstudy compare`."""
+    parser = argparse.ArgumentParser(
+        prog="quickstudy compare",
+        description="Evaluates runs on the same held-out tasks and compares the returns of their trials: interquartile means,"
+        " how likely each run does better than each other on a task, and performance profiles (Agarwal et al. 2021), with"
+        " 95 % bootstrap intervals.",
+        epilog="All meet the tasks that quickstudy evaluate draws for the run with the most lanes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="the folders of two or more runs, or of seeds")
+    add_options(parser)
+    parser.add_argument(
+        "--algorithm",
+        metavar="FILE.py:CLASS",
+        action="append",
+        default=[],
+        help="for a run with a learner of your own: its class again; several classes: once for each, as in training",
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the profiles")
+    given, rest = parser.parse_known_intermixed_args(arguments)
+    refuse(rest, parser)
+    if len(given.runs) < 2 or len(set(given.runs)) < len(given.runs):
+        raise UsageError(
+            f"compare takes two or more different runs, not {' '.join(given.runs)}; one by itself: quickstudy evaluate RUN"
+        )
+
+    opened = open_folders(given)
+    evaluations = evaluate_folders(opened, given)
+    first = next(iter(evaluations.values()))
+    found = {
+        "runs": [summary(name, opened[name], evaluation) for name, evaluation in evaluations.items()],
+        "improvement": improvement(evaluations),
+        "profile": profile(evaluations),
+    }
+    if given.json:
+        names = ("tasks", "split", "splits", "num_tasks", "seed", "greedy", "trained_episodes")
+        about = {name: getattr(first, name) for name in names}
+        print(json.dumps(about | {"episodes": first.returns.shape[1]} | found))
+    else:
+        print(report(found, first))
+    if given.picture:
+        from quickstudy.plots import plot_profiles
+
+        plot_profiles(evaluations, given.picture, f"{first.tasks}: {first.how}")
+    return 0
+
+
+def open_folders(given: argparse.Namespace) -> dict[str, list[Any]]:
+    """The runs in each folder, of one seed or several; UsageError where two were trained on different tasks."""
+    from quickstudy.runs.folder import stored_config
+
+    configs = {name: stored_config(Path(name)) for name in given.runs}
+    (first, one), *others = configs.items()
+    for name, other in others:
+        if tasks_of(other) != tasks_of(one):
+            raise UsageError(
+                f"{first} was trained on {trained_on(one)}, {name} on {trained_on(other)}; compare runs on the same tasks"
+            )
+    tasks = load_tasks(given.tasks) if given.tasks else None
+    classes = {place: load_algorithm(place) for place in given.algorithm}
+    asked = {config.algorithm for config in configs.values() if config.own_algorithm}
+    if len(asked) == len(classes) == 1:
+        # a file that was moved since
+        classes = dict(zip(asked, classes.values(), strict=True))
+    return {name: open_folder(name, tasks, classes.get(config.algorithm)) for name, config in configs.items()}
+
+
+def tasks_of(config: Any) -> Any:
+    """What tells a run's tasks from others: the family with its options, or what one's own are called, wherever they lie."""
+    return config.task_options or Path(config.tasks).name
+
+
+def trained_on(config: Any) -> str:
+    """A run's tasks with their options, as one would type them."""
+    options = asdict(config.task_options) if config.task_options else {}
+    return " ".join([config.tasks, *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])
+
+
+def evaluate_folders(opened: dict[str, list[Any]], given: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates the runs of each folder, all on the same tasks."""
+    from quickstudy.evaluation import batch_of
+
+    # which tasks are drawn depends on the batch, and the usual batch on a learner's lanes
+    batch = min(batch_of(run.learner.lanes) for runs in opened.values() for run in runs)
+    return {name: evaluate_runs(runs, given, batch) for name, runs in opened.items()}
+
+
+def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:
+    """The trials of a folder's runs in figures; `timesteps` are the environment steps of each seed's training."""
+    low, high = bootstrap_interval(evaluation.trials)
+    return {
+        "run": name,
+        "algorithm": evaluation.algorithm,
+        "seeds": [run.config.training.seed for run in runs],
+        "lanes": evaluation.lanes,
+        "timesteps": [run.progress.timesteps for run in runs],
+        "iqm": float(interquartile_mean(evaluation.trials.ravel())),
+        "low": low,
+        "high": high,
+        "mean": float(evaluation.trials.mean()),
+    }
+
+
+def improvement(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
+    """The probability that x does better than y on a task, for each pair both ways."""
+    rows = []
+    for (x, one), (y, other) in combinations(evaluations.items(), 2):
+        probability = probability_of_improvement(one.trials, other.trials)
+        low, high = improvement_interval(one.trials, other.trials)
+        rows.append({"x": x, "y": y, "probability": probability, "low": low, "high": high})
+        rows.append({"x": y, "y": x, "probability": 1 - probability, "low": 1 - high, "high": 1 - low})
+    return rows
+
+
+def profile(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each tau, the share of each run's trials with a return above it."""
+    taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], TAUS)
+    rows = [{"tau": tau, "runs": []} for tau in taus.tolist()]
+    for name, evaluation in evaluations.items():
+        shares, (low, high) = performance_profile(evaluation.trials, taus), profile_interval(evaluation.trials, taus)
+        for index, row in enumerate(rows):
+            figures = {"share": float(shares[index]), "low": float(low[index]), "high": float(high[index])}
+            row["runs"].append({"run": name} | figures)
+    return rows
+
+
+def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
+    """The comparison as three tables; `first` is one of the evaluations."""
+    from quickstudy.evaluation import table
+
+    runs = [["run", "algorithm", "seeds", "lanes", "steps a seed", "IQM [95 % interval]", "mean"]]
+    for row in found["runs"]:
+        seeds, steps = ", ".join(map(str, row["seeds"])), sum(row["timesteps"]) / len(row["timesteps"])
+        how = [row["run"], row["algorithm"], seeds, f"{row['lanes']}", f"{steps:,.0f}"]
+        runs.append([*how, interval(row, "iqm"), f"{row['mean']:.2f}"])
+    pairs = [["X", "Y", "P(X > Y) [95 % interval]"]]
+    pairs += [[row["x"], row["y"], interval(row, "probability")] for row in found["improvement"]]
+    shares = [["tau", *(row["run"] for row in found["runs"])]]
+    shares += [[f"{row['tau']:.2f}", *(interval(each, "share") for each in row["runs"])] for row in found["profile"]]
+    lines = [
+        f"{first.tasks}: {first.how}; a trial's return is the sum over {first.returns.shape[1]} episodes",
+        *table(runs),
+        "\nhow likely X does better than Y on a task; ties count half",
+        *table(pairs),
+        "\nshare of trials with a return above tau [95 % interval]",
+        *table(shares),
+    ]
+    notes = list(first.notes)
+    if len({row["lanes"] for row in found["runs"]}) > 1:
+        notes.append("the return of a run with several lanes is their mean, which spreads less than that of a single one")
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def interval(row: dict[str, Any], figure: str) -> str:
+    """A figure of a row with its interval."""
+    return f"{row[figure]:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

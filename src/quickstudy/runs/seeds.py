@@ -1,0 +1,92 @@
+"""A folder of seeds: one configuration trained from several seeds, each in a run of its own, `seed-0/`, `seed-1/` ...
+
+`config.toml` holds the configuration, with the first seed, and `seeds.json` the seeds; both are there before any run begins.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import TaskDistribution
+from quickstudy.runs.config import RunConfig
+from quickstudy.runs.folder import SEEDS, Opened, make_folder, open_run, stored_config
+from quickstudy.storage import flush_to_disk, read_json, to_json, write_atomically
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One of the runs of a folder of seeds, begun or not."""
+
+    folder: Path
+    config: RunConfig
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was ever saved: one that was killed while its folder was made can't go on, and has nothing to lose."""
+        metrics = self.folder / "metrics.jsonl"
+        return (self.folder / "latest.json").exists() or (metrics.exists() and metrics.stat().st_size > 0)
+
+
+def create_seeds(folder: Path, config: RunConfig, seeds: list[int], command: str) -> None:
+    """Makes a folder of seeds, which gets its files all at once; UsageError where it exists already, or can't be made."""
+    make_folder(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    write_atomically(temporary / "command.txt", command + "\n")
+    write_atomically(temporary / "config.toml", config.write())
+    write_atomically(temporary / SEEDS, to_json({"seeds": seeds}) + "\n")
+    temporary.rename(folder)
+    flush_to_disk(folder.parent)
+
+
+def holds_seeds(folder: Path) -> bool:
+    """Whether this is a folder of seeds, and no run itself."""
+    return (folder / SEEDS).exists()
+
+
+def read_seeds(folder: Path) -> list[SeedRun]:
+    """The runs of a folder of seeds, in the order in which they are trained; UsageError where its files are damaged."""
+    path = folder / SEEDS
+    try:
+        seeds = read_json(path)["seeds"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error}); use its runs one by one: {folder}/seed-...") from error
+    whole = isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
+        raise UsageError(
+            f'{path} is damaged: {{"seeds": ...}} must be a list of different whole numbers, not {seeds!r:.60};'
+            f" use its runs one by one: {folder}/seed-..."
+        )
+    config = stored_config(folder)
+    runs = [SeedRun(folder / f"seed-{seed}", replace(config, training=replace(config.training, seed=seed))) for seed in seeds]
+    strangers = {run.name for run in folder.glob("seed-*")} - {run.folder.name for run in runs}
+    if strangers:
+        raise UsageError(
+            f"{path} doesn't name {', '.join(sorted(strangers))}, which is in the folder: add it to the list, or move it away"
+        )
+    return runs
+
+
+def open_seed(run: SeedRun, tasks: TaskDistribution | None, own_algorithm: Any = None) -> Opened:
+    """Opens one run of a folder of seeds; UsageError where it has not begun, or was not trained as the folder says."""
+    together = run.folder.parent
+    if not run.begun:
+        raise UsageError(f"{run.folder} has not begun; train it: quickstudy resume {together}{run.config.own_flags}")
+    opened = open_run(run.folder, tasks, own_algorithm)
+    if opened.config != run.config:
+        raise UsageError(
+            f"{run.folder}/config.toml is not {together}/config.toml with seed {run.config.training.seed}: one of them was"
+            f" changed; use the run by itself: {run.folder}"
+        )
+    return opened
+
+
+def open_runs(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None) -> list[Opened]:
+    """Opens a run, or all runs of a folder of seeds."""
+    if not holds_seeds(folder):
+        return [open_run(folder, tasks, own_algorithm)]
+    return [open_seed(run, tasks, own_algorithm) for run in read_seeds(folder)]
