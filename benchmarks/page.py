@@ -85,16 +85,21 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def by_episode(returns: NDArray[np.floating]) -> str:
+def by_episode(returns: Returns) -> str:
     """The interquartile mean of each episode's return, its mean where that is success or failure; some of many episodes."""
     if returns.shape[2] == 1:
         return ""
-    statistic = np.mean if set(np.unique(returns)) <= {0.0, 1.0} else interquartile_mean
+    statistic = np.mean if binary(returns) else interquartile_mean
     figures = [f"{float(statistic(returns[..., number].ravel())):.2f}" for number in range(returns.shape[2])]
     if len(figures) <= 6:
         return ", ".join(figures)
     chosen = [*range(5), *range(6, len(figures), max(2, len(figures) // 6))]
     return ", ".join(f"{number + 1}: {figures[number]}" for number in chosen)
+
+
+def binary(returns: Returns) -> bool:
+    """Whether a return is a matter of success or failure."""
+    return set(np.unique(returns)) <= {0.0, 1.0}
 
 
 def draw(work: Work, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -116,10 +121,13 @@ def draw(work: Work, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             seeds=tuple(range(seeds)) if seeds > 1 else (),
             splits="partitioned",
             returns=returns,
-            success=None,
+            success=returns if binary(row["returns"]) else None,
         )
     lanes = {curve.lanes for curve in curves.values()}
-    plot_adaptation(curves, path, work.picture, against="seen" if len(lanes) > 1 else "episode")
+    all_binary = all(curve.success is not None for curve in curves.values())
+    plot_adaptation(
+        curves, path, work.picture, "seen" if len(lanes) > 1 else "episode", score="success" if all_binary else "iqm"
+    )
 
 
 def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:

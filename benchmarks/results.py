@@ -119,7 +119,6 @@ def measure(cell: Cell) -> dict[str, Any]:
     timing = {row["iteration"]: row for row in map(json.loads, (run / "timing.jsonl").read_text().splitlines())}
     return {
         "config": {section: asdict(options) for section, options in parts_of(config).items()},
-        "command": command,
         "steps": rows[-1]["time/total_timesteps"],
         "seconds": round(sum(row["rollout/timesteps"] / timing[row["iteration"]]["time/fps"] for row in rows)),
         "evaluations": {name: scores(agent, work, split) for name, (agent, split) in wanted.items()},
@@ -192,13 +191,13 @@ def run_all(cells: list[Cell], jobs: int) -> None:
 
 
 def cells_by_work() -> dict[str, list[dict[str, Any]]]:
-    """The finished cells of each work, as their files hold them."""
+    """The finished cells of each work, as their files hold them, with the command that trains each."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for cell in cells_of(list(WORKS)):
-        if finished(cell):
-            found.setdefault(cell.work, []).append(
-                {"seed": cell.seed, "label": cell.label, **json.loads(cell.path.read_text())}
-            )
+    for cell in filter(finished, cells_of(list(WORKS))):
+        stored = json.loads(cell.path.read_text()) | {"seed": cell.seed, "label": cell.label}
+        if cell.seed is not None:
+            stored["command"] = command_of(configured(WORKS[cell.work].trained[cell.label], cell.seed)[1])
+        found.setdefault(cell.work, []).append(stored)
     return found
 
 

@@ -15,22 +15,27 @@ COLORS = ("#0b6e99", "#d1603d", "#6b6b6b", "#3d8b4e", "#8a5aa8", "#b08d1e")
 
 
 def plot_adaptation(
-    curves: Mapping[str, Evaluation], path: str | Path, title: str, against: Literal["episode", "seen"] = "episode"
+    curves: Mapping[str, Evaluation],
+    path: str | Path,
+    title: str,
+    against: Literal["episode", "seen"] = "episode",
+    score: Literal["iqm", "success"] = "iqm",
 ) -> None:
-    """Saves the adaptation curves of several agents: IQM of the return, with its 95 % interval.
+    """Saves the adaptation curves of several agents: IQM of the return, with its 95 % interval, or the share of successes.
 
     `against` the number of the episode, or the episodes of the task that were seen before it (twenty lanes are twenty).
     """
+    scores = {"iqm": "return of the episode (IQM, 95 % interval)", "success": "share of episodes that succeed"}
     labels = {"episode": "episode of the trial", "seen": "episodes of the task seen before"}
     figure, axes = new_axes()
     for (name, evaluation), color, marker in zip(curves.items(), cycle(COLORS), cycle("os^Dvp"), strict=False):
         rows = evaluation.rows
         episodes = [row[against] for row in rows]
-        axes.plot(episodes, [row["iqm"] for row in rows], marker=marker, color=color, label=name)
-        axes.fill_between(
-            episodes, [row["low"] for row in rows], [row["high"] for row in rows], color=color, alpha=0.2, linewidth=0
-        )
-    axes.set(title=title, xlabel=labels[against], ylabel="return of the episode (IQM, 95 % interval)")
+        axes.plot(episodes, [row[score] for row in rows], marker=marker, color=color, label=name)
+        if score == "iqm":
+            low, high = ([row[end] for row in rows] for end in ("low", "high"))
+            axes.fill_between(episodes, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.set(title=title, xlabel=labels[against], ylabel=scores[score])
     if against == "seen":
         seen = sorted({row["seen"] for evaluation in curves.values() for row in evaluation.rows})
         axes.set_xscale("symlog", linthresh=5)
