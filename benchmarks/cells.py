@@ -108,7 +108,7 @@ def bandit(arms: int, pulls: int, recipe: Callable[..., Recipe], best: str, **ot
 
 def mdp(episodes: int, **others: Any) -> Work:
     """One row of table 2."""
-    samplers = ("optimistic-psrl", "optimistic-psrl --prior-mean 0", "psrl", "psrl --prior-mean 0", "random")
+    samplers = ("greedy", "optimistic-psrl", "optimistic-psrl --prior-mean 0", "psrl", "psrl --prior-mean 0", "random")
     return Work(
         f"{episodes} episodes a trial. {MDPS} The published PSRL figures are met with a prior of mean 0 for the rewards, which"
         " are N(1, 1) in truth.",

@@ -152,8 +152,11 @@ ORACLES: dict[str, Entry] = {
     ),
     "greedy": Entry(
         NoOptions,
-        pulling("greedy", lambda family, options: bandits.greedy(family.payoff)),
-        "the arm with the highest posterior mean",
+        {
+            **pulling("greedy", lambda family, options: bandits.greedy(family.payoff)),
+            TabularMDP: lambda tasks, family, options: Oracle("greedy", tasks, tabular.SamplingPolicy(family, samples=0)),
+        },
+        "what is best if the posterior's mean is the truth",
     ),
     "epsilon-greedy": Entry(
         EpsilonGreedyOptions,

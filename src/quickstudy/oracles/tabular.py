@@ -59,7 +59,8 @@ def sample(seen: Seen, prior_mean: float, generator: Generator | None) -> MDP:
 class SamplingPolicy:
     """Follows, for an episode, the best plan for MDPs drawn from the posterior as it begins: the largest value of each action.
 
-    One sample is PSRL (Osband et al. 2013), several are optimistic PSRL (Osband & Van Roy 2017).
+    One sample is PSRL (Osband et al. 2013), several are optimistic PSRL (Osband & Van Roy 2017); none takes the posterior's
+    mean for the truth.
     """
 
     family: TabularMDP
@@ -81,7 +82,8 @@ class SamplingPolicy:
         seen = self.learn(percept, memory)
         values, step = memory["plan"], memory["step"]
         if bool(percept.first.any()):
-            drawn = [plan(sample(seen, self.prior_mean, generator), self.family.horizon) for _ in range(self.samples)]
+            luck = generator if self.samples else None
+            drawn = [plan(sample(seen, self.prior_mean, luck), self.family.horizon) for _ in range(max(1, self.samples))]
             values = where_lane(percept.first, torch.stack(drawn).amax(0), values)
             step = step * ~percept.first
         task, lane = (torch.arange(size) for size in percept.first.shape)
