@@ -68,7 +68,7 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name in sorted(rows, key=lambda name: -trial[name].mean()):
         row, scores = rows[name], trial[name]
         low, high = mean_interval(scores)
-        share = "" if best is None else f"{(scores.mean() - floor) / (best - floor):.1%}"
+        share = "" if best is None or name.endswith("extrapolation") else f"{(scores.mean() - floor) / (best - floor):.1%}"
         trained = "steps" in row
         cells = [
             name,

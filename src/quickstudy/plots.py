@@ -11,7 +11,7 @@ from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import performance_profile, profile_interval, spaced_taus
 
-COLORS = ("#0b6e99", "#d1603d", "#6b6b6b", "#3d8b4e", "#8a5aa8", "#b08d1e")
+COLORS = ("#0b6e99", "#d1603d", "#6b6b6b", "#3d8b4e", "#8a5aa8", "#b08d1e", "#c2478b", "#1b1b1b")
 
 
 def plot_adaptation(
@@ -28,7 +28,7 @@ def plot_adaptation(
     scores = {"iqm": "return of the episode (IQM, 95 % interval)", "success": "share of episodes that succeed"}
     labels = {"episode": "episode of the trial", "seen": "episodes of the task seen before"}
     figure, axes = new_axes()
-    for (name, evaluation), color, marker in zip(curves.items(), cycle(COLORS), cycle("os^Dvp"), strict=False):
+    for (name, evaluation), color, marker in zip(curves.items(), cycle(COLORS), cycle("os^DvpXP"), strict=False):
         rows = evaluation.rows
         episodes = [row[against] for row in rows]
         axes.plot(episodes, [row[score] for row in rows], marker=marker, color=color, label=name)
@@ -63,7 +63,7 @@ def new_axes() -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("pictures need matplotlib; install it: pip install 'quickstudy[plot]'") from error
-    figure = Figure(figsize=(7, 4.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(7, 4.6), dpi=130, layout="constrained")
     return figure, figure.subplots()
 
 
@@ -71,7 +71,7 @@ def save(figure: Any, axes: Any, path: str | Path) -> None:
     """Finishes a picture and writes it; UsageError where the file's name ends in no kind of picture."""
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(path)
