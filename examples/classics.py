@@ -1,7 +1,7 @@
 """Gymnasium's classic environments as task distributions, two parameters of each differing from task to task.
 
 quickstudy check examples/classics.py:pendulum
-quickstudy train rl2 examples/classics.py:cart_pole --credit episode --learning-rate 2e-3 --trials 64
+quickstudy train rl2 examples/classics.py:cart_pole --credit episode --trials 64
 """
 
 import quickstudy as qs

@@ -51,9 +51,9 @@ class Config:
     """The kind of memory."""
     hidden_size: int = 64
     """Units of the encoder and of the memory."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Adam's step size."""
-    gamma: float = 0.99
+    gamma: float = 0.98
     """Discount factor, a step of the trial."""
     gae_lambda: float = 0.95
     """Trace decay of the generalised advantage estimates."""
@@ -65,7 +65,7 @@ class Config:
     """Parts into which a pass divides the trials; a part holds whole trials."""
     clip_range: float = 0.2
     """PPO's bound on the change of an action's probability."""
-    ent_coef: float = 0.01
+    ent_coef: float = 0.02
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""

@@ -30,7 +30,7 @@ def grid_navigation(seed: int = 0, iterations: int = 300) -> Recipe:
 
 def bandit_10_pulls(arms: int, seed: int = 0) -> Recipe:
     """RL2 on Bernoulli bandits with 10 pulls (Duan et al. 2016, table 1)."""
-    config = RL2.Config(trials=1024, learning_rate=3e-3, gamma=1.0, anneal_iterations=400)
+    config = RL2.Config(trials=1024, learning_rate=3e-3, gamma=1.0, ent_coef=0.01, anneal_iterations=400)
     return Recipe(RL2(make("bandit", arms=arms, pulls=10), config, seed=seed), 400)
 
 
@@ -72,7 +72,9 @@ def tabular_mdp(episodes: int, seed: int = 0) -> Recipe:
 
 def frozen_lake(seed: int = 0) -> Recipe:
     """RL2 on lakes whose holes are hidden, 15 episodes a trial (AMAGO's MetaFrozenLake)."""
-    config = RL2.Config(trials=256, hidden_size=128, learning_rate=1e-3, ent_coef=0.02, anneal_iterations=400)
+    config = RL2.Config(
+        trials=256, hidden_size=128, learning_rate=1e-3, gamma=0.99, ent_coef=0.02, anneal_iterations=400
+    )
     return Recipe(RL2(make("frozen-lake"), config, seed=seed), 400)
 
 
@@ -82,7 +84,7 @@ def cart_pole(seed: int = 0) -> Recipe:
     Credit stops at the episode and looks a hundred steps ahead: over longer spans the advantages drown in noise, and the
     policy settles for balancing the half of the carts whose buttons it guesses.
     """
-    config = RL2.Config(trials=256, learning_rate=2e-3, credit="episode", gamma=0.99, gae_lambda=0.95)
+    config = RL2.Config(trials=256, learning_rate=2e-3, credit="episode", gamma=0.99, ent_coef=0.01)
     return Recipe(RL2(make("cart-pole"), config, seed=seed), 80)
 
 
