@@ -72,9 +72,7 @@ def tabular_mdp(episodes: int, seed: int = 0) -> Recipe:
 
 def frozen_lake(seed: int = 0) -> Recipe:
     """RL2 on lakes whose holes are hidden, 15 episodes a trial (AMAGO's MetaFrozenLake)."""
-    config = RL2.Config(
-        trials=256, hidden_size=128, learning_rate=1e-3, gamma=0.99, ent_coef=0.02, anneal_iterations=400
-    )
+    config = RL2.Config(trials=256, hidden_size=128, learning_rate=1e-3, gamma=0.99, ent_coef=0.02, anneal_iterations=400)
     return Recipe(RL2(make("frozen-lake"), config, seed=seed), 400)
 
 
