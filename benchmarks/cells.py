@@ -186,11 +186,11 @@ WORKS: dict[str, Work] = {
             "SNAIL": 83.5,
         },
         reach={"RL2": 82.9},
-        tried="Why it is missed: the same settings that do for five arms leave the policy undecided with ten (entropy 0.2 at the end,"
-        " 0.09 with five), and it stops gaining after 30 M steps at an exploration that is no better than Thompson's. The published"
-        " run had about five times the steps, in updates of 250,000, and 256 units. Tried on five arms: gamma 0.9 commits to an arm"
-        " early (76.8); gamma 0.99 with lambda 0.3, as published, 72 after 10 M steps; an entropy bonus of 0.05, 75.7 after 10 M;"
-        " 64 units, gamma 0.97 to 0.99 and a bonus of 0.03, 77.7 after 41 M.",
+        tried="Why it is missed: the settings that do for five arms leave the policy undecided with ten (entropy 0.2 at the "
+        "end, 0.09 with five), and it stops gaining after 30 M steps, exploring no better than Thompson sampling. The "
+        "published run had about five times the steps, in updates of 250,000, and 256 units. Tried on five arms: "
+        "gamma 0.9 commits to an arm early (76.8); gamma 0.99 with lambda 0.3, as published, 72 after 10 M steps; an "
+        "entropy bonus of 0.05, 75.7 after 10 M; 64 units, gamma 0.97 to 0.99 and a bonus of 0.03, 77.7 after 41 M.",
     ),
     "tabular-mdp-10": mdp(
         10,

@@ -58,7 +58,7 @@ def test_a_run_of_other_settings_is_not_pooled(folder: Path):
     train_seeds(folder, quiet=True)
     assert [run.config.training.seed for run in open_runs(folder, None)] == [9, 10]
     path = folder / "seed-10" / "config.toml"
-    path.write_text(path.read_text().replace("learning_rate = 0.001", "learning_rate = 0.002"))
+    path.write_text(path.read_text().replace("gae_lambda = 0.95", "gae_lambda = 0.9"))
     with pytest.raises(qs.UsageError, match=r"seed-10/config\.toml is not .*seeds/config\.toml with seed 10"):
         open_runs(folder, None)
 
