@@ -5,16 +5,14 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
 
 import quickstudy as qs
 from quickstudy.protocol import counter
-
-mujoco = pytest.importorskip("mujoco")
-gymnasium = pytest.importorskip("gymnasium")
-
 from quickstudy.tasks.mujoco.env import MujocoEnv, MujocoTasks, Unstable
 from quickstudy.tasks.mujoco.families import (
     HalfCheetahDirection,
@@ -31,11 +29,14 @@ TWINS = {"HalfCheetah-v5": HalfCheetahDirection(), "Hopper-v5": HopperParameters
 def plain(family: Any, rows: int = 1) -> MujocoEnv:
     """An environment whose physics is that of the model as it ships."""
     env = MujocoTasks(family, threads=1).make(rows, 1)
-    ones = {
-        name: torch.ones_like(value) for name, value in MujocoTasks(family).sample(rows, "train", counter(0, 0, "t")).items()
-    }
-    env.reset(ones, counter(0, 0, "first"))
+    env.reset(unscaled(family, rows), counter(0, 0, "first"))
     return env
+
+
+def unscaled(family: Any, rows: int = 1) -> dict[str, torch.Tensor]:
+    """Tasks whose every parameter is one."""
+    drawn = MujocoTasks(family).sample(rows, "train", counter(0, 0, "tasks"))
+    return {name: torch.ones_like(value) for name, value in drawn.items()}
 
 
 @pytest.mark.parametrize("name", sorted(TWINS))
@@ -123,10 +124,7 @@ def test_physics_is_scaled_task_by_task():
 def test_gravity_scales_a_fall():
     family = WalkerParameters()
     model = family.body.load()
-    ones = {
-        name: torch.ones_like(value[0]).double()
-        for name, value in MujocoTasks(family).sample(1, "train", counter(0, 0, "t")).items()
-    }
+    ones = {name: value[0].double() for name, value in unscaled(family).items()}
     shape(model, ones | {"gravity": torch.tensor(0.5).double()})
     assert model.opt.gravity[2] == pytest.approx(-9.81 / 2)
     heavy = family.body.load()

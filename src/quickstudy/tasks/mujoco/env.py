@@ -1,4 +1,4 @@
-"""Robots stepped in batches by MuJoCo's own threaded rollout: a model for each task whose physics differs, no process for each."""
+"""Robots stepped in batches by MuJoCo's own threaded rollout: a model for each task whose physics differs, and no processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families of robot tasks, with the definitions and ranges of MAML (Finn et al. 2017), PEARL (Rakelly et al. 2019) and VariBAD."""
+"""Families of robot tasks, with the definitions and ranges of MAML (Finn et al. 2017) and PEARL (Rakelly et al. 2019)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class HalfCheetahVelocity:
 
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahDirection:
-    """Run forward or backward, which is hidden anew in each trial: the reward is the speed that way, less 0.05 of the effort."""
+    """Run forward or backward, which way is hidden in each trial: the reward is the speed that way, less 0.05 of the effort."""
 
     max_episode_steps: int = 200
     """Steps of an episode, a twentieth of a second each; 100 or 200 in the papers."""
