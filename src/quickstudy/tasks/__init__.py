@@ -15,6 +15,8 @@ from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.mountain_car import MountainCar
 from quickstudy.tasks.mujoco.env import MujocoTasks
 from quickstudy.tasks.mujoco.families import (
+    AntDirection,
+    AntGoal,
     Family,
     HalfCheetahDirection,
     HalfCheetahVelocity,
@@ -37,6 +39,8 @@ FAMILIES: dict[str, type[Any]] = {
     "pendulum": Pendulum,
     "half-cheetah-velocity": HalfCheetahVelocity,
     "half-cheetah-direction": HalfCheetahDirection,
+    "ant-direction": AntDirection,
+    "ant-goal": AntGoal,
     "hopper-parameters": HopperParameters,
     "walker-parameters": WalkerParameters,
 }

@@ -29,7 +29,10 @@ def simulator() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """One of the robots. Ranges are those of joint positions: the second is the height, the third the pitch."""
+    """One of the robots.
+
+    The first joint positions say where it is on the track or plane, the next one is its height; on a track its pitch follows.
+    """
 
     xml: str
     """A model that ships with Gymnasium."""
@@ -38,6 +41,8 @@ class Body:
     observation_size: int
     action_size: int
     action_limit: float = 1.0
+    axes: int = 1
+    """How many positions say where it is: 1 on a track, 2 on a plane. Observations leave them out."""
     velocity_limit: float = float("inf")
     """Velocities are clipped to this in observations."""
     reset_noise: float
@@ -47,22 +52,22 @@ class Body:
     height: tuple[float, float] = (-float("inf"), float("inf"))
     pitch: tuple[float, float] = (-float("inf"), float("inf"))
     state_limit: float = float("inf")
-    """Nothing but the position along the track and the height may leave this."""
+    """No velocity, and no position but where it is and its height, may leave this."""
 
     def load(self) -> Any:
         """The compiled model."""
         return simulator().MjModel.from_xml_path(str(files("gymnasium") / "envs" / "mujoco" / "assets" / self.xml))
 
     def observation(self, positions: Physics, velocities: Physics) -> Float[Tensor, "*lead seen"]:
-        """All but the position along the track."""
-        return torch.cat([positions[..., 1:], velocities.clamp(-self.velocity_limit, self.velocity_limit)], -1)
+        """All but where it is."""
+        return torch.cat([positions[..., self.axes :], velocities.clamp(-self.velocity_limit, self.velocity_limit)], -1)
 
     def healthy(self, positions: Physics, velocities: Physics) -> Bool[Tensor, "*lead"]:
         """Whether the episode goes on."""
-        rest = torch.cat([positions[..., 2:], velocities], -1)
+        rest = torch.cat([positions[..., self.axes + 1 :], velocities], -1)
         return (
-            inside(positions[..., 1], self.height)
-            & inside(positions[..., 2], self.pitch)
+            inside(positions[..., self.axes], self.height)
+            & inside(positions[..., self.axes + 1], self.pitch)
             & (rest.abs() < self.state_limit).all(-1)
         )
 
@@ -93,4 +98,14 @@ WALKER = Body(
     reset_noise=5e-3,
     height=(0.8, 2.0),
     pitch=(-1.0, 1.0),
+)
+ANT = Body(
+    xml="ant.xml",
+    frame_skip=5,
+    observation_size=27,
+    action_size=8,
+    axes=2,
+    reset_noise=0.1,
+    gaussian=True,
+    height=(0.2, 1.0),
 )

@@ -106,8 +106,8 @@ class MujocoEnv:
             observation = self._seen(after)
             self._elapsed = self._elapsed * ~ended
         self._state, self._guess = after, guess
-        moved = (value.to(self._device) for value in (reward.float(), terminated, truncated))
-        return Transition(observation, arrival, *moved, {})
+        reward, terminated, truncated = (value.to(self._device) for value in (reward.float(), terminated, truncated))
+        return Transition(observation, arrival, reward, terminated, truncated, {})
 
     def _simulate(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, Bool[Tensor, "task lane"]]:
         """The states after a step of the environment, the solver's next guesses, and in which lanes the simulator diverged.

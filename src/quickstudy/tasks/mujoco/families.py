@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
-from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH, HOPPER, WALKER, Body, Physics
+from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, WALKER, Body, Physics
 from quickstudy.tasks.parameters import Choice, LogUniform, Parameter, Uniform
 
 
@@ -29,6 +31,15 @@ class Motion(NamedTuple):
     def speed(self) -> Float[Tensor, "*lead"]:
         """Mean velocity along the track, in metres a second."""
         return (self.positions[..., 0] - self.before[..., 0]) / self.seconds
+
+    @property
+    def velocity(self) -> Float[Tensor, "*lead 2"]:
+        """Mean velocity in the plane, in metres a second.
+
+        Of where the robot is when the step is over. Gymnasium takes the body's place as its simulator last computed it, within
+        the last of its inner steps.
+        """
+        return (self.positions[..., :2] - self.before[..., :2]) / self.seconds
 
 
 @runtime_checkable
@@ -95,6 +106,63 @@ class HalfCheetahDirection:
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         return task["direction"] * motion.speed - 0.05 * effort(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntDirection:
+    """Walk in a direction that is hidden anew in each trial: the reward is the speed that way, and 1, less half the effort.
+
+    The 1 is for not having fallen; contact forces cost nothing.
+    """
+
+    directions: Literal["two", "any"] = "two"
+    """Forward or backward, as in MAML, or any angle, as in PEARL."""
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each; a fall ends it."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, in the same direction."""
+
+    body = ANT
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "ant-direction", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        whole = Uniform(-math.pi, math.pi, extrapolates=False)
+        return {"angle": whole if self.directions == "any" else Choice(0.0, math.pi)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        way = torch.stack([task["angle"].cos(), task["angle"].sin()], -1)
+        healthy = self.body.healthy(motion.positions, motion.velocities)
+        return (motion.velocity * way).sum(-1) + healthy - 0.5 * effort(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntGoal:
+    """Walk to a goal in a disc of radius 3, hidden in each trial: the reward is minus the distance, less 0.1 of the effort.
+
+    The distance is the sum of those along both axes, as in PEARL; a fall ends nothing.
+    """
+
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same goal."""
+
+    body = replace(ANT, height=(-float("inf"), float("inf")))
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "ant-goal", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"angle": Uniform(-math.pi, math.pi, extrapolates=False), "area": Uniform(0.0, 1.0)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        radius = 3 * task["area"].sqrt()
+        goal = torch.stack([radius * task["angle"].cos(), radius * task["angle"].sin()], -1)
+        return -(motion.positions[..., :2] - goal).abs().sum(-1) - 0.1 * effort(action)
 
 
 def varied(bodies: int, joints: int, geoms: int) -> Mapping[str, Parameter]:
