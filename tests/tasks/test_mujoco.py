@@ -13,9 +13,11 @@ import torch
 
 import quickstudy as qs
 from quickstudy.protocol import counter
+from quickstudy.tasks import FAMILIES
 from quickstudy.tasks.mujoco.env import MujocoEnv, MujocoTasks, Unstable
 from quickstudy.tasks.mujoco.families import (
     AntDirection,
+    Family,
     HalfCheetahDirection,
     HalfCheetahVelocity,
     HopperParameters,
