@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,6 +15,7 @@ import pytest
 import torch
 
 import quickstudy as qs
+from quickstudy.cli import main
 from quickstudy.protocol import counter
 from quickstudy.tasks import FAMILIES
 from quickstudy.tasks.mujoco.env import MujocoEnv, MujocoTasks, Unstable
@@ -194,3 +198,20 @@ def test_batches_and_threads_make_no_difference():
         runs.append([env.step(torch.rand(8, 4, 6, generator=generator) * 2 - 1) for _ in range(12)])
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one.observation, other.observation) and torch.equal(one.reward, other.reward)
+
+
+def test_without_the_simulator_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(qs.UsageError, match=re.escape("pip install 'quickstudy[mujoco]'")):
+        qs.tasks.make("ant-goal")
+
+
+@pytest.mark.parametrize("name", [name for name, options in FAMILIES.items() if isinstance(options(), Family)])
+def test_it_is_trained_and_evaluated_from_the_command_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    short = ["--max-episode-steps", "10", "--trials", "4", "--minibatches", "1", "--iterations", "2", "--evaluate-every", "0"]
+    assert main(["train", "rl2", name, *short, "--run", "run"]) == 0
+    assert main(["evaluate", "run", "--num-tasks", "4"]) == 0
+    assert f"rl2 on {name}: 4 test tasks" in capsys.readouterr().out
