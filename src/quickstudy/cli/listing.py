@@ -54,7 +54,7 @@ def list_names(arguments: list[str]) -> int:
     for kind, entries in listing.items():
         print(f"{kind}:")
         for name, entry in entries.items():
-            print(f"  {name:<16} {entry['summary']}")
+            print(f"  {name:<22} {entry['summary']}")
             for title in ("parameters", "options"):
                 if entry.get(title):
                     print(f"    {title}: " + ", ".join(f"{key} {value}" for key, value in entry[title].items()))

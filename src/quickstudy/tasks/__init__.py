@@ -13,6 +13,16 @@ from quickstudy.tasks.frozen_lake import FrozenLake
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.mountain_car import MountainCar
+from quickstudy.tasks.mujoco.env import MujocoTasks
+from quickstudy.tasks.mujoco.families import (
+    AntDirection,
+    AntGoal,
+    Family,
+    HalfCheetahDirection,
+    HalfCheetahVelocity,
+    HopperParameters,
+    WalkerParameters,
+)
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.tasks.pendulum import Pendulum
 from quickstudy.tasks.point_navigation import PointNavigation
@@ -27,6 +37,12 @@ FAMILIES: dict[str, type[Any]] = {
     "cart-pole": CartPole,
     "mountain-car": MountainCar,
     "pendulum": Pendulum,
+    "half-cheetah-velocity": HalfCheetahVelocity,
+    "half-cheetah-direction": HalfCheetahDirection,
+    "ant-direction": AntDirection,
+    "ant-goal": AntGoal,
+    "hopper-parameters": HopperParameters,
+    "walker-parameters": WalkerParameters,
 }
 """Each registered name with the frozen dataclass that holds the family's options and dynamics."""
 
@@ -38,14 +54,15 @@ def family(name: str) -> type[Any]:
     return FAMILIES[name]
 
 
-def make(name: str, **options: Any) -> NativeTasks:
-    """A task distribution by name, with the family's options; UsageError for an unknown name or option."""
+def make(name: str, **options: Any) -> NativeTasks | MujocoTasks:
+    """A task distribution by name, with the family's options; UsageError for an unknown name or option, or a missing extra."""
     options_of = family(name)
     known = [field.name for field in fields(options_of)]
     for key in options:
         if key not in known:
             raise UsageError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
-    return NativeTasks(options_of(**options))
+    dynamics = options_of(**options)
+    return MujocoTasks(dynamics) if isinstance(dynamics, Family) else NativeTasks(dynamics)
 
 
 def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
@@ -55,7 +72,7 @@ def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
     """
     if isinstance(tasks, Informed):
         return describe(tasks.tasks)
-    if isinstance(tasks, NativeTasks):
+    if isinstance(tasks, NativeTasks | MujocoTasks):
         for name, options in FAMILIES.items():
             if type(tasks.dynamics) is options:
                 return name, asdict(tasks.dynamics)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,243 @@
+"""Families of robot tasks, with the definitions and ranges of MAML (Finn et al. 2017) and PEARL (Rakelly et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.errors import require_at_least
+from quickstudy.protocol import Tasks
+from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, WALKER, Body, Physics
+from quickstudy.tasks.parameters import Choice, LogUniform, Parameter, Uniform
+
+
+class Motion(NamedTuple):
+    """What a step of the environment did, in double precision."""
+
+    before: Physics
+    """Joint positions before the step."""
+    positions: Physics
+    velocities: Physics
+    seconds: float
+    """How long a step takes."""
+
+    @property
+    def speed(self) -> Float[Tensor, "*lead"]:
+        """Mean velocity along the track, in metres a second."""
+        return (self.positions[..., 0] - self.before[..., 0]) / self.seconds
+
+    @property
+    def velocity(self) -> Float[Tensor, "*lead 2"]:
+        """Mean velocity in the plane, in metres a second.
+
+        Of where the robot is when the step is over. Gymnasium takes the body's place as its simulator last computed it, within
+        the last of its inner steps.
+        """
+        return (self.positions[..., :2] - self.before[..., :2]) / self.seconds
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A family of tasks for one body. Parameters named in `SCALES` change its physics, all others the reward alone."""
+
+    @property
+    def body(self) -> Body: ...
+    @property
+    def max_episode_steps(self) -> int: ...
+    @property
+    def episodes_per_trial(self) -> int: ...
+    @property
+    def parameters(self) -> Mapping[str, Parameter]: ...
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Float[Tensor, "*lead"]: ...
+
+
+def effort(action: Float[Tensor, "*lead actuator"]) -> Float[Tensor, "*lead"]:
+    """The sum of squared actions."""
+    return action.square().sum(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfCheetahVelocity:
+    """Run at a speed that is hidden anew in each trial: the reward is minus the distance to it, less 0.05 of the effort."""
+
+    max_speed: float = 3.0
+    """Speeds are uniform up to this, in metres a second; 3 in PEARL and VariBAD, 2 in MAML."""
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, at the same speed."""
+
+    body = HALF_CHEETAH
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "half-cheetah-velocity", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"speed": Uniform(0.0, self.max_speed)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        return -(motion.speed - task["speed"]).abs() - 0.05 * effort(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfCheetahDirection:
+    """Run forward or backward, which way is hidden in each trial: the reward is the speed that way, less 0.05 of the effort."""
+
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each; 100 or 200 in the papers."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, in the same direction."""
+
+    body = HALF_CHEETAH
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "half-cheetah-direction", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"direction": Choice(-1.0, 1.0)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        return task["direction"] * motion.speed - 0.05 * effort(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntDirection:
+    """Walk in a direction that is hidden anew in each trial: the reward is the speed that way, and 1, less half the effort.
+
+    The 1 is for not having fallen; contact forces cost nothing.
+    """
+
+    directions: Literal["two", "any"] = "two"
+    """Forward or backward, as in MAML, or any angle, as in PEARL."""
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each; a fall ends it."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, in the same direction."""
+
+    body = ANT
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "ant-direction", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        whole = Uniform(-math.pi, math.pi, extrapolates=False)
+        return {"angle": whole if self.directions == "any" else Choice(0.0, math.pi)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        way = torch.stack([task["angle"].cos(), task["angle"].sin()], -1)
+        healthy = self.body.healthy(motion.positions, motion.velocities)
+        return (motion.velocity * way).sum(-1) + healthy - 0.5 * effort(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntGoal:
+    """Walk to a goal in a disc of radius 3, hidden in each trial: the reward is minus the distance, less 0.1 of the effort.
+
+    The distance is the sum of those along both axes, as in PEARL; a fall ends nothing.
+    """
+
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same goal."""
+
+    body = replace(ANT, height=(-float("inf"), float("inf")))
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "ant-goal", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"angle": Uniform(-math.pi, math.pi, extrapolates=False), "area": Uniform(0.0, 1.0)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        radius = 3 * task["area"].sqrt()
+        goal = torch.stack([radius * task["angle"].cos(), radius * task["angle"].sin()], -1)
+        return -(motion.positions[..., :2] - goal).abs().sum(-1) - 0.1 * effort(action)
+
+
+def varied(bodies: int, joints: int, geoms: int) -> Mapping[str, Parameter]:
+    """Factors on the physics, with the ranges of PEARL's families of random parameters (Rakelly et al. 2019, appendix).
+
+    Each body's inertia goes with its mass.
+    """
+    return {
+        "mass": LogUniform(1.5**-3, 1.5**3, (bodies,)),
+        "damping": LogUniform(1.3**-3, 1.3**3, (joints,)),
+        "friction": LogUniform(1.5**-3, 1.5**3, (geoms,)),
+        "gravity": Uniform(0.75, 1.25),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkerParameters:
+    """Walk with masses, damping, friction and gravity scaled anew in each trial; the reward is Gymnasium's."""
+
+    max_episode_steps: int = 200
+    """Steps of an episode, 8 milliseconds each; a fall ends it."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same physics."""
+
+    body = WALKER
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "walker-parameters", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return varied(bodies=7, joints=6, geoms=8)
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        healthy = self.body.healthy(motion.positions, motion.velocities)
+        return motion.speed + healthy - 1e-3 * effort(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HopperParameters:
+    """Hop with masses, damping, friction and gravity scaled anew in each trial; the reward is Gymnasium's."""
+
+    max_episode_steps: int = 200
+    """Steps of an episode, 8 milliseconds each; a fall ends it."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same physics."""
+
+    body = HOPPER
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "hopper-parameters", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return varied(bodies=4, joints=3, geoms=5)
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        healthy = self.body.healthy(motion.positions, motion.velocities)
+        return motion.speed + healthy - 1e-3 * effort(action)
+
+
+SCALES = ("mass", "damping", "friction", "gravity")
+
+
+def shape(model: Any, task: Mapping[str, Tensor]) -> None:
+    """Scales the physics of a model in place by the parameters of one task that are about physics.
+
+    Bodies are counted without the world, joints are those that are actuated, geoms include the floor.
+    """
+    if "mass" in task:
+        model.body_mass[1:] *= task["mass"].numpy()
+        model.body_inertia[1:] *= task["mass"].numpy()[:, None]
+    if "damping" in task:
+        model.dof_damping[-len(task["damping"]) :] *= task["damping"].numpy()
+    if "friction" in task:
+        model.geom_friction *= task["friction"].numpy()[:, None]
+    if "gravity" in task:
+        model.opt.gravity[:] *= float(task["gravity"])
