@@ -135,6 +135,10 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
     rows = rows_of(cells)
     lines = ["", f"## {name}", "", f"{work.says} {work.num_tasks:,} held-out tasks.", "", *table_of(work, rows)]
     notes = [f"{agent}: {row['says']}." for agent, row in rows.items() if row["says"]]
+    missing = [f"{agent} (seed {seed})" for agent, each in work.trained.items() for seed in range(each.seeds)]
+    missing = [name for name in missing if name not in {f"{cell['label']} (seed {cell['seed']})" for cell in cells}]
+    if missing:
+        notes.append(f"Not measured yet: {', '.join(missing)}.")
     for agent, figure in work.reach.items():
         if agent in rows:
             reached = rows[agent]["returns"].sum(2).mean()
