@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from quickstudy.algorithms import BASELINES
 from quickstudy.algorithms.baselines import Forgetful
-from quickstudy.protocol import Agent, Learner
+from quickstudy.protocol import Agent, Learner, TaskDistribution
 from quickstudy.recipes import (
     Recipe,
     bandit_10_pulls,
@@ -26,7 +26,6 @@ from quickstudy.recipes import (
     tabular_mdp,
 )
 from quickstudy.tasks import make
-from quickstudy.tasks.native import NativeTasks
 
 
 def alone(learner: Learner) -> dict[str, Agent]:
@@ -78,7 +77,7 @@ class Work(NamedTuple):
     picture: str = ""
     """The title of a picture of return by episode; none without."""
 
-    def tasks(self) -> NativeTasks:
+    def tasks(self) -> TaskDistribution:
         return make(self.family, **self.options)
 
 
