@@ -11,7 +11,7 @@ import torch
 import quickstudy as qs
 from quickstudy.errors import UsageError
 from quickstudy.oracles import oracle
-from quickstudy.oracles.grid import MOVES, Search, ahead, best_walk, improve
+from quickstudy.oracles.grid import MOVES, Search, ahead, best_walk, extend_walks
 from quickstudy.protocol import counter
 from quickstudy.tasks.grid_navigation import GridNavigation
 
@@ -49,7 +49,7 @@ def test_pruning_loses_nothing():
     """Without a floor no walk is dropped, and the value is the same; every bound on the way is one."""
     family = GridNavigation(size=4, max_episode_steps=8, episodes_per_trial=2)
     search = Search(family)
-    whole = improve(search, 10**9, -np.inf)
+    whole = extend_walks(search, 10**9, -np.inf)
     assert whole.exact and best_walk(family).value == pytest.approx(whole.value, abs=1e-9)
     optimum = (whole.value + 0.1 * search.steps) * len(search.goals())
     bound = ahead(search, 0, np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -77,10 +77,10 @@ def test_the_agent_earns_the_optimum_on_each_goal():
 def test_a_larger_grid_gets_a_walk_and_a_bound_and_says_so():
     family = GridNavigation(size=6, episodes_per_trial=2)
     search = Search(family)
-    walk = improve(search, 200, -np.inf)
+    walk = extend_walks(search, 200, -np.inf)
     assert not walk.exact and walk.value < walk.bound
     assert walk.value == pytest.approx(worth(family, walk.actions), abs=1e-9)
-    better = improve(search, 3000, walk.value + 0.1 * search.steps)
+    better = extend_walks(search, 3000, walk.value + 0.1 * search.steps)
     assert walk.value <= better.value <= better.bound <= walk.bound + 1e-9
 
 

@@ -87,7 +87,7 @@ class Search:
         return FOUND * (rest[:, None] + later[:, None] * (limit - distance + 1).clip(0))
 
 
-def improve(search: Search, kept: int, floor: float) -> Walk:
+def extend_walks(search: Search, kept: int, floor: float) -> Walk:
     """Extends all walks step by step, of those that end in the same state the best, and at most `kept` in all.
 
     `floor` is a value known to be reached: a walk whose bound lies below it is dropped at no loss.
@@ -162,8 +162,8 @@ def best_walk(family: GridNavigation) -> Walk:
     search = Search(family)
     if len(search.goals()) > MOST_GOALS:
         raise UsageError(f"grid-navigation: bayes-optimal goes up to size 8, not {family.size}; see: posterior-sampling")
-    narrow = improve(search, BEAM, -np.inf)
-    wide = improve(search, MOST_STATES, narrow.value + 0.1 * search.steps)
+    narrow = extend_walks(search, BEAM, -np.inf)
+    wide = extend_walks(search, MOST_STATES, narrow.value + 0.1 * search.steps)
     return wide
 
 
