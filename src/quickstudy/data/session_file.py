@@ -87,7 +87,7 @@ def read_session(path: Path, agent: str, policy: Any, device: str) -> tuple[Any,
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dictionary
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # it is no dictionary
         if metadata["sha256"] != checksum(tensors, metadata["session"]):
             raise QuickstudyError(f"{path} was altered: its checksum differs from what was written")
         header = json.loads(metadata["session"])
