@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.mujoco.humanoid_v5 import mass_center
 
 import quickstudy as qs
 from quickstudy.cli import main
@@ -25,17 +26,23 @@ from quickstudy.tasks.mujoco.families import (
     HalfCheetahDirection,
     HalfCheetahVelocity,
     HopperParameters,
+    HumanoidDirection,
     Motion,
     WalkerParameters,
     shape,
 )
 
-FLAGS = {"Ant-v5": {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}}
+FLAGS = {
+    "Ant-v5": {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0},
+    "Humanoid-v5": {f"include_{part}_in_observation": False for part in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")}
+    | {"contact_cost_weight": 0.0},
+}
 """What our robots leave out."""
 TWINS = {
     "Ant-v5": AntDirection(),
     "HalfCheetah-v5": HalfCheetahDirection(),
     "Hopper-v5": HopperParameters(),
+    "Humanoid-v5": HumanoidDirection(),
     "Walker2d-v5": WalkerParameters(),
 }
 
@@ -66,17 +73,18 @@ def test_a_step_is_gymnasiums_to_the_ninth_digit(name: str):
         ours._state = np.concatenate([[data.time], data.qpos, data.qvel])[None]
         ours._guess = data.qacc_warmstart.copy()[None]
         action = theirs.action_space.sample().astype(float)
-        before = torch.from_numpy(data.qpos.copy())
+        before = ours._places(ours._state)
         observation, reward, terminated, _, info = theirs.step(action)
         after, _, diverged = ours._simulate(action.astype(float)[None])
         positions, velocities = ours._parts(after)
         np.testing.assert_allclose(body.observation(positions, velocities)[0, 0].numpy(), observation, rtol=0, atol=1e-9)
-        motion = Motion(before[None, None], positions, velocities, theirs.dt)
-        if name == "Ant-v5":
+        motion = Motion(before, ours._places(after), positions, velocities, theirs.dt)
+        speed = float(motion.velocity[..., 0])
+        if name in ("Ant-v5", "Humanoid-v5"):
             # theirs is the speed of a place within the last inner step
-            reward += (data.qpos[0] - float(before[0])) / theirs.dt - info["x_velocity"]
+            reward += (speed - info["x_velocity"]) * {"Ant-v5": 1.0, "Humanoid-v5": 1.25}[name]
         else:
-            assert float(motion.speed) == pytest.approx(info["x_velocity"], abs=1e-9)
+            assert speed == pytest.approx(info["x_velocity"], abs=1e-9)
         taken = torch.from_numpy(action).double()[None, None]
         ours_reward = family.reward(motion, taken, {"direction": torch.ones(1, 1), "angle": torch.zeros(1, 1)})
         if name == "HalfCheetah-v5":
@@ -87,6 +95,21 @@ def test_a_step_is_gymnasiums_to_the_ninth_digit(name: str):
             theirs.reset()
             episodes += 1
     assert episodes > 5 or name == "HalfCheetah-v5"
+
+
+@pytest.mark.parametrize("name", sorted(TWINS))
+def test_places_are_those_of_the_simulator(name: str):
+    """First bodies, and for the humanoid its centre of mass as Gymnasium computes it."""
+    theirs = gymnasium.make(name, **FLAGS.get(name, {})).unwrapped
+    ours, axes = plain(TWINS[name]), TWINS[name].body.axes
+    for seed in range(5):
+        theirs.reset(seed=seed)
+        data = theirs.data
+        data.qpos[:axes] += seed
+        mujoco.mj_forward(theirs.model, data)
+        expected = mass_center(theirs.model, data) if name == "Humanoid-v5" else data.qpos[:axes]
+        place = ours._places(np.concatenate([[data.time], data.qpos, data.qvel])[None])
+        np.testing.assert_allclose(place[0, 0].numpy(), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(TWINS))
@@ -173,7 +196,7 @@ def test_a_lane_that_diverges_is_truncated_and_named_and_the_others_go_on():
 def test_rewards_by_hand():
     """From 1.0 to 1.1 metres in 0.05 seconds is 2 metres a second."""
     before, after = torch.tensor([[1.0]]).double(), torch.tensor([[1.1]]).double()
-    motion, action = Motion(before, after, after, 0.05), torch.full((1, 6), 0.5).double()
+    motion, action = Motion(before, after, after, after, 0.05), torch.full((1, 6), 0.5).double()
     assert float(HalfCheetahVelocity().reward(motion, action, {"speed": torch.tensor([0.5])})) == pytest.approx(-1.5 - 0.075)
     assert float(HalfCheetahDirection().reward(motion, action, {"direction": torch.tensor([-1.0])})) == pytest.approx(
         -2 - 0.075

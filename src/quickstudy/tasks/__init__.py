@@ -21,6 +21,7 @@ from quickstudy.tasks.mujoco.families import (
     HalfCheetahDirection,
     HalfCheetahVelocity,
     HopperParameters,
+    HumanoidDirection,
     WalkerParameters,
 )
 from quickstudy.tasks.native import NativeTasks
@@ -41,6 +42,7 @@ FAMILIES: dict[str, type[Any]] = {
     "half-cheetah-direction": HalfCheetahDirection,
     "ant-direction": AntDirection,
     "ant-goal": AntGoal,
+    "humanoid-direction": HumanoidDirection,
     "hopper-parameters": HopperParameters,
     "walker-parameters": WalkerParameters,
 }

@@ -43,6 +43,8 @@ class Body:
     action_limit: float = 1.0
     axes: int = 1
     """How many positions say where it is: 1 on a track, 2 on a plane. Observations leave them out."""
+    by_mass: bool = False
+    """Its velocity is that of its centre of mass, not of its first body."""
     velocity_limit: float = float("inf")
     """Velocities are clipped to this in observations."""
     reset_noise: float
@@ -55,8 +57,13 @@ class Body:
     """No velocity, and no position but where it is and its height, may leave this."""
 
     def load(self) -> Any:
-        """The compiled model."""
-        return simulator().MjModel.from_xml_path(str(files("gymnasium") / "envs" / "mujoco" / "assets" / self.xml))
+        """The compiled model; with `by_mass` its only sensor is the centre of mass."""
+        mujoco = simulator()
+        spec = mujoco.MjSpec.from_file(str(files("gymnasium") / "envs" / "mujoco" / "assets" / self.xml))
+        if self.by_mass:
+            root = spec.worldbody.first_body().name
+            spec.add_sensor(type=mujoco.mjtSensor.mjSENS_SUBTREECOM, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=root)
+        return spec.compile()
 
     def observation(self, positions: Physics, velocities: Physics) -> Float[Tensor, "*lead seen"]:
         """All but where it is."""
@@ -108,4 +115,15 @@ ANT = Body(
     reset_noise=0.1,
     gaussian=True,
     height=(0.2, 1.0),
+)
+HUMANOID = Body(
+    xml="humanoid.xml",
+    frame_skip=5,
+    observation_size=45,
+    action_size=17,
+    action_limit=0.4,
+    axes=2,
+    by_mass=True,
+    reset_noise=1e-2,
+    height=(1.0, 2.0),
 )

@@ -58,6 +58,7 @@ class MujocoEnv:
 
     def restart(self) -> Observation:
         self._state = self._first_states()
+        self._place = self._places(self._state)
         self._guess = np.zeros((self._count, self._model.nv))
         self._elapsed = torch.zeros(self._lead, dtype=torch.long)
         return self._seen(self._state)
@@ -79,6 +80,14 @@ class MujocoEnv:
         rows = torch.from_numpy(state).unflatten(0, self._lead)
         return rows[..., 1 : 1 + nq], rows[..., 1 + nq : 1 + nq + nv]
 
+    def _places(self, state: np.ndarray) -> Float[Tensor, "task lane axis"]:
+        """Where the robots are. A sensor is read as a step of the simulator begins, so it takes one more, not gone along."""
+        axes = self._family.body.axes
+        if self._family.body.by_mass:
+            _, sensed = self._rollout.rollout(self._models, self._data, state, nstep=1, skip_checks=False)
+            return torch.from_numpy(sensed[:, 0, :axes].copy()).unflatten(0, self._lead)
+        return self._parts(state)[0][..., :axes]
+
     def _seen(self, state: np.ndarray) -> Observation:
         return self._family.body.observation(*self._parts(state)).float().to(self._device)
 
@@ -90,8 +99,8 @@ class MujocoEnv:
         action = action.double().cpu().clamp(-body.action_limit, body.action_limit)
         after, guess, diverged = self._simulate(action.flatten(0, 1).numpy())
         positions, velocities = self._parts(after)
-        before, _ = self._parts(self._state)
-        motion = Motion(before, positions, velocities, body.frame_skip * self._model.opt.timestep)
+        place = self._places(after)
+        motion = Motion(self._place, place, positions, velocities, body.frame_skip * self._model.opt.timestep)
         reward = family.reward(motion, action, self._task).where(~diverged, 0.0)
         self._elapsed = self._elapsed + 1
         terminated = ~body.healthy(positions, velocities) & ~diverged
@@ -103,9 +112,9 @@ class MujocoEnv:
         if bool(ended.any()):
             rows = ended.flatten().numpy()[:, None]
             after, guess = np.where(rows, fresh, after), np.where(rows, 0.0, guess)
-            observation = self._seen(after)
+            observation, place = self._seen(after), self._places(after)
             self._elapsed = self._elapsed * ~ended
-        self._state, self._guess = after, guess
+        self._state, self._guess, self._place = after, guess, place
         reward, terminated, truncated = (value.to(self._device) for value in (reward.float(), terminated, truncated))
         return Transition(observation, arrival, reward, terminated, truncated, {})
 

@@ -13,33 +13,30 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
-from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, WALKER, Body, Physics
+from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, HUMANOID, WALKER, Body, Physics
 from quickstudy.tasks.parameters import Choice, LogUniform, Parameter, Uniform
 
 
 class Motion(NamedTuple):
     """What a step of the environment did, in double precision."""
 
-    before: Physics
-    """Joint positions before the step."""
+    before: Float[Tensor, "*lead axis"]
+    """Where the robot was."""
+    place: Float[Tensor, "*lead axis"]
+    """Where it is now."""
     positions: Physics
     velocities: Physics
     seconds: float
     """How long a step takes."""
 
     @property
-    def speed(self) -> Float[Tensor, "*lead"]:
-        """Mean velocity along the track, in metres a second."""
-        return (self.positions[..., 0] - self.before[..., 0]) / self.seconds
+    def velocity(self) -> Float[Tensor, "*lead axis"]:
+        """Mean velocity in metres a second, along the track or in the plane.
 
-    @property
-    def velocity(self) -> Float[Tensor, "*lead 2"]:
-        """Mean velocity in the plane, in metres a second.
-
-        Of where the robot is when the step is over. Gymnasium takes the body's place as its simulator last computed it, within
-        the last of its inner steps.
+        Of where the robot is when the step is over. Gymnasium takes ant and humanoid as its simulator last computed them,
+        within the last of its inner steps.
         """
-        return (self.positions[..., :2] - self.before[..., :2]) / self.seconds
+        return (self.place - self.before) / self.seconds
 
 
 @runtime_checkable
@@ -60,6 +57,16 @@ class Family(Protocol):
 def effort(action: Float[Tensor, "*lead actuator"]) -> Float[Tensor, "*lead"]:
     """The sum of squared actions."""
     return action.square().sum(-1)
+
+
+def towards(angle: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead 2"]:
+    """The unit vector at an angle."""
+    return torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def speed_towards(angle: Float[Tensor, "*lead"], motion: Motion) -> Float[Tensor, "*lead"]:
+    """The part of the velocity that goes at an angle."""
+    return (motion.velocity * towards(angle)).sum(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,7 @@ class HalfCheetahVelocity:
         return {"speed": Uniform(0.0, self.max_speed)}
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
-        return -(motion.speed - task["speed"]).abs() - 0.05 * effort(action)
+        return -(motion.velocity[..., 0] - task["speed"]).abs() - 0.05 * effort(action)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +112,7 @@ class HalfCheetahDirection:
         return {"direction": Choice(-1.0, 1.0)}
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
-        return task["direction"] * motion.speed - 0.05 * effort(action)
+        return task["direction"] * motion.velocity[..., 0] - 0.05 * effort(action)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +140,35 @@ class AntDirection:
         return {"angle": whole if self.directions == "any" else Choice(0.0, math.pi)}
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
-        way = torch.stack([task["angle"].cos(), task["angle"].sin()], -1)
+        return (
+            speed_towards(task["angle"], motion) + self.body.healthy(motion.positions, motion.velocities) - 0.5 * effort(action)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HumanoidDirection:
+    """Walk at an angle hidden anew in each trial: the reward is 1.25 of the speed that way, and 5, less 0.1 of the effort.
+
+    The 5 are for not having fallen; contact forces cost nothing.
+    """
+
+    max_episode_steps: int = 200
+    """Steps of an episode, 15 milliseconds each; a fall ends it."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, in the same direction."""
+
+    body = HUMANOID
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "humanoid-direction", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"angle": Uniform(-math.pi, math.pi, extrapolates=False)}
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         healthy = self.body.healthy(motion.positions, motion.velocities)
-        return (motion.velocity * way).sum(-1) + healthy - 0.5 * effort(action)
+        return 1.25 * speed_towards(task["angle"], motion) + 5 * healthy - 0.1 * effort(action)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +194,8 @@ class AntGoal:
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         radius = 3 * task["area"].sqrt()
-        goal = torch.stack([radius * task["angle"].cos(), radius * task["angle"].sin()], -1)
-        return -(motion.positions[..., :2] - goal).abs().sum(-1) - 0.1 * effort(action)
+        goal = radius[..., None] * towards(task["angle"])
+        return -(motion.place - goal).abs().sum(-1) - 0.1 * effort(action)
 
 
 def varied(bodies: int, joints: int, geoms: int) -> Mapping[str, Parameter]:
@@ -198,7 +231,7 @@ class WalkerParameters:
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         healthy = self.body.healthy(motion.positions, motion.velocities)
-        return motion.speed + healthy - 1e-3 * effort(action)
+        return motion.velocity[..., 0] + healthy - 1e-3 * effort(action)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +254,7 @@ class HopperParameters:
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         healthy = self.body.healthy(motion.positions, motion.velocities)
-        return motion.speed + healthy - 1e-3 * effort(action)
+        return motion.velocity[..., 0] + healthy - 1e-3 * effort(action)
 
 
 SCALES = ("mass", "damping", "friction", "gravity")
