@@ -26,6 +26,7 @@ test-all: test
 bench: install
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/sessions.py
+	$(BIN)/python benchmarks/robots.py
 
 results: install
 	$(BIN)/python benchmarks/results.py --jobs 2

@@ -49,6 +49,7 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
         for name, evaluation in cell["evaluations"].items():
             row = rows.setdefault(name, {"returns": [], "seeds": [], **{key: evaluation[key] for key in ("lanes", "says")}})
             row["returns"].append(evaluation["returns"])
+            row["by"] = evaluation.get("by")
             if name == cell["label"]:
                 row["seeds"].append(cell["seed"])
                 row |= {"steps": cell["steps"], "command": cell["command"]}
@@ -97,6 +98,12 @@ def by_episode(returns: Returns) -> str:
     return ", ".join(f"{number + 1}: {figures[number]}" for number in chosen)
 
 
+def by_parameter(row: Mapping[str, Any]) -> str:
+    """The last episode's mean return for each value of the parameter by which tasks are told apart."""
+    values = np.array(row["by"])
+    return ", ".join(f"{value:g}: {row['returns'][:, values == value, -1].mean():.1f}" for value in np.unique(values))
+
+
 def binary(returns: Returns) -> bool:
     """Whether a return is a matter of success or failure."""
     return set(np.unique(returns)) <= {0.0, 1.0}
@@ -120,6 +127,7 @@ def draw(work: Work, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             trained_episodes=episodes,
             seeds=tuple(range(seeds)) if seeds > 1 else (),
             splits="partitioned",
+            drawn={},
             returns=returns,
             success=returns if binary(row["returns"]) else None,
         )
@@ -139,6 +147,9 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
     missing = [name for name in missing if name not in {f"{cell['label']} (seed {cell['seed']})" for cell in cells}]
     if missing:
         notes.append(f"Not measured yet: {', '.join(missing)}.")
+    notes += [
+        f"{agent}, mean of the last episode by {work.by}: {by_parameter(row)}." for agent, row in rows.items() if row["by"]
+    ]
     for agent, figure in work.reach.items():
         if agent in rows:
             reached = rows[agent]["returns"].sum(2).mean()

@@ -71,7 +71,12 @@ def configured(trained: Trained, seed: int) -> tuple[Learner, RunConfig]:
 
 def parts_of(config: RunConfig) -> dict[str, Any]:
     """The options that decide what a cell's figures are, by section."""
-    return {"algorithm": config.algorithm_options, "tasks": config.task_options, "training": config.training}
+    return {
+        "algorithm": config.algorithm_options,
+        "tasks": config.task_options,
+        "training": config.training,
+        "normalisation": config.normalisation,
+    }
 
 
 def finished(cell: Cell) -> bool:
@@ -83,7 +88,7 @@ def finished(cell: Cell) -> bool:
         return stored["config"] == untrained_config(work)
     parts = parts_of(configured(work.trained[cell.label], cell.seed)[1])
     return all(
-        stored["config"][section].get(name, getattr(type(options)(), name)) == value
+        stored["config"].get(section, {}).get(name, getattr(type(options)(), name)) == value
         for section, options in parts.items()
         for name, value in vars(options).items()
     )
@@ -142,7 +147,9 @@ def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
     result: Evaluation = evaluate(agent, num_tasks=work.num_tasks, split=split, batch=batch_of(work.lanes))
     returns = [[short(value) for value in row] for row in result.returns.tolist()]
     success = None if result.success is None else [round(value, 4) for value in result.success.mean(0).tolist()]
-    return {"lanes": agent.lanes, "split": split, "success": success, "says": getattr(agent, "says", ""), "returns": returns}
+    by = {"by": [short(value) for value in result.drawn[work.by].tolist()]} if work.by else {}
+    says = getattr(agent, "says", "")
+    return {"lanes": agent.lanes, "split": split, "success": success, "says": says, **by, "returns": returns}
 
 
 def short(value: float) -> float | int:

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quickstudy.data.rollout import Lifetime, live
+from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
-from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution
+from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tasks import describe
 from quickstudy.work import InProcess
 
@@ -29,6 +29,8 @@ class Scores(NamedTuple):
     returns: Float[Tensor, "task episode"]
     success: Float[Tensor, "task episode"] | None
     """The share of lanes in which any step of the episode succeeded; None where the tasks don't define success."""
+    drawn: Tasks
+    """The tasks."""
 
 
 def score(site: Site, life: Lifetime, shard: Shard) -> Scores:
@@ -39,7 +41,8 @@ def score(site: Site, life: Lifetime, shard: Shard) -> Scores:
         returns.append((transition.reward * valid).sum(-1))
         if "success" in transition.info:
             success.append((transition.info["success"] & valid).any(-1).float())
-    return Scores(torch.stack(returns, -1).mean(1).cpu(), torch.stack(success, -1).mean(1).cpu() if success else None)
+    drawn = {name: value.cpu() for name, value in draw_tasks(site, shard).items()}
+    return Scores(torch.stack(returns, -1).mean(1).cpu(), torch.stack(success, -1).mean(1).cpu() if success else None, drawn)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Evaluation:
     """Whether the splits share no task, or are separate draws."""
     returns: Float[Tensor, "task episode"]
     success: Float[Tensor, "task episode"] | None
+    drawn: Tasks
+    """The tasks' parameters, (task, ...), in the order of the scores."""
     seeds: tuple[int, ...] = ()
     """Seeds of the learners that were pooled, whose tasks, the same for each, follow one another; empty for one agent."""
 
@@ -162,6 +167,7 @@ def pool(evaluations: Sequence[Evaluation], seeds: Sequence[int]) -> Evaluation:
         evaluations[0],
         returns=torch.cat([evaluation.returns for evaluation in evaluations]),
         success=torch.cat(success) if success else None,
+        drawn=joined([evaluation.drawn for evaluation in evaluations]),
         seeds=tuple(seeds),
     )
 
@@ -207,7 +213,13 @@ def evaluate(
         success=None
         if scores[0].success is None
         else torch.cat([score.success for score in scores if score.success is not None]),
+        drawn=joined([score.drawn for score in scores]),
     )
+
+
+def joined(batches: Sequence[Tasks]) -> Tasks:
+    """Batches of tasks as one."""
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def batch_of(lanes: int) -> int:
