@@ -73,7 +73,7 @@ class Scene(NamedTuple):
         """The same scene with a faint line along the places where the agent was."""
         if not trail:
             return self
-        width, color = 0.009 * (self.upper[0] - self.lower[0]), tint(BLUE, 0.45)
+        width, color = 0.012 * (self.upper[0] - self.lower[0]), tint(BLUE, 0.45)
         marks = (Disc(place, width, color) for place in dict.fromkeys(trail))
         return self._replace(ground=(*self.ground, Line(tuple(trail), width, color), *marks))
 
