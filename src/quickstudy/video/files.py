@@ -18,6 +18,7 @@ from quickstudy.video.raster import pillow
 SECONDS = 10.0
 """How long the longest episode lasts by default, within the bounds of `SLOWEST` and `FASTEST` frames a second."""
 SLOWEST, FASTEST = 4.0, 50.0
+SUFFIXES = (".mp4", ".gif")
 STILL = 1.5
 """Seconds for which the last frame stays."""
 GIF_WIDTH, GIF_FRAMES, GIF_COLORS, GIF_BYTES = 720, 150, 96, 4 * 2**20
@@ -50,11 +51,11 @@ def save_video(film: Film, path: str | Path, *, fps: float | None = None, width:
     `width` is that of the whole picture in pixels, by default by the number of episodes; GIFs are narrower.
     """
     path = Path(path)
-    if path.suffix not in WRITERS:
+    if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} is no name for a video; name it FILE.mp4 or FILE.gif")
     fps = fps or usual_fps(film)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return WRITERS[path.suffix](film, path, fps, width)
+    return save_mp4(film, path, fps, width) if path.suffix == ".mp4" else save_gif(film, path, fps, width)
 
 
 def usual_fps(film: Film) -> float:
@@ -112,6 +113,3 @@ def gif(images: list[Any], seconds: float) -> bytes:
     file = BytesIO()
     first.save(file, "gif", save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
     return file.getvalue()
-
-
-WRITERS = {".mp4": save_mp4, ".gif": save_gif}
