@@ -40,9 +40,7 @@ def video(arguments: list[str]) -> int:
     add_trial_options(parser)
     parser.add_argument("--task", type=natural, default=0, metavar="N", help="which of the tasks, counted from 0 (default 0)")
     parser.add_argument("--fps", type=rate, metavar="F", help="steps a second (default: the longest episode takes about 10 s)")
-    parser.add_argument(
-        "--width", type=wide, metavar="W", help="pixels (default 360 an episode; a GIF has up to 720)"
-    )
+    parser.add_argument("--width", type=wide, metavar="W", help="pixels (default 360 an episode; a GIF has up to 720)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="FILE.mp4 or FILE.gif (default: both, in RUN/video/)")
     parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
     given, rest = parser.parse_known_args(arguments)

@@ -87,7 +87,10 @@ class PointNavigation:
         """The plane around the start, wider where the agent goes far; the grey line bounds, or is, where goals may lie."""
         x, y = state.tolist()
         goal_x, goal_y = self.goal(task).tolist()
-        half = max(0.75, *(1.15 * abs(value) for value in (x, y)), *(abs(value) + 0.25 for value in (goal_x, goal_y)))
+        # wider by leaps, or else the picture would breathe
+        half = 0.75 if self.layout == "square" else 1.3
+        while half < max(abs(x) + 0.1, abs(y) + 0.1, abs(goal_x) + GOAL_RADIUS, abs(goal_y) + GOAL_RADIUS):
+            half *= 1.5
         square = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
         support = square if self.layout == "square" else arc((0.0, 0.0), 1.0, 0.0, math.pi)
         goal = (Disc((goal_x, goal_y), GOAL_RADIUS, tint(YELLOW, 0.3)), star((goal_x, goal_y), 0.07 * half, YELLOW))

@@ -143,7 +143,7 @@ class Panel:
 
 def told(parameters: dict[str, Tensor]) -> str:
     """A task's parameters in words: those of many numbers by how many there are."""
-    return ", ".join(f"{name} {in_words(value)}" for name, value in parameters.items())
+    return ", ".join(f"{name.replace('_', ' ')} {in_words(value)}" for name, value in parameters.items())
 
 
 def in_words(value: Tensor) -> str:

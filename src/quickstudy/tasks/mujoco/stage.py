@@ -18,8 +18,8 @@ from quickstudy.tasks.mujoco.bodies import Body, simulator
 from quickstudy.tasks.mujoco.families import Mark
 
 WIDTH, HEIGHT = 480, 400
-VIEWS = {1: (90.0, -10.0, 4.2), 2: (115.0, -30.0, 6.5)}
-"""Azimuth and elevation in degrees and distance in metres, by the axes along which a robot moves."""
+VIEWS = {"track": (90.0, -10.0, 4.2), "plane": (115.0, -30.0, 6.5), "goal": (90.0, -50.0, 11.0)}
+"""Azimuth and elevation in degrees and distance in metres: of robots on a track, in the plane, and with a goal there."""
 TOLD = (*(int(YELLOW[start : start + 2], 16) / 255 for start in (1, 3, 5)), 1.0)
 """The colour of what the agent isn't told."""
 
@@ -37,13 +37,15 @@ class Stage:
         self._scene, self._options = mujoco.MjvScene(self._model, maxgeom=200), mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type, self._camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
-        self._camera.azimuth, self._camera.elevation, self._camera.distance = VIEWS[body.axes]
+        self._view = "track" if body.axes == 1 else "plane"
 
     def picture(self, state: Float[np.ndarray, " state"], marks: Sequence[Mark]) -> UInt8[np.ndarray, "height width 3"]:
         """A state, as the simulator's full physics, with marks of its task."""
         mujoco = self._mujoco
         mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         mujoco.mj_forward(self._model, self._data)
+        view = "goal" if any(mark.kind == "goal" for mark in marks) else self._view
+        self._camera.azimuth, self._camera.elevation, self._camera.distance = VIEWS[view]
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, self._data, self._options, None, self._camera, everything, self._scene)
         for mark in marks:
@@ -90,7 +92,7 @@ def staged(body: Body) -> Any:
     for geom in spec.worldbody.geoms:
         geom.rgba = [0.8, 0.8, 0.8, 1.0]
     spec.visual.global_.offwidth, spec.visual.global_.offheight = WIDTH, HEIGHT
-    spec.visual.quality.offsamples = 8
+    spec.visual.quality.offsamples = 4
     return spec.compile()
 
 
