@@ -81,7 +81,7 @@ def towards(angle: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead 2"]:
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-def speed_towards(angle: Float[Tensor, "*lead"], motion: Motion) -> Float[Tensor, "*lead"]:
+def speed_towards(angle: Float[Tensor, "*#lead"], motion: Motion) -> Float[Tensor, "*lead"]:
     """The part of the velocity that goes at an angle."""
     return (motion.velocity * towards(angle)).sum(-1)
 

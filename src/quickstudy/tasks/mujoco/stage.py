@@ -103,16 +103,16 @@ def gl_context(width: int, height: int) -> Any:
     """
     asked = os.environ.get("MUJOCO_GL", "").lower()
     found = next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), None)
-    way = asked or found or ("glfw" if sys.platform != "linux" else None)
-    try:
-        if way not in ("egl", "osmesa", "glfw"):
-            raise ImportError("neither libEGL nor libOSMesa is there" if way is None else f"MUJOCO_GL is {way}")
-        context = import_module(f"mujoco.{way}").GLContext(width, height)
-        context.make_current()
-    except Exception as error:
-        # whatever a driver, a missing library or PyOpenGL raises: its own texts run over several lines
-        raise UsageError(
-            f"robots can't be drawn here, {way or 'GL'} fails ({type(error).__name__}: {str(error).splitlines()[:1]}); install"
-            " libegl1 or libosmesa6 and set MUJOCO_GL to egl or osmesa"
-        ) from error
-    return context
+    way = asked or found or ("glfw" if sys.platform != "linux" else "")
+    why = None
+    if way not in ("egl", "osmesa", "glfw"):
+        why = f"MUJOCO_GL is {way!r}, not egl, osmesa or glfw" if way else "neither libEGL nor libOSMesa is there"
+    else:
+        try:
+            context = import_module(f"mujoco.{way}").GLContext(width, height)
+            context.make_current()
+            return context
+        except Exception as error:
+            # whatever a driver, a missing library or PyOpenGL raises, whose texts run over several lines
+            why = f"{way} fails ({' '.join(f'{type(error).__name__}: {error}'.split())[:120]})"
+    raise UsageError(f"robots can't be drawn here: {why}; install libegl1 or libosmesa6 and set MUJOCO_GL to egl or osmesa")
