@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -419,3 +420,12 @@ def test_a_baseline_is_filmed_by_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert main(["video", "bayes-optimal", "grid-navigation", "--size", "4", "--episodes", "1", "--num-tasks", "2"]) == 0
     names = {path.name for path in (tmp_path / "runs" / "video").iterdir()}
     assert names == {f"bayes-optimal-grid-navigation-test-task0-seed0.{suffix}" for suffix in ("mp4", "gif")}
+
+
+def test_the_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    page = (Path(__file__).parent.parent / "docs" / "video.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "rl2", "grid-navigation", *TINY, "--run", "runs/grid"]) == 0
+    exec(compile(code, "video.md", "exec"), {})
+    assert (tmp_path / "grid.mp4").exists() and capsys.readouterr().out.count(",") == 2
