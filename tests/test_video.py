@@ -23,7 +23,7 @@ from quickstudy.tasks import FAMILIES, drawn_families
 from quickstudy.tasks.mujoco import stage
 from quickstudy.tasks.mujoco.families import Family
 from quickstudy.video.film import Film, Frame, film
-from quickstudy.video.frames import frames, lay_out, shortened
+from quickstudy.video.frames import frames, headings, lay_out, shortened
 from quickstudy.video.raster import place, rasterise
 from quickstudy.work import LocalSite
 
@@ -204,6 +204,21 @@ def test_panels_stand_apart_within_a_picture_of_even_sides(episodes: int, width:
 def test_what_has_no_room_is_cut():
     assert shortened("grid-navigation", 1000, 20) == "grid-navigation"
     assert shortened("grid-navigation", 80, 20).endswith("...") and shortened("grid-navigation", 1, 20) == ""
+
+
+@pytest.mark.parametrize(
+    ("lanes", "width", "wanted"),
+    [
+        (1, 300, (["episode 1", "episode 2"], "return ")),
+        (20, 300, (["episode 1, 0 seen", "episode 2, 20 seen"], "return ")),
+        (20, 220, (["episode 1, 0 seen", "episode 2, 20 seen"], "")),
+        (20, 150, (["episode 1", "episode 2"], "")),
+        (20, 90, (["1", "2"], "")),
+    ],
+)
+def test_headers_say_what_they_have_room_for(lanes: int, width: int, wanted: Any):
+    episodes = [[Frame(Scene((0, 0), (1, 1), (), ()), total)] for total in (0.0, -1000.25)]
+    assert headings(Film("agent", "tasks", 0, "test", {}, lanes, episodes), width) == wanted
 
 
 def test_files_play_with_all_their_frames(tmp_path: Path):

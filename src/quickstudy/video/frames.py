@@ -28,6 +28,8 @@ class Layout(NamedTuple):
     panel: tuple[int, int]
     places: list[tuple[int, int]]
     """The upper left corner of each panel's picture."""
+    headings: tuple[list[str], str]
+    """What stands above each panel, and what before its return."""
 
 
 def lay_out(film: Film, width: int | None) -> Layout:
@@ -48,7 +50,7 @@ def lay_out(film: Film, width: int | None) -> Layout:
         for index in range(count)
     ]
     high = places[-1][1] + panel[1] + MARGIN + CLOCK
-    return Layout((whole, high + high % 2), panel, places)
+    return Layout((whole, high + high % 2), panel, places, headings(film, panel[0]))
 
 
 def aspect(frame: Frame) -> float:
@@ -77,6 +79,7 @@ def compose(film: Film, layout: Layout, panels: Sequence[Panel], step: int) -> A
     """One frame: a title, the panels under their headers, and a line below that tells the time."""
     image = pillow().Image.new("RGB", layout.size, PAPER)
     pen = pillow().ImageDraw.Draw(image)
+    names, before = layout.headings
     (width, height), (panel_width, panel_height) = layout.size, layout.panel
     left, right = layout.places[0][0], max(x for x, _ in layout.places) + panel_width
     clock = f"step {step} of {film.steps}"
@@ -86,28 +89,32 @@ def compose(film: Film, layout: Layout, panels: Sequence[Panel], step: int) -> A
     task = f"{film.split} task {film.task}: {told(film.parameters)}"
     pen.text((left, MARGIN + 42), shortened(task, right - left, 14), GREY, font(14), anchor="ls")
     for number, (panel, (x, y)) in enumerate(zip(panels, layout.places, strict=True)):
-        ended = step >= panel.last
-        seen = f", {number * film.lanes} seen" if film.lanes > 1 else ""
-        draw_header(pen, (x, y), panel_width, f"episode {number + 1}{seen}", panel.total(step), ended)
+        draw_header(pen, (x, y), panel_width, names[number], f"{before}{panel.total(step):.2f}", step >= panel.last)
         image.paste(panel.image(step), (x, y))
         pen.rectangle((x - 1, y - 1, x + panel_width, y + panel_height), outline=PALE)
     pen.rectangle((0, height - CLOCK, round(width * step / max(1, film.steps)), height), fill=BLUE)
     return image
 
 
-def draw_header(pen: Any, corner: Point, width: int, name: str, total: float, ended: bool) -> None:
-    """Above a panel: which episode, whether it is over, and its return so far; what has no room is left out."""
-    x, y = corner[0], corner[1] - 10
-    score = f"return {total:.2f}"
-    least = pen.textlength(score, font(15)) + 10
-    if least + pen.textlength(name, font(15)) > width:
-        score, least = f"{total:.2f}", pen.textlength(f"{total:.2f}", font(15)) + 10
-    name = shortened(name, width - least, 15)
-    pen.text((x, y), name, INK, font(15), anchor="ls")
-    pen.text((x + width, y), score, INK, font(15), anchor="rs")
-    after = pen.textlength(name, font(15)) + 8
-    if ended and after + pen.textlength("over", font(15)) + least < width:
-        pen.text((x + after, y), "over", GREY, font(15), anchor="ls")
+def headings(film: Film, width: int) -> tuple[list[str], str]:
+    """What stands above each panel, and before its return, in the first way that has room for all panels at all times."""
+    length = font(15).getlength
+    numbers = [f"{index + 1}" for index in range(len(film.episodes))]
+    names = [f"episode {number}" for number in numbers]
+    seen = [f"{name}, {index * film.lanes} seen" if film.lanes > 1 else name for index, name in enumerate(names)]
+    widest = max(length(f"{frame.total:.2f}") for episode in film.episodes for frame in episode)
+    ways = ((seen, "return "), (seen, ""), (names, ""), (numbers, ""))
+    fit = (way for way in ways if max(map(length, way[0])) + length(way[1]) + widest + 10 <= width)
+    return next(fit, ways[-1])
+
+
+def draw_header(pen: Any, corner: Point, width: int, left: str, right: str, ended: bool) -> None:
+    """Above a panel: which episode, its return so far, and whether it is over, where there is room."""
+    (x, y), length = (corner[0], corner[1] - 10), font(15).getlength
+    pen.text((x, y), left, INK, font(15), anchor="ls")
+    pen.text((x + width, y), right, INK, font(15), anchor="rs")
+    if ended and length(f"{left}over{right}") + 18 <= width:
+        pen.text((x + length(left) + 8, y), "over", GREY, font(15), anchor="ls")
 
 
 class Panel:
