@@ -119,10 +119,11 @@ def test_a_push_is_drawn_on_the_side_that_it_goes_to(name: str, task: Any, actio
 def test_a_film_has_the_returns_that_an_evaluation_counts(name: str):
     agent = qs.Random(qs.tasks.make(name))
     shown = film(agent, episodes=3, task=6, num_tasks=8, seed=3, split="validation")
-    found = qs.evaluate(agent, episodes=3, num_tasks=8, seed=3, split="validation").returns[6]
-    torch.testing.assert_close(torch.tensor([episode[-1].total for episode in shown.episodes]), found, rtol=1e-5, atol=1e-4)
+    found = qs.evaluate(agent, episodes=3, num_tasks=8, seed=3, split="validation")
+    returns = torch.tensor([episode[-1].total for episode in shown.episodes])
+    torch.testing.assert_close(returns, found.returns[6], rtol=1e-5, atol=1e-4)
     for key, value in shown.parameters.items():
-        assert torch.equal(value, agent.tasks.sample(8, "validation", counter(3, 0, "validation tasks"))[key][6])
+        assert torch.equal(value, found.drawn[key][6])
 
 
 def test_a_later_batch_of_tasks_is_filmed_as_it_is_evaluated():
