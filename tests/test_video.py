@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -21,6 +22,7 @@ from quickstudy.protocol import counter
 from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Line, Scene, Text, rectangle
 from quickstudy.tasks import FAMILIES, drawn_families
 from quickstudy.tasks.mujoco import stage
+from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH
 from quickstudy.tasks.mujoco.families import Family
 from quickstudy.video.film import Film, Frame, film
 from quickstudy.video.frames import frames, headings, lay_out, shortened
@@ -334,7 +336,7 @@ def test_tasks_that_are_told_are_drawn_as_they_are():
 @pytest.fixture
 def gl() -> None:
     try:
-        stage.gl_context(64, 64).free()
+        stage.Stage(HALF_CHEETAH).close()
     except qs.UsageError as error:
         pytest.skip(str(error))
 
@@ -360,6 +362,16 @@ def test_robots_are_drawn_with_what_they_are_not_told(name: str, gl: None):
         env.close()
 
 
+class NoContext:
+    """A window where there is no screen."""
+
+    def __init__(self, width: int, height: int):
+        pass
+
+    def make_current(self) -> None:
+        raise RuntimeError("no\n  screen")
+
+
 def test_where_no_gl_can_be_had_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("mujoco")
     monkeypatch.setattr(stage, "find_library", lambda _: None)
@@ -369,8 +381,12 @@ def test_where_no_gl_can_be_had_one_line_says_so(monkeypatch: pytest.MonkeyPatch
     assert "robots can't be drawn here: neither libEGL nor libOSMesa is there" in (said := capsys.readouterr().err)
     assert "install libegl1 or libosmesa6" in said and said.count("\n") == 1
     monkeypatch.setenv("MUJOCO_GL", "crayons")
-    with pytest.raises(qs.UsageError, match="MUJOCO_GL is 'crayons'"):
-        stage.gl_context(10, 10)
+    with pytest.raises(qs.UsageError, match="robots can't be drawn here: MUJOCO_GL is 'crayons', not egl, osmesa or glfw"):
+        stage.Stage(HALF_CHEETAH)
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setitem(sys.modules, "mujoco.glfw", SimpleNamespace(GLContext=NoContext))
+    with pytest.raises(qs.UsageError, match=r"robots can't be drawn here: glfw fails \(RuntimeError: no screen\); install"):
+        stage.Stage(HALF_CHEETAH)
 
 
 TINY = ["--trials", "8", "--hidden-size", "8", "--iterations", "1", "--evaluate-every", "0"]

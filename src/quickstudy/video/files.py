@@ -21,7 +21,9 @@ SLOWEST, FASTEST = 4.0, 50.0
 SUFFIXES = (".mp4", ".gif")
 STILL = 1.5
 """Seconds for which the last frame stays."""
-GIF_WIDTH, GIF_FRAMES, GIF_COLORS, GIF_BYTES = 720, 150, 96, 4 * 2**20
+MEDIAN_CUT, MAX_COVERAGE = 0, 1
+"""Pillow's ways to choose a palette."""
+GIF_WIDTH, GIF_FRAMES, GIF_COLORS, GIF_BYTES = 720, 150, 120, 4 * 2**20
 """What a GIF has at most; one that gets larger than so many bytes is drawn smaller."""
 
 
@@ -102,9 +104,10 @@ def gif(images: list[Any], seconds: float) -> bytes:
     together = kinds.new("RGB", (some[0].width, sum(image.height for image in some)))
     for index, image in enumerate(some):
         together.paste(image, (0, index * image.height))
-    colors = together.quantize(GIF_COLORS, method=kinds.Quantize.MEDIANCUT).palette.colors
+    # the colours that fill the picture, and those, however rare, that are far from all others
+    many, far = (together.quantize(GIF_COLORS, method=way).palette.colors for way in (MEDIAN_CUT, MAX_COVERAGE))
     # paper stays white: of the greys close to it, which smooth edges leave, none is kept
-    kept = [color for color in colors if min(color) < 245]
+    kept = [color for color in dict.fromkeys([*many, *far]) if min(color) < 245]
     palette = kinds.new("P", (1, 1))
     palette.putpalette([255, 255, 255, *chain.from_iterable(kept)])
     first, *rest = [image.quantize(palette=palette, dither=kinds.Dither.NONE) for image in images]

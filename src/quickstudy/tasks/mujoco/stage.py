@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from ctypes.util import find_library
 from importlib import import_module
@@ -29,10 +30,9 @@ class Stage:
 
     def __init__(self, body: Body):
         mujoco = simulator()
-        self._mujoco, self._context = mujoco, gl_context(WIDTH, HEIGHT)
-        self._model = staged(body)
+        self._mujoco, self._model = mujoco, staged(body)
         self._data = mujoco.MjData(self._model)
-        self._renderer = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self._context, self._renderer = renderer(self._model)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         self._scene, self._options = mujoco.MjvScene(self._model, maxgeom=200), mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
@@ -67,6 +67,7 @@ class Stage:
             "direction": (mujoco.mjtGeom.mjGEOM_ARROW, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
         }[mark.kind]
         mujoco.mjv_initGeom(geom, kind, np.array(size), np.array(place), np.eye(3).ravel(), np.array(TOLD))
+        geom.emission = 0.5  # seen in the shade too
         if mark.kind == "direction":
             # as large as the view is wide
             unit, along = 0.2 * self._camera.distance, np.array([x, y, 0.0])
@@ -96,22 +97,22 @@ def staged(body: Body) -> Any:
     return spec.compile()
 
 
-def gl_context(width: int, height: int) -> Any:
-    """A current GL context that needs no display; UsageError where none can be had.
+def renderer(model: Any) -> tuple[Any, Any]:
+    """A current GL context that needs no display, and MuJoCo's renderer in it; UsageError where none can be had.
 
     MUJOCO_GL names the way, `egl`, `osmesa` or `glfw`; by default it is the first of the first two whose library is there.
     """
-    asked = os.environ.get("MUJOCO_GL", "").lower()
+    mujoco, asked = simulator(), os.environ.get("MUJOCO_GL", "").lower()
     found = next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), None)
     way = asked or found or ("glfw" if sys.platform != "linux" else "")
-    why = None
     if way not in ("egl", "osmesa", "glfw"):
         why = f"MUJOCO_GL is {way!r}, not egl, osmesa or glfw" if way else "neither libEGL nor libOSMesa is there"
     else:
         try:
-            context = import_module(f"mujoco.{way}").GLContext(width, height)
-            context.make_current()
-            return context
+            with warnings.catch_warnings(action="ignore"):
+                context = import_module(f"mujoco.{way}").GLContext(WIDTH, HEIGHT)
+                context.make_current()
+                return context, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:
             # whatever a driver, a missing library or PyOpenGL raises, whose texts run over several lines
             why = f"{way} fails ({' '.join(f'{type(error).__name__}: {error}'.split())[:120]})"
