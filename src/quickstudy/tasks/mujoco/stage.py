@@ -38,6 +38,8 @@ class Stage:
         self._camera = mujoco.MjvCamera()
         self._camera.type, self._camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
         self._view = "track" if body.axes == 1 else "plane"
+        # seen along the ground, a shadow comes out in pieces as far as the horizon
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = body.axes > 1
 
     def picture(self, state: Float[np.ndarray, " state"], marks: Sequence[Mark]) -> UInt8[np.ndarray, "height width 3"]:
         """A state, as the simulator's full physics, with marks of its task."""
@@ -67,7 +69,7 @@ class Stage:
             "direction": (mujoco.mjtGeom.mjGEOM_ARROW, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
         }[mark.kind]
         mujoco.mjv_initGeom(geom, kind, np.array(size), np.array(place), np.eye(3).ravel(), np.array(TOLD))
-        geom.emission = 0.5  # seen in the shade too
+        geom.emission = 0.25  # seen in the shade too
         if mark.kind == "direction":
             # as large as the view is wide
             unit, along = 0.2 * self._camera.distance, np.array([x, y, 0.0])
