@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from quickstudy.tasks.parameters import Uniform as Uniform
     from quickstudy.training import resume as resume
     from quickstudy.training import train as train
+    from quickstudy.video.files import save_video as save_video
+    from quickstudy.video.film import film as film
 
 PUBLIC = {
     "tasks": "tasks",
@@ -61,6 +63,8 @@ PUBLIC = {
     "check_tasks": "check.tasks",
     "check_learner": "check.learner",
     "plot_adaptation": "plots",
+    "film": "video.film",
+    "save_video": "video.files",
     "QuickstudyError": "errors",
     "UsageError": "errors",
     "EnvironmentFault": "errors",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from rich.box import SQUARE
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from quickstudy.protocol import Metrics
 
+Thing = TypeVar("Thing")
 SECONDS_PER_LINE = 10.0
 
 
@@ -76,3 +79,9 @@ def boxed(metrics: Metrics) -> Table:
             table.add_row(f"[bold]{head}/[/]", "")
         table.add_row(f"   {tail}", f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.4g}")
     return table
+
+
+def tracked(things: Iterable[Thing], title: str, total: int) -> Iterator[Thing]:
+    """Goes through things with a bar on a terminal, and silently elsewhere."""
+    console = Console(file=sys.stderr)
+    yield from track(things, title, total, console=console, disable=not console.is_terminal, transient=True)

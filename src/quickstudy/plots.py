@@ -10,8 +10,9 @@ from typing import Any, Literal
 from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import performance_profile, profile_interval, spaced_taus
+from quickstudy.scene import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PINK, PURPLE
 
-COLORS = ("#0b6e99", "#d1603d", "#6b6b6b", "#3d8b4e", "#8a5aa8", "#b08d1e", "#c2478b", "#1b1b1b")
+COLORS = (BLUE, ORANGE, GREY, GREEN, PURPLE, GOLD, PINK, INK)
 
 
 def plot_adaptation(

@@ -49,7 +49,13 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What every command that evaluates can be told."""
+    """What every command that prints an evaluation can be told."""
+    add_trial_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_trial_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that lives trials can be told."""
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of each trial (default: as in training)")
     parser.add_argument("--num-tasks", type=positive, default=100, metavar="N", help="how many tasks (default 100)")
     parser.add_argument(
@@ -60,7 +66,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
 
 
@@ -103,7 +108,7 @@ def evaluate_runs(runs: list[Any], given: argparse.Namespace, batch: int | None 
     return pool(evaluations, [run.config.training.seed for run in runs]) if len(runs) > 1 else evaluations[0]
 
 
-def untrained(name: str, tasks: str, arguments: list[str]) -> tuple[Any, list[str]]:
+def untrained(name: str, tasks: str, arguments: list[str], command: str = "evaluate") -> tuple[Any, list[str]]:
     """A baseline or an oracle for some tasks, and what is left of the arguments once both have read theirs."""
     from quickstudy.algorithms import BASELINES
     from quickstudy.oracles import ORACLES, oracle
@@ -116,6 +121,6 @@ def untrained(name: str, tasks: str, arguments: list[str]) -> tuple[Any, list[st
     parts = {"tasks": default_family(tasks)}
     if name in ORACLES:
         parts["oracle"] = ORACLES[name].options()
-    options = parse_fields(f"quickstudy evaluate {name} {tasks}", parts, arguments)
+    options = parse_fields(f"quickstudy {command} {name} {tasks}", parts, arguments)
     distribution = make_tasks(tasks, options["tasks"])
     return BASELINES[name](distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []

@@ -7,6 +7,7 @@ from typing import Any
 
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import TaskDistribution
+from quickstudy.scene import Drawn
 from quickstudy.tasks.bandit import Bandit
 from quickstudy.tasks.cart_pole import CartPole
 from quickstudy.tasks.frozen_lake import FrozenLake
@@ -65,6 +66,11 @@ def make(name: str, **options: Any) -> NativeTasks | MujocoTasks:
             raise UsageError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
     dynamics = options_of(**options)
     return MujocoTasks(dynamics) if isinstance(dynamics, Family) else NativeTasks(dynamics)
+
+
+def drawn_families() -> list[str]:
+    """The registered names of those that can be drawn."""
+    return [name for name, options in FAMILIES.items() if isinstance(options(), Drawn | Family)]
 
 
 def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:

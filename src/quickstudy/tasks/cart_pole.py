@@ -13,6 +13,7 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
+from quickstudy.scene import BLUE, GOLD, INK, ORANGE, PALE, Disc, Line, Scene, Shape, arrow, rectangle
 from quickstudy.tasks.parameters import Choice, Parameter, Uniform
 
 CART_MASS = 1.0
@@ -92,3 +93,23 @@ class CartPole:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {}
+
+    def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
+        """Cart and pole, which is thicker where it is heavier, the ends of the track, and the push of the last step."""
+        x, _, angle, _ = state.tolist()
+        values = {name: float(value) for name, value in task.items()}
+        tip = (x + 2 * values["length"] * math.sin(angle), 0.32 + 2 * values["length"] * math.cos(angle))
+        ends = (Line(((end, -0.12), (end, 0.12)), 0.05, ORANGE) for end in (-MAX_POSITION, MAX_POSITION))
+        ground = (Line(((-MAX_POSITION, 0.0), (MAX_POSITION, 0.0)), 0.03, PALE), *ends)
+        cart = (
+            rectangle((x - 0.3, 0.08), (x + 0.3, 0.38), BLUE),
+            *(Disc((x + side, 0.08), 0.08, INK) for side in (-0.18, 0.18)),
+            Line(((x, 0.32), tip), 0.07 + 0.14 * values["pole_mass"], GOLD),
+            Disc((x, 0.32), 0.05, INK),
+        )
+        push: tuple[Shape, ...] = ()
+        if action is not None:
+            side = values["direction"] * (2 * int(action) - 1)
+            reach = side * (0.36 + 0.03 * values["force"])
+            push = arrow(((x + 0.36 * side, 0.23), (x + reach, 0.23)), 0.06, ORANGE)
+        return Scene((-2.8, -0.3), (2.8, max(2.5, 0.5 + 2 * values["length"])), ground, (*push, *cart))

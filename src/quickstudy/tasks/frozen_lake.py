@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Split, Tasks
+from quickstudy.scene import PAPER, YELLOW, Disc, Scene, Text, agent, grid, rectangle, star
 from quickstudy.tasks.parameters import Parameter
 
 FROZEN = 0.8
@@ -125,3 +126,13 @@ class FrozenLake:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {"success": (state == self.size - 1).all(-1)}
+
+    def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
+        """The lake with rows downwards, the hidden holes dark."""
+        (row, column), last = state.tolist(), self.size - 1
+        holes = [(hole_column, last - hole_row) for hole_row, hole_column in task["holes"].nonzero().tolist()]
+        ice = rectangle((-0.5, -0.5), (last + 0.5, last + 0.5), "#e6f1f5")
+        water = (shape for hole in holes for shape in (Disc(hole, 0.41, "#9fbccb"), Disc(hole, 0.36, "#1d3f52")))
+        start = Text((-0.34, last + 0.33), "S", 0.15, "#7ba3b5")
+        ground = (ice, *grid(self.size, PAPER), start, *water, star((last, 0), 0.36, YELLOW))
+        return Scene((-0.6, -0.6), (last + 0.6, last + 0.6), ground, agent((column, last - row), 0.26), (column, last - row))

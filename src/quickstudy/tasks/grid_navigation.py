@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
+from quickstudy.scene import GREY, PALE, PAPER, YELLOW, Scene, Text, agent, grid, rectangle, star, tint
 from quickstudy.tasks.parameters import Choice, Parameter
 
 
@@ -66,3 +67,13 @@ class GridNavigation:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {"success": (state == task["goal"]).all(-1)}
+
+    def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
+        """The grid with rows upwards, the hidden goal in gold."""
+        (row, column), (goal_row, goal_column) = state.tolist(), task["goal"].tolist()
+        low, high = (-0.6, -0.6), (self.size - 0.4, self.size - 0.4)
+        goal = rectangle((goal_column - 0.5, goal_row - 0.5), (goal_column + 0.5, goal_row + 0.5), tint(YELLOW, 0.3))
+        start = Text((-0.34, 0.33), "S", 0.15, GREY)
+        ground = (rectangle((-0.5, -0.5), (self.size - 0.5, self.size - 0.5), PAPER), goal, *grid(self.size, PALE), start)
+        figures = (star((goal_column, goal_row), 0.36, YELLOW), *agent((column, row), 0.26))
+        return Scene(low, high, ground, figures, (column, row))

@@ -86,6 +86,10 @@ class GymnasiumEnv:
         named = ", ".join(f"{name}={shorten(rounded(value))}" for name, value in values.items())
         return EnvironmentFault(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)
 
+    def draw(self, task: int, lane: int) -> np.ndarray | None:
+        """The picture that the environment of a lane draws of itself, where it has the render mode `rgb_array`."""
+        return self._lanes.draw(task * self._lead[1] + lane)
+
     def close(self) -> None:
         self._lanes.close()
 

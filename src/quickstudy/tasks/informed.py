@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.spaces import encode
 from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition, counter
+from quickstudy.scene import Drawable, Picture
 
 
 class Informed:
@@ -73,6 +74,10 @@ class InformedEnv:
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         transition = self._env.step(action)
         return transition._replace(observation=self._told(transition.observation), arrival=self._told(transition.arrival))
+
+    def draw(self, task: int, lane: int) -> Picture | None:
+        """What the wrapped environment draws."""
+        return self._env.draw(task, lane) if isinstance(self._env, Drawable) else None
 
     def close(self) -> None:
         self._env.close()

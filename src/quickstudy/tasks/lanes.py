@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.ops.spaces import encode
 
 Env = gymnasium.Env[Any, Any]
@@ -61,6 +61,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._source, self._index, self._clock = source, index, clock
         self._space = source.env_observation_space
         self.observation_space = source.observation_space
+        self._drawn, self._end = False, None
 
     def put(self, values: Values) -> None:
         self._guarded("taking its parameters", lambda: self._source.put(self.env, values))
@@ -84,7 +85,33 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         for name, ended in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(ended, bool | np.bool_):
                 raise LaneFault(self._index, f"{name} is {ended!r}, not True or False")
+        if self._drawn:
+            # the vector environment resets an ended episode before anyone can ask what its end looked like
+            self._end = self._picture() if terminated or truncated else None
         return self._encoded(observation), reward, bool(terminated), bool(truncated), {}
+
+    def draw(self) -> np.ndarray | None:
+        """What the last reset or step led to, where it ended the episode its end; None where there are no pictures."""
+        self._drawn = True
+        return self._picture() if self._end is None else self._end
+
+    def begin(self) -> None:
+        """An episode begins that was asked for."""
+        self._end = None
+
+    def _picture(self) -> np.ndarray | None:
+        """A picture by the environment itself, which needn't have been built with a render mode."""
+        if "rgb_array" not in self.env.metadata.get("render_modes", ()):
+            return None
+        if self.env.render_mode is None:
+            self.env.unwrapped.render_mode = "rgb_array"
+        try:
+            picture = self.env.render()
+        except Exception as error:
+            # whatever it is that the environment draws with
+            first = str(error).partition("\n")[0]
+            raise UsageError(f"{self.env.unwrapped} can't draw itself here: {type(error).__name__}: {first}") from error
+        return picture if isinstance(picture, np.ndarray) else None
 
     def _guarded(self, what: str, call: Callable[[], Any]) -> Any:
         self._clock.start(self._index)
@@ -161,6 +188,8 @@ class Block:
         with self._clock:
             for guard, own in zip(self._guards, values or (), strict=bool(values)):
                 guard.put(own)
+            for guard in self._guards:
+                guard.begin()
             return self._vector.reset(seed=list(seeds))[0]
 
     def step(self, actions: np.ndarray) -> Answer:
@@ -171,6 +200,10 @@ class Block:
             arrival = np.array(observation)
             arrival[info["_final_obs"]] = np.stack(list(info["final_obs"][info["_final_obs"]]))
         return Answer(observation, arrival, reward, terminated, truncated)
+
+    def draw(self, index: int) -> np.ndarray | None:
+        """A picture of one of the lanes, counted within the block."""
+        return self._guards[index].draw()
 
     def close(self) -> None:
         self._vector.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
+from quickstudy.scene import BLUE, INK, ORANGE, YELLOW, Disc, Line, Point, Polygon, Scene, Shape, arrow
 from quickstudy.tasks.parameters import Parameter, Uniform
 
 MIN_POSITION, MAX_POSITION, GOAL = -1.2, 0.6, 0.5
@@ -69,3 +71,33 @@ class MountainCar:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {"success": self.terminal(state, task)}
+
+    def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
+        """The car in its valley, a flag at the goal, and the push of the last step."""
+        x = float(state[0])
+        places = [-1.3 + 2.0 * index / 100 for index in range(101)]
+        hill = tuple((place, hill_height(place)) for place in places)
+        slope = math.atan(1.35 * math.cos(3 * x))
+
+        def beside(along: float, above: float) -> Point:
+            """A point in the frame of the car."""
+            cos, sin = math.cos(slope), math.sin(slope)
+            return x + along * cos - above * sin, hill_height(x) + along * sin + above * cos
+
+        foot = (GOAL, hill_height(GOAL))
+        top = (GOAL, foot[1] + 0.2)
+        flag = Polygon((top, (top[0] + 0.11, top[1] - 0.035), (top[0], top[1] - 0.07)), YELLOW)
+        valley = (Polygon(((-1.3, -0.1), *hill, (0.7, -0.1)), "#e4e2dc"), Line(hill, 0.012, "#a9a498"))
+        ground = (*valley, Line((foot, top), 0.01, INK), flag)
+        body = tuple(beside(*corner) for corner in ((-0.1, 0.04), (0.1, 0.04), (0.08, 0.1), (-0.08, 0.1)))
+        car = (Polygon(body, BLUE), *(Disc(beside(side, 0.034), 0.032, INK) for side in (-0.056, 0.056)))
+        push: tuple[Shape, ...] = ()
+        if action is not None and int(action) != 1:
+            side = int(action) - 1
+            push = arrow((beside(0.12 * side, 0.07), beside(0.2 * side, 0.07)), 0.02, ORANGE)
+        return Scene((-1.3, -0.02), (0.7, 1.28), ground, (*push, *car))
+
+
+def hill_height(position: float) -> float:
+    """How high the ground is, as Gymnasium draws it."""
+    return 0.45 * math.sin(3 * position) + 0.55

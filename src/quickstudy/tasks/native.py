@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
-from quickstudy.ops.tree import where_lane
+from quickstudy.ops.tree import tree_map, where_lane
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
+from quickstudy.scene import Drawn, Scene
 from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters, splits_of
 
 Noise = Float[Tensor, "*batch noise"]
@@ -79,6 +80,7 @@ class NativeEnv:
 
     def restart(self) -> Observation:
         self._state = self._dynamics.initial(self._task, self._noise(self._dynamics.initial_noise))
+        self._reached, self._action = self._state, None
         self._elapsed = torch.zeros(self._lead, dtype=torch.long, device=self._device)
         return self._dynamics.observation(self._state, self._task)
 
@@ -93,6 +95,7 @@ class NativeEnv:
         noise, initial_noise = self._noise(dynamics.step_noise), self._noise(dynamics.initial_noise)
         state = dynamics.transition(self._state, action, task, noise)
         reward = dynamics.reward(self._state, action, state, task, noise)
+        self._reached, self._action = state, action
         terminated = dynamics.terminal(state, task)
         self._elapsed = self._elapsed + 1
         truncated = (self._elapsed >= dynamics.max_episode_steps) & ~terminated
@@ -105,6 +108,14 @@ class NativeEnv:
             self._elapsed = self._elapsed * ~ended
         self._state = state
         return Transition(observation, arrival, reward, terminated, truncated, info)
+
+    def draw(self, task: int, lane: int) -> Scene | None:
+        """The picture of a lane as its dynamics describe it, where they do."""
+        if not isinstance(self._dynamics, Drawn):
+            return None
+        state = tree_map(lambda value: value[task, lane].cpu(), self._reached)
+        parameters = {name: value[task, 0].cpu() for name, value in self._task.items()}
+        return self._dynamics.scene(state, parameters, None if self._action is None else self._action[task, lane].cpu())
 
     def close(self) -> None:
         pass

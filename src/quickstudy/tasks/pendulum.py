@@ -13,6 +13,7 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
+from quickstudy.scene import BLUE, INK, ORANGE, PALE, YELLOW, Disc, Line, Scene, Shape, arc, arrow, ring
 from quickstudy.tasks.parameters import Parameter, Uniform
 
 TIME_STEP = 0.05
@@ -76,3 +77,15 @@ class Pendulum:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {}
+
+    def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
+        """The pendulum, thicker where it is heavier, a ring where it should stand, and the torque of the last step."""
+        angle, length, mass = float(state[0]), float(task["length"]), float(task["mass"])
+        tip = (-length * math.sin(angle), length * math.cos(angle))
+        torque = 0.0 if action is None else float(action[0])
+        turn: tuple[Shape, ...] = ()
+        if abs(torque) > 0.05 * MAX_TORQUE:
+            turn = arrow(arc((0.0, 0.0), 0.32, math.pi / 2, math.pi / 2 + 0.6 * math.pi * torque / MAX_TORQUE), 0.05, ORANGE)
+        ground = (ring((0.0, 0.0), length, 0.012, PALE), ring((0.0, length), 0.15, 0.035, YELLOW))
+        rod = (Line(((0.0, 0.0), tip), 0.06 + 0.09 * mass, BLUE), Disc((0.0, 0.0), 0.05, INK))
+        return Scene((-1.9, -1.9), (1.9, 1.9), ground, (*rod, *turn))

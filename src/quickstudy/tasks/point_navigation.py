@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
+from quickstudy.scene import PALE, YELLOW, Disc, Line, Scene, agent, arc, star, tint
 from quickstudy.tasks.parameters import Parameter, Uniform
 
 GOAL_RADIUS = 0.2
@@ -81,3 +82,17 @@ class PointNavigation:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {"success": (state - self.goal(task)).norm(dim=-1) <= GOAL_RADIUS}
+
+    def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
+        """The plane around the start, wider where the agent goes far; the grey line bounds, or is, where goals may lie."""
+        x, y = state.tolist()
+        goal_x, goal_y = self.goal(task).tolist()
+        # wider by leaps, or else the picture would breathe
+        half = 0.75 if self.layout == "square" else 1.3
+        while half < max(abs(x) + 0.1, abs(y) + 0.1, abs(goal_x) + GOAL_RADIUS, abs(goal_y) + GOAL_RADIUS):
+            half *= 1.5
+        square = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
+        support = square if self.layout == "square" else arc((0.0, 0.0), 1.0, 0.0, math.pi)
+        goal = (Disc((goal_x, goal_y), GOAL_RADIUS, tint(YELLOW, 0.3)), star((goal_x, goal_y), 0.07 * half, YELLOW))
+        ground = (Line(support, 0.008 * half, PALE), Disc((0.0, 0.0), 0.02 * half, PALE), *goal)
+        return Scene((-half, -half), (half, half), ground, agent((x, y), 0.05 * half), (x, y))

@@ -17,6 +17,7 @@ from gymnasium.vector import AsyncVectorEnv
 from gymnasium.vector.async_vector_env import AsyncState
 from gymnasium.vector.utils import batch_space
 
+from quickstudy.errors import UsageError
 from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
 
 
@@ -69,6 +70,15 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
                 whole[name][: len(value)] = value
         return whole
 
+    def draw(self, index: int) -> np.ndarray | UsageError | None:
+        """A picture of a lane, counted over all blocks, or why there is none; None from the other blocks."""
+        if self._block is None or index not in self._lanes:
+            return None
+        try:
+            return self._block.draw(index - self._lanes.start)
+        except UsageError as error:
+            return error
+
     def close(self) -> None:
         if self._block is not None:
             self._block.close()
@@ -102,6 +112,14 @@ class Workers:
         )
         self._sent(lambda: self._vector.step_async(padded))
         return self._joined(self._received(self._vector.step_wait))
+
+    def draw(self, index: int) -> np.ndarray | None:
+        """A picture of a lane; UsageError where it can't draw itself here."""
+        answers = self._vector.call("draw", index)
+        for answer in answers:
+            if isinstance(answer, UsageError):
+                raise answer
+        return next((answer for answer in answers if answer is not None), None)
 
     def _sent(self, send: Callable[[], None]) -> None:
         try:

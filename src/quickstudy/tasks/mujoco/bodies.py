@@ -56,10 +56,13 @@ class Body:
     state_limit: float = float("inf")
     """No velocity, and no position but where it is and its height, may leave this."""
 
+    def read(self) -> Any:
+        """The model as its file tells it, yet to be compiled."""
+        return simulator().MjSpec.from_file(str(files("gymnasium") / "envs" / "mujoco" / "assets" / self.xml))
+
     def load(self) -> Any:
         """The compiled model; with `by_mass` its only sensor is the centre of mass."""
-        mujoco = simulator()
-        spec = mujoco.MjSpec.from_file(str(files("gymnasium") / "envs" / "mujoco" / "assets" / self.xml))
+        mujoco, spec = simulator(), self.read()
         if self.by_mass:
             root = spec.worldbody.first_body().name
             spec.add_sensor(type=mujoco.mjtSensor.mjSENS_SUBTREECOM, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=root)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Generator, Tensor
 
 from quickstudy.errors import EnvironmentFault
@@ -18,6 +18,7 @@ from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.tasks.mujoco.bodies import simulator
 from quickstudy.tasks.mujoco.families import SCALES, Family, Motion, shape
+from quickstudy.tasks.mujoco.stage import Stage
 from quickstudy.tasks.parameters import normalise_parameters, sample_parameters, splits_of
 
 
@@ -41,6 +42,7 @@ class MujocoEnv:
         self._rollout = mujoco.rollout.Rollout(nthread=threads)
         self._data = [mujoco.MjData(self._model) for _ in range(threads)]
         self._count = tasks * lanes
+        self._stage: Stage | None = None
         self.unstable = 0
         """How many episodes were truncated because the simulator diverged."""
 
@@ -57,7 +59,7 @@ class MujocoEnv:
         return model
 
     def restart(self) -> Observation:
-        self._state = self._first_states()
+        self._state = self._reached = self._first_states()
         self._place = self._places(self._state)
         self._guess = np.zeros((self._count, self._model.nv))
         self._elapsed = torch.zeros(self._lead, dtype=torch.long)
@@ -98,6 +100,7 @@ class MujocoEnv:
             raise EnvironmentFault(f"the policy gave an action that the environment can't take: {wrong}")
         action = action.double().cpu().clamp(-body.action_limit, body.action_limit)
         after, guess, diverged = self._simulate(action.flatten(0, 1).numpy())
+        self._reached = after
         positions, velocities = self._parts(after)
         place = self._places(after)
         motion = Motion(self._place, place, positions, velocities, body.frame_skip * self._model.opt.timestep)
@@ -145,8 +148,18 @@ class MujocoEnv:
             )
         return after, guess, torch.from_numpy(diverged).unflatten(0, self._lead)
 
+    def draw(self, task: int, lane: int) -> UInt8[np.ndarray, "height width 3"]:
+        """A picture by MuJoCo's own renderer, the camera following the robot; UsageError where no GL can be had."""
+        self._stage = self._stage or Stage(self._family.body)
+        state = self._reached[task * self._lead[1] + lane]
+        parameters = {name: value[task, 0] for name, value in self._task.items()}
+        return self._stage.picture(state, self._family.marks(parameters, float(state[0])))
+
     def close(self) -> None:
         self._rollout.close()
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
 
 
 class MujocoTasks:

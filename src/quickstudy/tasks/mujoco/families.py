@@ -39,6 +39,20 @@ class Motion(NamedTuple):
         return (self.place - self.before) / self.seconds
 
 
+class Mark(NamedTuple):
+    """Something of a task that a viewer is shown and the agent doesn't see."""
+
+    kind: Literal["direction", "goal", "pacer"]
+    """An arrow from the robot, a disc on the ground, or a post beside the track that runs at the speed wanted."""
+    where: tuple[float, float]
+    """In metres on the ground; of a direction its unit vector."""
+
+
+def direction_mark(angle: float) -> Mark:
+    """The arrow at an angle."""
+    return Mark("direction", (math.cos(angle), math.sin(angle)))
+
+
 @runtime_checkable
 class Family(Protocol):
     """A family of tasks for one body. Parameters named in `SCALES` change its physics, all others the reward alone."""
@@ -52,6 +66,9 @@ class Family(Protocol):
     @property
     def parameters(self) -> Mapping[str, Parameter]: ...
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Float[Tensor, "*lead"]: ...
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        """What a viewer is shown of one task, without task axis, so many seconds into an episode."""
+        ...
 
 
 def effort(action: Float[Tensor, "*lead actuator"]) -> Float[Tensor, "*lead"]:
@@ -64,7 +81,7 @@ def towards(angle: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead 2"]:
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-def speed_towards(angle: Float[Tensor, "*lead"], motion: Motion) -> Float[Tensor, "*lead"]:
+def speed_towards(angle: Float[Tensor, "*#lead"], motion: Motion) -> Float[Tensor, "*lead"]:
     """The part of the velocity that goes at an angle."""
     return (motion.velocity * towards(angle)).sum(-1)
 
@@ -92,6 +109,9 @@ class HalfCheetahVelocity:
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         return -(motion.velocity[..., 0] - task["speed"]).abs() - 0.05 * effort(action)
 
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        return (Mark("pacer", (float(task["speed"]) * seconds, 0.0)),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahDirection:
@@ -113,6 +133,9 @@ class HalfCheetahDirection:
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         return task["direction"] * motion.velocity[..., 0] - 0.05 * effort(action)
+
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        return (Mark("direction", (float(task["direction"]), 0.0)),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +167,9 @@ class AntDirection:
             speed_towards(task["angle"], motion) + self.body.healthy(motion.positions, motion.velocities) - 0.5 * effort(action)
         )
 
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        return (direction_mark(float(task["angle"])),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HumanoidDirection:
@@ -170,6 +196,9 @@ class HumanoidDirection:
         healthy = self.body.healthy(motion.positions, motion.velocities)
         return 1.25 * speed_towards(task["angle"], motion) + 5 * healthy - 0.1 * effort(action)
 
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        return (direction_mark(float(task["angle"])),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AntGoal:
@@ -193,9 +222,15 @@ class AntGoal:
         return {"angle": Uniform(-math.pi, math.pi, extrapolates=False), "area": Uniform(0.0, 1.0)}
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
-        radius = 3 * task["area"].sqrt()
-        goal = radius[..., None] * towards(task["angle"])
-        return -(motion.place - goal).abs().sum(-1) - 0.1 * effort(action)
+        return -(motion.place - self.goal(task)).abs().sum(-1) - 0.1 * effort(action)
+
+    def goal(self, task: Tasks) -> Float[Tensor, "*lead 2"]:
+        """Where the goal lies, in metres."""
+        return 3 * task["area"].sqrt()[..., None] * towards(task["angle"])
+
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        x, y = self.goal(task).tolist()
+        return (Mark("goal", (x, y)),)
 
 
 def varied(bodies: int, joints: int, geoms: int) -> Mapping[str, Parameter]:
@@ -233,6 +268,9 @@ class WalkerParameters:
         healthy = self.body.healthy(motion.positions, motion.velocities)
         return motion.velocity[..., 0] + healthy - 1e-3 * effort(action)
 
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class HopperParameters:
@@ -255,6 +293,9 @@ class HopperParameters:
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         healthy = self.body.healthy(motion.positions, motion.velocities)
         return motion.velocity[..., 0] + healthy - 1e-3 * effort(action)
+
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        return ()
 
 
 SCALES = ("mass", "damping", "friction", "gravity")

@@ -1,0 +1,103 @@
+"""`quickstudy video`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse, untrained
+from quickstudy.cli.options import positive
+from quickstudy.cli.own import load_algorithm, load_tasks
+from quickstudy.errors import UsageError
+
+EXAMPLES = """\
+examples:
+  quickstudy video runs/grid --episodes 3                     # into runs/grid/video/
+  quickstudy video runs/grid --task 7 -o seven.gif            # another of the held-out tasks, one file
+  quickstudy video bayes-optimal grid-navigation              # the best that any agent can do, into runs/video/
+
+Each panel shows an episode of the same task: in the first the agent knows nothing of it, before each later one it has adapted.
+The goal, or what else the agent isn't told, is drawn in yellow. The returns are those that quickstudy evaluate counts for this
+task with the same --split, --seed and --num-tasks; of methods that pool several lanes the first one is shown.
+"""
+
+
+def video(arguments: list[str]) -> int:
+    """`quickstudy video`."""
+    parser = argparse.ArgumentParser(
+        prog="quickstudy video",
+        description="Films the episodes of one trial on a held-out task, side by side, as mp4 and GIF. Needs no display.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder of a run, or the name of a baseline or an oracle")
+    parser.add_argument(
+        "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
+    )
+    add_trial_options(parser)
+    parser.add_argument("--task", type=natural, default=0, metavar="N", help="which of the tasks, counted from 0 (default 0)")
+    parser.add_argument("--fps", type=rate, metavar="F", help="steps a second (default: the longest episode takes about 10 s)")
+    parser.add_argument("--width", type=wide, metavar="W", help="pixels (default 360 an episode; a GIF has up to 720)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="FILE.mp4 or FILE.gif (default: both, in RUN/video/)")
+    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    given, rest = parser.parse_known_args(arguments)
+
+    from quickstudy.video.files import SUFFIXES, save_video, usual_fps, video_packages
+    from quickstudy.video.film import film
+
+    if given.output and given.output.suffix not in SUFFIXES:
+        raise UsageError(f"{given.output} is no name for a video; name it FILE.mp4 or FILE.gif")
+    video_packages()
+    agent, name, folder = chosen(given, rest, parser)
+    shown = film(agent, task=given.task, **options_of(given))
+    stem = f"{name}{given.split}-task{given.task}-seed{given.seed}{'-greedy' if given.greedy else ''}"
+    paths = [given.output] if given.output else [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    for path in paths:
+        saved = save_video(shown, path, fps=given.fps or usual_fps(shown), width=given.width)
+        print(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
+    print("return by episode:", ", ".join(f"{episode[-1].total:.2f}" for episode in shown.episodes), file=sys.stderr)
+    return 0
+
+
+def chosen(given: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> tuple[Any, str, Path]:
+    """The agent to be filmed, how its files begin, and the folder for them."""
+    if given.baseline_tasks and not Path(given.run).is_dir():
+        agent, rest = untrained(given.run, given.baseline_tasks, rest, "video")
+        refuse(rest, parser)
+        return agent, f"{given.run}-{Path(given.baseline_tasks).name.replace(':', '-')}-", Path("runs") / "video"
+    refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
+    tasks = load_tasks(given.tasks) if given.tasks else None
+    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+    if len(runs) > 1:
+        seeds = [run.config.training.seed for run in runs]
+        raise UsageError(
+            f"{given.run} holds a run for each of several seeds; film one: quickstudy video {given.run}/seed-{seeds[0]}"
+        )
+    return runs[0].learner, "", Path(given.run) / "video"
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def wide(text: str) -> int:
+    """A width that a title and its panels fit into."""
+    value = positive(text)
+    if not 160 <= value <= 7680:
+        raise argparse.ArgumentTypeError(f"{value} pixels are not from 160 to 7680")
+    return value
+
+
+def rate(text: str) -> float:
+    """Frames a second."""
+    value = float(text)
+    if not 0.1 <= value <= 120:
+        raise argparse.ArgumentTypeError(f"{text} frames a second are not from 0.1 to 120")
+    return value

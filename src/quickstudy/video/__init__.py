@@ -1,0 +1,1 @@
+"""Episodes of one trial side by side, as a video."""
