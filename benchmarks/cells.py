@@ -113,9 +113,9 @@ def bandit(arms: int, pulls: int, recipe: Callable[..., Recipe], best: str, **ot
 MDPS_TRIED = (
     "Why it is missed: the agent learns little about which state an action paid in, and slowly. The published run had at least"
     " seven times the steps, in updates of 250,000, and 256 units. Tried for ten episodes: an entropy bonus of 0.02 or gamma"
-    " 0.99, nothing learnt in 5 M steps; the observation before as a further input, and gates that begin by remembering"
-    " (chrono initialisation), no gain; a memory of fast weights (delta rule, 4 heads of 16 x 16) behind the GRU: 11.3 an"
-    " episode after 4.7 M steps, which takes the GRU alone 10 M, at half its speed."
+    " 0.99, nothing learnt for millions of steps; the observation before as a further input, and gates that begin by"
+    " remembering (chrono initialisation), no gain; a memory of fast weights (delta rule, 4 heads of 16 x 16) behind the GRU:"
+    " 11.3 an episode after 4.7 M steps, which takes the GRU alone 10 M, at half its speed."
 )
 
 
