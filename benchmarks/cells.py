@@ -140,7 +140,7 @@ def half_cheetah(hidden: Literal["direction", "velocity"], **others: Any) -> Wor
     """RL2, MAML and both baselines on half-cheetahs."""
     steps = {"max_episode_steps": 100} if hidden == "direction" else {}
     recipes = {
-        "RL2": (half_cheetah_rl2, wiped("episode")),
+        "RL2": (half_cheetah_rl2, wiped("step")),
         "MAML": (half_cheetah_maml, from_scratch),
         "task-informed": (half_cheetah_informed, alone),
         "multi-task": (half_cheetah_multi_task, alone),

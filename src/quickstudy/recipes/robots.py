@@ -36,7 +36,7 @@ def half_cheetah_rl2(hidden: Hidden, seed: int = 0) -> Recipe:
 
 
 def half_cheetah_maml(hidden: Hidden, seed: int = 0) -> Recipe:
-    """MAML with 20 tasks of 20 lanes, on about as many steps; four times the usual step of TRPO learns some four times as fast."""
+    """MAML with 20 tasks of 20 lanes, on about as many steps; four times TRPO's usual step learns some four times as fast."""
     config = MAML.Config(max_kl=0.04, gae_lambda=0.97)
     return scaled(MAML(half_cheetah(hidden), config, seed=seed), 120 if hidden == "direction" else 60)
 
