@@ -9,7 +9,8 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Protocol, runtime_checkable
+from importlib import import_module
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -40,6 +41,9 @@ def package() -> Any:
 class Benchmark(Protocol):
     """One of Meta-World's benchmarks: which environments a split has, and the seed of their goals."""
 
+    parameters: ClassVar[Mapping[str, str]]
+    """The one task parameter, in words: reckoning its support takes the package."""
+
     @property
     def goals_seed(self) -> int: ...
     @property
@@ -48,8 +52,6 @@ class Benchmark(Protocol):
     def episodes_per_trial(self) -> int: ...
     @property
     def workers(self) -> int: ...
-    @property
-    def parameters(self) -> Mapping[str, str]: ...
     def environments(self, split: Split) -> list[str]: ...
     def seed_of(self, split: Split) -> int: ...
 
@@ -69,7 +71,7 @@ class ML1:
     workers: int = 0
     """Processes that step the lanes side by side, with the same bits; 0 steps them in this one."""
 
-    parameters = {"goal": "one of 50 in each split"}
+    parameters: ClassVar[Mapping[str, str]] = {"goal": "one of 50 in each split"}
 
     def __post_init__(self) -> None:
         require_valid("metaworld-ml1", self)
@@ -94,7 +96,7 @@ class ML10:
     workers: int = 0
     """Processes that step the lanes side by side, with the same bits; 0 steps them in this one."""
 
-    parameters = {"goal": "one of 50 in each of 10 environments, in 5 others for tests"}
+    parameters: ClassVar[Mapping[str, str]] = {"goal": "one of 50 in each of 10 environments, in 5 others for tests"}
 
     def __post_init__(self) -> None:
         require_valid("metaworld-ml10", self)
@@ -119,7 +121,7 @@ class ML45:
     workers: int = 0
     """Processes that step the lanes side by side, with the same bits; 0 steps them in this one."""
 
-    parameters = {"goal": "one of 50 in each of 45 environments, in 5 others for tests"}
+    parameters: ClassVar[Mapping[str, str]] = {"goal": "one of 50 in each of 45 environments, in 5 others for tests"}
 
     def __post_init__(self) -> None:
         require_valid("metaworld-ml45", self)
@@ -158,8 +160,7 @@ def goals(environments: tuple[str, ...], seed: int) -> Float64[Tensor, "environm
 @cache
 def sharing_model(name: str) -> type[Any]:
     """An environment's class whose instances share one model, of twenty megabytes, most of them meshes."""
-    import mujoco
-
+    mujoco: Any = import_module("mujoco")
     models = []
 
     class Sharing(package().env_dict.ALL_V3_ENVIRONMENTS[name]):
@@ -229,7 +230,7 @@ def target(name: str, max_episode_steps: int, place: tuple[float, ...]) -> tuple
 
 
 class MetaWorldTasks:
-    """The task distribution of one of Meta-World's benchmarks; a task is an environment's number and where object and goal are."""
+    """The tasks of one of Meta-World's benchmarks, each the number of its environment and where its object and goal are."""
 
     splits: Splits = "partitioned"
     deadline = 60.0
@@ -262,8 +263,8 @@ class MetaWorldTasks:
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
         """Draws tasks, each environment as often as the others, and none of its goals twice before all have come once.
 
-        Neighbours are of different environments, in an order that stays the same where `count` is a multiple of their number: then
-        no lane has to change its environment from trial to trial.
+        Neighbours are of different environments, in an order that stays the same where `count` is a multiple of their number:
+        then no lane has to change its environment from trial to trial.
         """
         if split == "extrapolation":
             raise UsageError(f"{self!r} has no extrapolation split: nothing lies beyond Meta-World's goals")
@@ -282,7 +283,9 @@ class MetaWorldTasks:
             target(self.environments[int(number)], self.max_episode_steps, tuple(place))
             for number, *place in tasks["goal"].tolist()
         ]
-        low, high = (torch.as_tensor(bound[:3]) for bound in (self.env_observation_space.low, self.env_observation_space.high))
+        space = self.env_observation_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        low, high = torch.from_numpy(space.low[:3]), torch.from_numpy(space.high[:3])
         return ((torch.tensor(rows, dtype=torch.float64) - low) / (high - low) * 2 - 1).float()
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> GymnasiumEnv:
