@@ -229,11 +229,13 @@ def test_the_protocol_gives_what_the_packages_own_evaluation_gives(family: str, 
 
 
 def test_what_is_told_is_where_the_goal_is():
+    """In reach-v3 within 0.2 x 0.1 x 0.25 metres."""
     tasks = small("metaworld-ml1", environment="reach-v3")
-    found = tasks.normalise(tasks.sample(50, "train", counter(0, 0, "t")))
-    place = tasks.sample(50, "train", counter(0, 0, "t"))["goal"][:, 4:7]
-    low, high = (torch.tensor(bound) for bound in ((-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)))
-    torch.testing.assert_close((found + 1) / 2 * (high - low) + low, place.float())
+    drawn = tasks.sample(50, "train", counter(0, 0, "t"))
+    low, high = torch.tensor([-0.1, 0.8, 0.05]), torch.tensor([0.1, 0.9, 0.3])
+    told = tasks.normalise(drawn)
+    torch.testing.assert_close((told + 1) / 2 * (high - low) + low, drawn["goal"][:, 4:].float())
+    assert 0.9 < told.abs().max() <= 1
 
 
 def test_what_there_is_not_is_said():

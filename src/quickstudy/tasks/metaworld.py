@@ -195,7 +195,7 @@ class Lane(gymnasium.Env[Any, Any]):
         """Puts a task in: the number of its environment, and where its object and its goal are."""
         name = self._names[int(goal[0])]
         self._choose(name)
-        place = np.asarray(goal[1:][: len(self._env._random_reset_space.low)])
+        place = np.asarray(goal[1 : 1 + len(box(name)[0])])
         data = {"rand_vec": place, "env_cls": object, "partially_observable": True}  # its own class is a local one
         self._env.set_task(package().Task(name, pickle.dumps(data)))
 
@@ -210,23 +210,18 @@ class Lane(gymnasium.Env[Any, Any]):
         model.body_pos[:], model.site_pos[:] = self._places
         return self._env.step(action)
 
-    @property
-    def target(self) -> Float[np.ndarray, "3"]:
-        """The goal itself, which observations hide."""
-        return self._env._target_pos
-
     def close(self) -> None:
         for env in self._built.values():
             env.close()
 
 
-@lru_cache(maxsize=4096)
-def target(name: str, max_episode_steps: int, place: tuple[float, ...]) -> tuple[float, ...]:
-    """Where the goal of a task is, in metres: what the package's benchmarks without hidden goals show."""
-    lane = Lane([name], max_episode_steps)
-    lane.put([0, *place])
-    lane.reset()
-    return tuple(lane.target.tolist())
+@cache
+def box(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of what places object and goal in an environment."""
+    env = sharing_model(name)()
+    space = env._random_reset_space
+    env.close()
+    return space.low, space.high
 
 
 class MetaWorldTasks:
@@ -278,15 +273,13 @@ class MetaWorldTasks:
         return {"goal": torch.cat([numbers[environment][:, None], places[environment, order[:count]]], 1)}
 
     def normalise(self, tasks: Tasks) -> Float[Tensor, "task 3"]:
-        """Where the goals are, on the scale of the space that the hand moves in."""
-        rows = [
-            target(self.environments[int(number)], self.max_episode_steps, tuple(place))
-            for number, *place in tasks["goal"].tolist()
-        ]
-        space = self.env_observation_space
-        assert isinstance(space, gymnasium.spaces.Box)
-        low, high = torch.from_numpy(space.low[:3]), torch.from_numpy(space.high[:3])
-        return ((torch.tensor(rows, dtype=torch.float64) - low) / (high - low) * 2 - 1).float()
+        """Where the goals are, each within the bounds of its environment; of the object where that alone is placed."""
+        rows = []
+        for number, *place in tasks["goal"].tolist():
+            low, high = box(self.environments[int(number)])
+            middle, reach = (low + high) / 2, (high - low) / 2
+            rows.append(((np.asarray(place[: len(low)]) - middle) / np.where(reach > 0, reach, 1))[-3:])
+        return torch.from_numpy(np.stack(rows)).float()
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> GymnasiumEnv:
         return GymnasiumEnv(self, tasks, lanes, device)
