@@ -25,6 +25,7 @@ import metaworld
 from metaworld.evaluation import metalearning_evaluation
 
 ALL = metaworld.env_dict.ALL_V3_ENVIRONMENTS
+QUICK = ("reach-v3", "door-open-v3", "basketball-v3")
 FAMILIES = ("metaworld-ml1", "metaworld-ml10", "metaworld-ml45")
 
 
@@ -77,6 +78,12 @@ def test_goals_are_those_of_ml10():
 
 
 @pytest.mark.slow
+def test_ml10_keeps_the_contract_too():
+    report = qs.check_tasks(small("metaworld-ml10"))
+    assert not report.failed, str(report)
+
+
+@pytest.mark.slow
 def test_goals_are_those_of_ml45():
     tasks, theirs = small("metaworld-ml45"), metaworld.ML45(seed=0)
     assert drawn(tasks, "train", 20_000) == places(theirs.train_tasks) and drawn(tasks, "test") == places(theirs.test_tasks)
@@ -98,7 +105,7 @@ def test_environments_come_equally_often_and_in_one_order():
         assert (len({tuple(row.tolist()) for row in numbers}) == 1) == (count == 20)
 
 
-@pytest.mark.parametrize("name", ["reach-v3", "door-open-v3", "basketball-v3"])
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ALL])
 def test_lanes_that_share_a_model_step_as_environments_of_their_own(name: str):
     """Bit for bit, two lanes by turns."""
     where = goals((name,), 3)[0]
