@@ -179,6 +179,8 @@ class Lane(gymnasium.Env[Any, Any]):
     puts them back before it steps. Nothing in them is random once the task is known, so seeds make no difference.
     """
 
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 80}  # noqa: RUF012 Gymnasium's name and type
+
     def __init__(self, environments: list[str], max_episode_steps: int):
         self._names, self._limit = environments, max_episode_steps
         self._built: dict[str, Any] = {}
@@ -206,9 +208,17 @@ class Lane(gymnasium.Env[Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._put_back()
+        return self._env.step(action)
+
+    def _put_back(self) -> None:
         model = self._env.model
         model.body_pos[:], model.site_pos[:] = self._places
-        return self._env.step(action)
+
+    def render(self) -> Any:
+        self._put_back()
+        self._env.render_mode = self.render_mode
+        return self._env.render()
 
     def close(self) -> None:
         for env in self._built.values():
