@@ -52,7 +52,9 @@ def main() -> None:
         lines.append(row(learner.__name__, ", ".join(report.failed), found(report, check)))
         print(lines[-1])
     lines += ["", "## Sound ones", "", row("tasks", "failed", "not judged"), row("---", "---", "---")]
-    sound = {name: tasks.make(name) for name in tasks.FAMILIES} | {name: build() for name, build in CLASSICS.items()}
+    short = {name: {"max_episode_steps": 20} for name in tasks.FAMILIES if name.startswith("metaworld")}
+    sound = {name: tasks.make(name, **short.get(name, {})) for name in tasks.FAMILIES}
+    sound |= {name: build() for name, build in CLASSICS.items()}
     alarms = 0
     for name, distribution in sound.items():
         report = check_tasks(distribution)

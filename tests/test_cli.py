@@ -74,6 +74,11 @@ def test_options_win_over_the_file(capsys: pytest.CaptureFixture[str]):
     assert "is for rl2 on bandit" in capsys.readouterr().err
 
 
+def test_adapting_and_then_being_frozen_is_an_option(capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", "random", "bandit", "--num-tasks", "5", "--adapt-episodes", "4", "--frozen-episodes", "2"]) == 0
+    assert "adapted on 4 episodes, then frozen for 2: mean" in capsys.readouterr().out
+
+
 def test_seeds_are_runs_of_their_own_that_are_evaluated_together(capsys: pytest.CaptureFixture[str]):
     assert run("train", "rl2", "bandit", *TINY, "--seed", "10", "--seeds", "2") == 0
     assert "quickstudy evaluate runs/rl2-bandit-seeds10-11" in capsys.readouterr().err

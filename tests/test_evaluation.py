@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import quickstudy as qs
 from quickstudy.algorithms import BASELINES
 from quickstudy.evaluation import LANES_AT_ONCE, batch_of, pool
 from quickstudy.ops.statistics import bootstrap_interval
+from quickstudy.protocol import Act, Memory, Percept
 
 
 def test_a_random_agent_presses_the_right_button_half_the_time():
@@ -35,6 +38,59 @@ def test_success_is_any_step_of_the_episode():
     reached = evaluation.returns > -0.1 * 15 + 1e-4
     assert torch.equal(evaluation.success.bool(), reached)
     assert "success" in str(evaluation) and 0 < evaluation.rows[0]["success"] < 1
+
+
+@dataclass(frozen=True)
+class Presses:
+    """Presses the second button once it has been adapted three times, the first one until then."""
+
+    adapted: int
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return {}
+
+    def act(self, percept: Percept, memory: Memory, generator: Any) -> tuple[Act, Memory]:
+        return Act(torch.full_like(percept.action, int(self.adapted >= 3)), None, {}), memory
+
+
+class Adapter:
+    """An agent of two lanes that knows how often it was adapted."""
+
+    name, device, lanes = "adapter", "cpu", 2
+    tasks = qs.NativeTasks(HiddenButton())
+
+    def explorer(self) -> Presses:
+        return Presses(0)
+
+    def adapt(self, policy: Presses, experience: Any) -> Presses:
+        return Presses(policy.adapted + 1)
+
+
+def test_frozen_episodes_follow_so_many_to_adapt_on():
+    evaluation = qs.evaluate(Adapter(), num_tasks=40, adapt_episodes=6, frozen_episodes=2)
+    pressed = (evaluation.returns == evaluation.returns[:, -1:]).all(0)
+    assert pressed.tolist() == [False, False, False, True, True]
+    assert [row["seen"] for row in evaluation.rows] == [0, 2, 4, 6, 6]
+    assert evaluation.after_adapting == {"mean": evaluation.rows[-1]["mean"]}
+    assert "adapted on 6 episodes, then frozen for 2: mean 0." in str(evaluation)
+    assert evaluation.as_json()["after_adapting"] == evaluation.after_adapting and "extrapolate" not in str(evaluation)
+
+
+def test_nothing_crosses_between_frozen_episodes():
+    """In a world without chance, a recurrent agent that takes its most likely actions repeats itself, once it is frozen."""
+    learner = qs.RL2(qs.tasks.make("grid-navigation"), seed=1)
+    frozen = qs.evaluate(learner, num_tasks=200, adapt_episodes=2, frozen_episodes=3, greedy=True)
+    lived = qs.evaluate(learner, num_tasks=200, episodes=5, greedy=True)
+    assert torch.equal(frozen.returns[:, :3], lived.returns[:, :3])
+    assert torch.equal(frozen.returns[:, 3:], frozen.returns[:, 2:3].expand(-1, 2)) and frozen.success is not None
+    assert frozen.after_adapting["success"] == pytest.approx(float(frozen.success[:, 2].mean()))
+
+
+def test_episodes_to_adapt_on_are_a_multiple_of_the_lanes():
+    with pytest.raises(qs.UsageError, match="adapter adapts on 2 episodes of a task at once, so it can't adapt on 5"):
+        qs.evaluate(Adapter(), adapt_episodes=5)
+    with pytest.raises(qs.UsageError, match="not both"):
+        qs.evaluate(Adapter(), episodes=3, adapt_episodes=6)
 
 
 def test_the_json_has_the_promised_keys():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
+from quickstudy.errors import UsageError
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tasks import describe
@@ -35,14 +36,15 @@ class Scores(NamedTuple):
 
 def score(site: Site, life: Lifetime, shard: Shard) -> Scores:
     """A unit of work: one trial on each task of a shard, every episode scored."""
-    returns, success = [], []
+    returns, success, told = [], [], False
     for experience in live(site, life, shard):
         transition, valid = experience.transition, experience.valid
         returns.append((transition.reward * valid).sum(-1))
-        if "success" in transition.info:
-            success.append((transition.info["success"] & valid).any(-1).float())
+        says = transition.info.get("success", torch.full_like(valid, -1, dtype=torch.int8))
+        told = told or bool((says >= 0).any())
+        success.append(((says > 0) & valid).any(-1).float())
     drawn = {name: value.cpu() for name, value in draw_tasks(site, shard).items()}
-    return Scores(torch.stack(returns, -1).mean(1).cpu(), torch.stack(success, -1).mean(1).cpu() if success else None, drawn)
+    return Scores(torch.stack(returns, -1).mean(1).cpu(), torch.stack(success, -1).mean(1).cpu() if told else None, drawn)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Evaluation:
     """The tasks' parameters, (task, ...), in the order of the scores."""
     seeds: tuple[int, ...] = ()
     """Seeds of the learners that were pooled, whose tasks, the same for each, follow one another; empty for one agent."""
+    frozen: int = 0
+    """How many of the episodes, the last ones, began where adaptation had ended, without adapting on one another."""
 
     @property
     def num_tasks(self) -> int:
@@ -82,7 +86,7 @@ class Evaluation:
 
     @property
     def rows(self) -> list[dict[str, float]]:
-        """One row an episode: how many episodes of the task were seen before it, and the statistics of its return.
+        """One row an episode: how many episodes of the task had been adapted on before it, and the statistics of its return.
 
         `low` and `high` are the 95 % bootstrap interval of the interquartile mean, seeds and tasks resampled.
         """
@@ -92,7 +96,7 @@ class Evaluation:
             low, high = bootstrap_interval(scores)
             row = {
                 "episode": index + 1,
-                "seen": index * self.lanes,
+                "seen": min(index, self.returns.shape[1] - self.frozen) * self.lanes,
                 "iqm": float(interquartile_mean(scores.ravel())),
                 "mean": float(scores.mean()),
                 "low": low,
@@ -116,8 +120,17 @@ class Evaluation:
             "greedy": self.greedy,
             "trained_episodes": self.trained_episodes,
             **by_seed,
+            **({"frozen": self.frozen, "after_adapting": self.after_adapting} if self.frozen else {}),
             "episodes": self.rows,
         }
+
+    @property
+    def after_adapting(self) -> dict[str, float]:
+        """Over the frozen episodes: the mean return, and the share of them in which any step succeeded."""
+        found = {"mean": float(self.returns[:, -self.frozen :].double().mean())}
+        if self.success is not None:
+            found["success"] = float(self.success[:, -self.frozen :].double().mean())
+        return found
 
     @property
     def how(self) -> str:
@@ -132,8 +145,12 @@ class Evaluation:
         )
         if self.split == "extrapolation":
             notes = ["extrapolation: every interval is left by up to a quarter of its width"]
-        if self.returns.shape[1] > self.trained_episodes:
+        if self.returns.shape[1] - self.frozen > self.trained_episodes:
             notes += [f"episodes after {self.trained_episodes} extrapolate: trials in training had no more"]
+        if self.frozen:
+            adapted = (self.returns.shape[1] - self.frozen) * self.lanes
+            found = ", ".join(f"{name} {value:.2f}" for name, value in self.after_adapting.items())
+            notes += [f"adapted on {adapted} episodes, then frozen for {self.frozen}: {found}"]
         return notes
 
     def __str__(self) -> str:
@@ -182,6 +199,8 @@ def evaluate(
     seed: int = 0,
     greedy: bool = False,
     batch: int | None = None,
+    adapt_episodes: int | None = None,
+    frozen_episodes: int = 0,
 ) -> Evaluation:
     """Adapts an agent to each of `num_tasks` tasks it has not seen, and scores every episode of its trials.
 
@@ -190,10 +209,15 @@ def evaluate(
 
     Agents meet the same tasks where `num_tasks`, `split`, `seed` and `batch` are the same. `batch` is how many tasks are drawn
     and lived at once; by default that depends on the agent's lanes.
+
+    With `adapt_episodes` and `frozen_episodes`, the agent adapts on so many episodes of each task, counted over its lanes, and
+    then lives so many in which what it has learnt is frozen: each begins where adaptation ended. 10 and 3 are Meta-World's.
     """
     tasks = tasks or agent.tasks
+    if adapt_episodes is not None:
+        episodes = folds_of(adapt_episodes, agent, episodes)
     episodes = episodes or tasks.episodes_per_trial
-    life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
+    life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy, frozen_episodes)
     work = InProcess(tasks, agent.device)
     try:
         scores = work.map(score, life, shards_of(num_tasks, batch or batch_of(agent.lanes), split, seed))
@@ -214,7 +238,20 @@ def evaluate(
         if scores[0].success is None
         else torch.cat([score.success for score in scores if score.success is not None]),
         drawn=joined([score.drawn for score in scores]),
+        frozen=frozen_episodes,
     )
+
+
+def folds_of(adapt_episodes: int, agent: Agent, episodes: int | None) -> int:
+    """How often an agent adapts to see so many episodes of a task; UsageError where that isn't a whole number of times."""
+    if episodes is not None:
+        raise UsageError("say either how many episodes a trial has or how many to adapt on, not both")
+    if adapt_episodes < 1 or adapt_episodes % agent.lanes:
+        raise UsageError(
+            f"{agent.name} adapts on {agent.lanes} episodes of a task at once, so it can't adapt on {adapt_episodes};"
+            f" take a multiple of {agent.lanes}, or train it with other lanes"
+        )
+    return adapt_episodes // agent.lanes
 
 
 def joined(batches: Sequence[Tasks]) -> Tasks:

@@ -69,7 +69,10 @@ class Transition(NamedTuple):
     truncated: Bool[Tensor, "*lead"]
     """The episode was cut by its time limit."""
     info: dict[str, Tensor]
-    """What the environment reports to the scorer and never to the policy, such as `success`; (task, lane) each."""
+    """What the environment reports to the scorer and never to the policy; (task, lane) each.
+
+    `success` is bool, or int8 with -1 at steps that don't say.
+    """
 
 
 class Experience(NamedTuple):

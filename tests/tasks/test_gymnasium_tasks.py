@@ -124,3 +124,55 @@ def test_what_can_not_be_varied_is_said_at_the_door():
         qs.GymnasiumTasks("CartPole-v1", length=0.5)
     with pytest.raises(qs.UsageError, match="low must be less than high"):
         qs.Uniform(1.0, 0.25)
+
+
+class Aim(gymnasium.Env[Any, Any]):
+    """Three steps; the last one may succeed, which is told as `word` would have it."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Discrete(2)
+    gain = 1.0
+    word: Any = staticmethod(bool)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        says = self.word(self.steps == 3 and self.gain > 1)
+        return np.zeros(2, np.float32), 0.0, self.steps == 3, False, {} if says is None else {"success": says}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("word", [bool, np.bool_, float, lambda success: True if success else None])
+def test_success_in_the_info_reaches_the_scorer(word: Any, workers: int):
+    """Also that of the last step of an episode, and where only some steps tell."""
+
+    def build() -> Aim:
+        env = Aim()
+        env.word = word
+        return env
+
+    tasks = qs.GymnasiumTasks(build, max_episode_steps=5, gain=qs.Choice(0.5, 2.0), workers=workers)
+    evaluation = qs.evaluate(qs.Random(tasks), num_tasks=8, episodes=2)
+    drawn = tasks.sample(8, "test", counter(0, 0, "test tasks"))
+    assert evaluation.success is not None
+    assert torch.equal(evaluation.success, (drawn["gain"] > 1).float()[:, None].expand(8, 2))
+
+
+def test_an_environment_that_does_not_tell_of_success_has_none():
+    evaluation = qs.evaluate(qs.Random(qs.GymnasiumTasks("CartPole-v1", length=qs.Uniform(0.25, 1.0))), num_tasks=2)
+    assert evaluation.success is None and "success" not in str(evaluation)
+
+
+@pytest.mark.parametrize("said", [0.5, "yes", np.zeros(2)])
+def test_a_success_that_is_neither_true_nor_false_is_a_fault(said: Any):
+    def build() -> Aim:
+        env = Aim()
+        env.word = lambda success: said
+        return env
+
+    tasks = qs.GymnasiumTasks(build, max_episode_steps=5, gain=qs.Uniform(0.5, 2.0))
+    with pytest.raises(qs.EnvironmentFault, match=r"lane 0, step 0 .*info\['success'\] is .*, not True or False"):
+        qs.evaluate(qs.Random(tasks), num_tasks=2)

@@ -17,7 +17,7 @@ from quickstudy.check.walk import (
 )
 from quickstudy.protocol import Tasks, counter
 from quickstudy.tasks.gymnasium_env import live_again
-from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks
+from quickstudy.tasks.lanes import Source
 from quickstudy.tasks.native import NativeTasks
 
 
@@ -27,7 +27,7 @@ def batch(trial: Trial) -> str:
     before, tasks = trial.walked(), trial.tasks
     for number in (0, LANES // 2, LANES - 1):
         alone = {name: value[number : number + 1] for name, value in trial.drawn.items()}
-        if isinstance(tasks, GymnasiumTasks):
+        if isinstance(tasks, Source):
             pairs = gymnasium_alone(trial, tasks, alone, number)
         elif isinstance(tasks, NativeTasks):
             pairs = native_alone(tasks, trial.drawn, number, trial.actions, trial.seed)
@@ -39,11 +39,11 @@ def batch(trial: Trial) -> str:
     return f"a task alone goes as among {LANES}"
 
 
-def gymnasium_alone(trial: Trial, tasks: GymnasiumTasks, alone: Tasks, number: int) -> list[tuple[str, Tensor, Tensor]]:
+def gymnasium_alone(trial: Trial, tasks: Source, alone: Tasks, number: int) -> list[tuple[str, Tensor, Tensor]]:
     """One lane's seeds and actions in an environment by itself, beside the same lane in the batch."""
     steps = trial.walked().steps
     seeds = torch.randint(2**31, (LANES, 1), generator=counter(trial.seed, 0, "check dynamics"))
-    actions = [tasks.decode(action[number, 0]).tolist() for action in trial.actions]
+    actions = [trial.tasks.decode(action[number, 0]).tolist() for action in trial.actions]
     values = {name: value[0].tolist() for name, value in alone.items()}
     again = live_again(tasks, {"parameters": values, "starts": [[0, int(seeds[number])]], "actions": actions})
     answers = [answer for _, answer in again]

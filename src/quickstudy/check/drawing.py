@@ -16,7 +16,7 @@ from quickstudy.check.walk import (
 )
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.protocol import Split, counter
-from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks
+from quickstudy.tasks.lanes import Source
 from quickstudy.tasks.parameters import FEWEST_TO_PARTITION
 
 DRAWS = 10_000
@@ -41,7 +41,7 @@ def spaces(trial: Trial) -> str:
             f"reset gave observations of {first.dtype} {tuple(first.shape)},"
             f" the space says {kind} {(LANES, 1, *(space.shape or ()))}"
         )
-    if isinstance(tasks, GymnasiumTasks):
+    if isinstance(tasks, Source):
         raw_observations(trial, tasks)
     seen = torch.cat([first.flatten(0, 1), trial.walked().steps.arrival.flatten(0, 2)])
     if isinstance(space, gym_spaces.Box):
@@ -60,7 +60,7 @@ def spaces(trial: Trial) -> str:
     return f"observations {space}, actions {tasks.action_space}"
 
 
-def raw_observations(trial: Trial, tasks: GymnasiumTasks) -> None:
+def raw_observations(trial: Trial, tasks: Source) -> None:
     """What the environment itself returns has the type that its space says."""
     env = tasks.build()
     try:
@@ -71,7 +71,7 @@ def raw_observations(trial: Trial, tasks: GymnasiumTasks) -> None:
             if isinstance(space, gym_spaces.Box) and getattr(observation, "dtype", None) != space.dtype:
                 found = getattr(observation, "dtype", type(observation).__name__)
                 raise Broken(f"{when} returned an observation of type {found}, observation_space says {space.dtype}")
-            observation = env.step(tasks.decode(trial.actions[0][0, 0]))[0]
+            observation = env.step(trial.tasks.decode(trial.actions[0][0, 0]))[0]
     finally:
         env.close()
 

@@ -113,10 +113,9 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
 def replay(tasks: Any, record: dict[str, Any]) -> int:
     """Lives a recorded trial again, and shows its steps and the error with its traceback."""
     from quickstudy.tasks.gymnasium_env import live_again
-    from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks
-    from quickstudy.tasks.lanes import LaneFault
+    from quickstudy.tasks.lanes import LaneFault, Source
 
-    if not isinstance(tasks, GymnasiumTasks):
+    if not isinstance(tasks, Source):
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     print(", ".join(f"{name}={value}" for name, value in record["parameters"].items()))
     try:

@@ -111,7 +111,7 @@ def evaluate_folders(opened: dict[str, list[Any]], given: argparse.Namespace) ->
 
     # which tasks are drawn depends on the batch, and the usual batch on a learner's lanes
     batch = min(batch_of(run.learner.lanes) for runs in opened.values() for run in runs)
-    return {name: evaluate_runs(runs, given, batch) for name, runs in opened.items()}
+    return {name: evaluate_runs(runs, given, batch=batch) for name, runs in opened.items()}
 
 
 def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:

@@ -27,6 +27,16 @@ def evaluate(arguments: list[str]) -> int:
         "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
     )
     add_options(parser)
+    parser.add_argument(
+        "--adapt-episodes", type=positive, metavar="K", help="in place of --episodes: adapt on K episodes of each task"
+    )
+    parser.add_argument(
+        "--frozen-episodes",
+        type=positive,
+        default=0,
+        metavar="K",
+        help="then score K more, each begun where adaptation ended (Meta-World's protocol: 10 and 3)",
+    )
     parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
     given, rest = parser.parse_known_args(arguments)
 
@@ -35,12 +45,12 @@ def evaluate(arguments: list[str]) -> int:
 
         agent, rest = untrained(given.run, given.baseline_tasks, rest)
         refuse(rest, parser)
-        evaluation, says = score(agent, **options_of(given)), getattr(agent, "says", "")
+        evaluation, says = score(agent, **options_of(given), **protocol_of(given)), getattr(agent, "says", "")
     else:
         refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
         tasks = load_tasks(given.tasks) if given.tasks else None
         runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
-        evaluation, says = evaluate_runs(runs, given), ""
+        evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
     if given.json:
         print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     else:
@@ -74,6 +84,11 @@ def options_of(given: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(given, name) for name in ("episodes", "num_tasks", "split", "seed", "greedy")}
 
 
+def protocol_of(given: argparse.Namespace) -> dict[str, Any]:
+    """On how many episodes agents adapt, and for how many they are frozen."""
+    return {name: getattr(given, name) for name in ("adapt_episodes", "frozen_episodes")}
+
+
 def refuse(rest: list[str], parser: argparse.ArgumentParser) -> None:
     """Raises UsageError where something is left of the arguments."""
     if rest:
@@ -99,12 +114,12 @@ def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
     return runs
 
 
-def evaluate_runs(runs: list[Any], given: argparse.Namespace, batch: int | None = None) -> Any:
+def evaluate_runs(runs: list[Any], given: argparse.Namespace, **more: Any) -> Any:
     """Evaluates a run that `open_folder` opened, or several seeds, pooled."""
     from quickstudy.evaluation import evaluate as score
     from quickstudy.evaluation import pool
 
-    evaluations = [score(run.learner, **options_of(given), batch=batch) for run in runs]
+    evaluations = [score(run.learner, **options_of(given), **more) for run in runs]
     return pool(evaluations, [run.config.training.seed for run in runs]) if len(runs) > 1 else evaluations[0]
 
 

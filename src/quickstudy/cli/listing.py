@@ -20,6 +20,7 @@ def list_names(arguments: list[str]) -> int:
     from quickstudy.algorithms import ALGORITHMS, BASELINES
     from quickstudy.oracles import ORACLES
     from quickstudy.tasks import FAMILIES
+    from quickstudy.tasks.metaworld import Benchmark
     from quickstudy.tasks.parameters import splits_of
 
     listing: dict[str, Any] = {}
@@ -29,7 +30,7 @@ def list_names(arguments: list[str]) -> int:
                 "summary": first_sentence(options),
                 "options": defaults(options),
                 "parameters": {key: str(parameter) for key, parameter in options().parameters.items()},
-                "splits": splits_of(options().parameters),
+                "splits": "partitioned" if isinstance(options(), Benchmark) else splits_of(options().parameters),
             }
             for name, options in FAMILIES.items()
         }

@@ -164,6 +164,8 @@ class Lifetime(NamedTuple):
     lanes: int
     episodes: int
     greedy: bool = False
+    frozen: int = 0
+    """Episodes at the end that each begin where adaptation ended: what happens in one is gone in the next."""
 
 
 def live(site: Site, life: Lifetime, shard: Shard) -> Iterator[Experience]:
@@ -171,14 +173,15 @@ def live(site: Site, life: Lifetime, shard: Shard) -> Iterator[Experience]:
     env, percept = start_trials(site, life.lanes, shard)
     actions = None if life.greedy else action_generator(site, shard)
     policy = life.explorer
-    for episode in range(life.episodes):
+    for episode in range(life.episodes + life.frozen):
         if episode:
             percept = begin_episode(env.restart(), percept)
         memory = policy.initial_memory(shard.tasks, life.lanes)
         experience = rollout(env, policy, percept, memory, site.distribution.max_episode_steps, actions, episodes=1)
-        percept = experience.end_percept
         yield experience
-        if episode < life.episodes - 1:
+        if episode < life.episodes:
+            percept = experience.end_percept
+        if episode < min(life.episodes, life.episodes + life.frozen - 1):
             with torch.no_grad():
                 policy = life.adapt(policy, experience)
 

@@ -13,6 +13,7 @@ from quickstudy.tasks.cart_pole import CartPole
 from quickstudy.tasks.frozen_lake import FrozenLake
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.metaworld import ML1, ML10, ML45, Benchmark, MetaWorldTasks
 from quickstudy.tasks.mountain_car import MountainCar
 from quickstudy.tasks.mujoco.env import MujocoTasks
 from quickstudy.tasks.mujoco.families import (
@@ -46,6 +47,9 @@ FAMILIES: dict[str, type[Any]] = {
     "humanoid-direction": HumanoidDirection,
     "hopper-parameters": HopperParameters,
     "walker-parameters": WalkerParameters,
+    "metaworld-ml1": ML1,
+    "metaworld-ml10": ML10,
+    "metaworld-ml45": ML45,
 }
 """Each registered name with the frozen dataclass that holds the family's options and dynamics."""
 
@@ -57,7 +61,7 @@ def family(name: str) -> type[Any]:
     return FAMILIES[name]
 
 
-def make(name: str, **options: Any) -> NativeTasks | MujocoTasks:
+def make(name: str, **options: Any) -> NativeTasks | MujocoTasks | MetaWorldTasks:
     """A task distribution by name, with the family's options; UsageError for an unknown name or option, or a missing extra."""
     options_of = family(name)
     known = [field.name for field in fields(options_of)]
@@ -65,6 +69,8 @@ def make(name: str, **options: Any) -> NativeTasks | MujocoTasks:
         if key not in known:
             raise UsageError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
     dynamics = options_of(**options)
+    if isinstance(dynamics, Benchmark):
+        return MetaWorldTasks(dynamics)
     return MujocoTasks(dynamics) if isinstance(dynamics, Family) else NativeTasks(dynamics)
 
 
@@ -80,7 +86,7 @@ def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
     """
     if isinstance(tasks, Informed):
         return describe(tasks.tasks)
-    if isinstance(tasks, NativeTasks | MujocoTasks):
+    if isinstance(tasks, NativeTasks | MujocoTasks | MetaWorldTasks):
         for name, options in FAMILIES.items():
             if type(tasks.dynamics) is options:
                 return name, asdict(tasks.dynamics)  # pyright: ignore[reportArgumentType]

@@ -53,9 +53,10 @@ class GymnasiumEnv:
         answer = self._guarded(lambda: self._lanes.step(actions))
         for name in ("arrival", "observation", "reward"):
             self._require_finite(name, getattr(answer, name))
-        observation, arrival, reward, terminated, truncated = map(self._tensor, answer)
+        observation, arrival, reward, terminated, truncated, success = map(self._tensor, answer)
         terminated = terminated.bool()
-        return Transition(observation, arrival, reward.float(), terminated, truncated.bool() & ~terminated, {})
+        truncated = truncated.bool() & ~terminated
+        return Transition(observation, arrival, reward.float(), terminated, truncated, {"success": success})
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array).to(self._device).unflatten(0, self._lead)

@@ -22,7 +22,7 @@ Values = dict[str, Any]
 
 @runtime_checkable
 class Source(Protocol):
-    """What `GymnasiumTasks` is to this module: it builds environments and puts tasks into them."""
+    """What task distributions over Gymnasium environments are to this module: they build them and put tasks into them."""
 
     workers: int
     deadline: float
@@ -51,6 +51,8 @@ class Answer(NamedTuple):
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    success: np.ndarray
+    """1 and 0 where an environment's info says whether it succeeded, -1 where it doesn't say."""
 
 
 class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -62,6 +64,8 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._space = source.env_observation_space
         self.observation_space = source.observation_space
         self._drawn, self._end = False, None
+        self.success = -1
+        """What the last step said of success."""
 
     def put(self, values: Values) -> None:
         self._guarded("taking its parameters", lambda: self._source.put(self.env, values))
@@ -77,7 +81,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not isinstance(result, tuple) or len(result) != 5:
             what = f"step returned {described(result)}, not (observation, reward, terminated, truncated, info)"
             raise LaneFault(self._index, what)
-        observation, reward, terminated, truncated, _ = result
+        observation, reward, terminated, truncated, info = result
         try:
             reward = float(reward)
         except (TypeError, ValueError) as error:
@@ -85,10 +89,19 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         for name, ended in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(ended, bool | np.bool_):
                 raise LaneFault(self._index, f"{name} is {ended!r}, not True or False")
+        self.success = self._succeeded(info)
         if self._drawn:
             # the vector environment resets an ended episode before anyone can ask what its end looked like
             self._end = self._picture() if terminated or truncated else None
         return self._encoded(observation), reward, bool(terminated), bool(truncated), {}
+
+    def _succeeded(self, info: Any) -> int:
+        success = info.get("success") if isinstance(info, dict) else None
+        if success is None:
+            return -1
+        if not isinstance(success, bool | int | float | np.generic) or success not in (0, 1):
+            raise LaneFault(self._index, f"info['success'] is {success!r}, not True or False")
+        return int(success)
 
     def draw(self) -> np.ndarray | None:
         """What the last reset or step led to, where it ended the episode its end; None where there are no pictures."""
@@ -199,7 +212,8 @@ class Block:
         if "final_obs" in info:
             arrival = np.array(observation)
             arrival[info["_final_obs"]] = np.stack(list(info["final_obs"][info["_final_obs"]]))
-        return Answer(observation, arrival, reward, terminated, truncated)
+        success = np.array([guard.success for guard in self._guards], np.int8)
+        return Answer(observation, arrival, reward, terminated, truncated, success)
 
     def draw(self, index: int) -> np.ndarray | None:
         """A picture of one of the lanes, counted within the block."""

@@ -35,6 +35,7 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
             reward=spaces.Box(-np.inf, np.inf, (size,), np.float64),
             terminated=flags,
             truncated=flags,
+            success=spaces.Box(-1, 1, (size,), np.int8),
         )
         self.action_space = batch_space(source.env_action_space, size)
 
@@ -52,7 +53,7 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
         except LaneFault as fault:
             return self._padded(None), {"fault": [fault.index, fault.what]}
         nothing = np.zeros(len(self._lanes))
-        return self._padded(Answer(observation, observation, nothing, nothing, nothing)), {}
+        return self._padded(Answer(observation, observation, nothing, nothing, nothing, nothing)), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self._block is not None
