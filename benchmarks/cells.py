@@ -26,7 +26,13 @@ from quickstudy.recipes import (
     point_navigation_rl2,
     tabular_mdp,
 )
-from quickstudy.recipes.robots import half_cheetah_informed, half_cheetah_maml, half_cheetah_multi_task, half_cheetah_rl2
+from quickstudy.recipes.robots import (
+    half_cheetah_informed,
+    half_cheetah_maml,
+    half_cheetah_multi_task,
+    half_cheetah_rl2,
+    meta_world_reach,
+)
 from quickstudy.tasks import make
 
 
@@ -79,6 +85,8 @@ class Work(NamedTuple):
     """What was tried where a figure is missed, or on the way to it."""
     by: str = ""
     """A parameter with few values, by which the last episode is told apart."""
+    success: bool = False
+    """Show in which share of episodes any step succeeded."""
     picture: str = ""
     """The title of a picture of return by episode; none without."""
 
@@ -330,6 +338,18 @@ WORKS: dict[str, Work] = {
     "half-cheetah-velocity": half_cheetah(
         "velocity",
         says="A speed up to 3 m/s, hidden; a trial is 2 episodes of 200 steps, MAML lives 20 lanes at once.",
+    ),
+    "metaworld-reach": Work(
+        "Meta-World's ML1, reach-v3: a place to reach, hidden; 50 goals in training, 50 others here. A trial is 3 episodes of"
+        " 60 steps (500 in the benchmark).",
+        "metaworld-ml1",
+        {"max_episode_steps": 60, "episodes_per_trial": 3},
+        50,
+        ("random",),
+        {"RL2": Trained(meta_world_reach, 1, wiped("step"))},
+        "RL2",
+        success=True,
+        picture="Meta-World ML1, reach: return on its 50 test goals",
     ),
 }
 """Every table of the page, by name."""

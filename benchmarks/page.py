@@ -50,6 +50,7 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
             row = rows.setdefault(name, {"returns": [], "seeds": [], **{key: evaluation[key] for key in ("lanes", "says")}})
             row["returns"].append(evaluation["returns"])
             row["by"] = evaluation.get("by")
+            row["success"] = evaluation["success"]
             if name == cell["label"]:
                 row["seeds"].append(cell["seed"])
                 row |= {"steps": cell["steps"], "command": cell["command"]}

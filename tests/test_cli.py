@@ -158,7 +158,8 @@ def test_runs_with_one_lane_and_with_twenty_meet_the_same_tasks(monkeypatch: pyt
 
     monkeypatch.setattr(qs.NativeTasks, "sample", recorded)
     assert run("compare", "one", "twenty", "--num-tasks", "60") == 0
-    assert torch.equal(torch.cat(drawn[:2]), torch.cat(drawn[2:])) and [len(each) for each in drawn] == [51, 9, 51, 9]
+    # each batch is drawn twice: to be lived on, and to be told of
+    assert torch.equal(torch.cat(drawn[:4]), torch.cat(drawn[4:])) and [len(each) for each in drawn] == [51, 51, 9, 9] * 2
 
 
 def test_compare_takes_runs_on_the_same_tasks_and_the_class_of_each(capsys: pytest.CaptureFixture[str]):

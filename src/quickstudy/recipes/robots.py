@@ -1,4 +1,4 @@
-"""Half-cheetahs: settings that learn to adapt to a direction or a speed within some ten million steps.
+"""Robots: half-cheetahs that learn to adapt to a direction or a speed within some ten million steps, and an arm that reaches.
 
 All see normalised observations. An entropy bonus would keep the deviation of continuous actions from falling, so there is none.
 """
@@ -39,6 +39,13 @@ def half_cheetah_maml(hidden: Hidden, seed: int = 0) -> Recipe:
     """MAML with 20 tasks of 20 lanes, on about as many steps; four times TRPO's usual step learns some four times as fast."""
     config = MAML.Config(max_kl=0.04, gae_lambda=0.97)
     return scaled(MAML(half_cheetah(hidden), config, seed=seed), 120 if hidden == "direction" else 60)
+
+
+def meta_world_reach(seed: int = 0) -> Recipe:
+    """RL2 on Meta-World's ML1, reaching for a hidden place, in trials of three episodes of 60 steps."""
+    tasks = make("metaworld-ml1", max_episode_steps=60, episodes_per_trial=3)
+    config = RL2.Config(trials=64, learning_rate=2e-3, gamma=0.98, ent_coef=0.0, anneal_iterations=180)
+    return scaled(RL2(tasks, config, seed=seed), 180)
 
 
 def half_cheetah_informed(hidden: Hidden, seed: int = 0) -> Recipe:
