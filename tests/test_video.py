@@ -19,7 +19,7 @@ from quickstudy.cli import main
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.protocol import counter
-from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Line, Scene, Text, rectangle
+from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Drawn, Line, Scene, Text, rectangle
 from quickstudy.tasks import FAMILIES, drawn_families
 from quickstudy.tasks.mujoco import stage
 from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH
@@ -31,8 +31,8 @@ from quickstudy.work import LocalSite
 
 WATER = "#1d3f52"
 SMALL = {"max_episode_steps": 6, "episodes_per_trial": 2}
-NATIVE = [name for name in drawn_families() if not isinstance(FAMILIES[name](), Family)]
-ROBOTS = [name for name in drawn_families() if name not in NATIVE]
+NATIVE = [name for name in drawn_families() if isinstance(FAMILIES[name](), Drawn)]
+ROBOTS = [name for name in drawn_families() if isinstance(FAMILIES[name](), Family)]
 
 
 def color(image: Any, pixel: tuple[float, float]) -> str:

@@ -76,7 +76,7 @@ def make(name: str, **options: Any) -> NativeTasks | MujocoTasks | MetaWorldTask
 
 def drawn_families() -> list[str]:
     """The registered names of those that can be drawn."""
-    return [name for name, options in FAMILIES.items() if isinstance(options(), Drawn | Family)]
+    return [name for name, options in FAMILIES.items() if isinstance(options(), Drawn | Family | Benchmark)]
 
 
 def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:

@@ -36,7 +36,6 @@ class Stage:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         self._scene, self._options = mujoco.MjvScene(self._model, maxgeom=200), mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
-        self._camera.type, self._camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
         self._view = "track" if body.axes == 1 else "plane"
         # seen along the ground, a shadow comes out in pieces as far as the horizon
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = body.axes > 1
@@ -48,6 +47,8 @@ class Stage:
         mujoco.mj_forward(self._model, self._data)
         view = "goal" if any(mark.kind == "goal" for mark in marks) else self._view
         self._camera.azimuth, self._camera.elevation, self._camera.distance = VIEWS[view]
+        # the simulator's own tracking camera lags behind by as much as it was called, so that a state has no one picture
+        self._camera.lookat = self._data.subtree_com[1]
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, self._data, self._options, None, self._camera, everything, self._scene)
         for mark in marks:
