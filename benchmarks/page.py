@@ -105,6 +105,15 @@ def by_parameter(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{value:g}: {row['returns'][:, values == value, -1].mean():.1f}" for value in np.unique(values))
 
 
+def by_success(row: Mapping[str, Any]) -> str:
+    """In which share of each episode any step succeeded, and what the last episode's return has over the first's, by task."""
+    gain = row["returns"][..., -1] - row["returns"][..., 0]
+    error = gain.std() / gain.size**0.5
+    shares = ", ".join(f"{share:.2f}" for share in row["success"])
+    change = f"{gain.mean():+.1f}, standard error {error:.1f}"
+    return f"success by episode {shares}; the last episode's return less the first's {change}"
+
+
 def binary(returns: Returns) -> bool:
     """Whether a return is a matter of success or failure."""
     return set(np.unique(returns)) <= {0.0, 1.0}
@@ -151,6 +160,8 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
     notes += [
         f"{agent}, mean of the last episode by {work.by}: {by_parameter(row)}." for agent, row in rows.items() if row["by"]
     ]
+    if work.success:
+        notes += [f"{agent}: {by_success(row)}." for agent, row in rows.items()]
     for agent, figure in work.reach.items():
         if agent in rows:
             reached = rows[agent]["returns"].sum(2).mean()
