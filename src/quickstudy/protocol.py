@@ -25,8 +25,8 @@ Memory = dict[str, Tensor]
 """What a policy remembers from step to step: named tensors (task, lane, ...)."""
 Observation = Shaped[Tensor, "task lane ..."]
 Metrics = dict[str, float]
-State = Mapping[str, "Tensor | int | float | str | State"]
-"""A tree of tensors and plain values with string keys: what a checkpoint holds."""
+State = Mapping[str, Any]
+"""A tree of tensors, plain values and ledgers (`ops/state.py`) with string keys: what a checkpoint holds."""
 
 
 class Percept(NamedTuple):
@@ -71,7 +71,7 @@ class Transition(NamedTuple):
     info: dict[str, Tensor]
     """What the environment reports to the scorer and never to the policy; (task, lane) each.
 
-    `success` is bool, or int8 with -1 at steps that don't say.
+    `success` is bool, or int8 with -1 at steps that don't say. `dense_reward` guides training, where a method asks for it.
     """
 
 

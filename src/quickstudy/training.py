@@ -142,10 +142,12 @@ def loop(
                     "time/evaluation_seconds": evaluated - stepped,
                     "time/memory_mb": process.memory_info().rss / 2**20,
                 }
-                size = run.log(row, timing, timesteps) if run else 0
+                size = run.log(row, timesteps) if run else 0
                 complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
                 if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
-                    run.save(complete)
+                    timing |= run.save(complete)
+                if run:
+                    run.log_timing(timing, timesteps)
                 display.show(learner.iteration, {**row, **timing})
     except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:

@@ -20,7 +20,7 @@ from quickstudy.data.rollout import Lifetime, collect_lives, start_trials
 from quickstudy.data.session import Session
 from quickstudy.evaluation import evaluate
 from quickstudy.ops.spaces import action_fault
-from quickstudy.ops.state import copy_state, leaves
+from quickstudy.ops.state import Ledger, copy_state, leaves
 from quickstudy.protocol import Experience, Learner, Policy, Shard, TaskDistribution, counter
 from quickstudy.runs.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.runs.config import fill
@@ -87,6 +87,9 @@ def equal(one: Any, other: Any) -> bool:
     """Whether two values of a state are the same bits."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, Ledger) and isinstance(other, Ledger):
+        tables = [[table for _, table in ledger.tables()] for ledger in (one, other)]
+        return len(tables[0]) == len(tables[1]) and not any(map(differing, *tables))
     return type(one) is type(other) and bool(one == other)
 
 

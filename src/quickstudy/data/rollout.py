@@ -168,9 +168,12 @@ class Lifetime(NamedTuple):
     """Episodes at the end that each begin where adaptation ended: what happens in one is gone in the next."""
 
 
-def live(site: Site, life: Lifetime, shard: Shard) -> Iterator[Experience]:
-    """One trial on each task of a shard, an experience an episode: begin with the explorer, live an episode, adapt, again."""
-    env, percept = start_trials(site, life.lanes, shard)
+def live(site: Site, life: Lifetime, shard: Shard, tasks: Tasks | None = None) -> Iterator[Experience]:
+    """One trial on each task of a shard, an experience an episode: begin with the explorer, live an episode, adapt, again.
+
+    The tasks are drawn, or given.
+    """
+    env, percept = start_trials(site, life.lanes, shard, tasks)
     actions = None if life.greedy else action_generator(site, shard)
     policy = life.explorer
     for episode in range(life.episodes + life.frozen):
@@ -191,16 +194,29 @@ def collect_lives(site: Site, life: Lifetime, shard: Shard) -> list[Experience]:
     return list(live(site, life, shard))
 
 
+class Chosen(NamedTuple):
+    """What all shards share that live trials on given tasks: each takes its part of them, in the order of the shards."""
+
+    life: Lifetime
+    tasks: Tasks
+
+
+def collect_chosen(site: Site, chosen: Chosen, shard: Shard) -> list[Experience]:
+    """A unit of work: trials on the shard's part of the given tasks, an experience an episode."""
+    part = slice(shard.number * shard.tasks, (shard.number + 1) * shard.tasks)
+    return list(live(site, chosen.life, shard, {name: value[part].to(site.device) for name, value in chosen.tasks.items()}))
+
+
 def action_generator(site: Site, shard: Shard) -> Generator:
     """What a shard draws its actions with."""
     return counter(shard.seed, shard.iteration, f"{shard.split} actions", shard.number, site.device)
 
 
-def start_trials(site: Site, lanes: int, shard: Shard) -> tuple[BatchEnv, Percept]:
-    """Draws a shard's tasks and begins a trial in each of their lanes."""
+def start_trials(site: Site, lanes: int, shard: Shard, tasks: Tasks | None = None) -> tuple[BatchEnv, Percept]:
+    """Begins a trial in each lane of the given tasks, or of a shard's own, which are drawn."""
     env = site.env(shard.tasks, lanes)
     dynamics = counter(shard.seed, shard.iteration, f"{shard.split} dynamics", shard.number, site.device)
-    observation = env.reset(draw_tasks(site, shard), dynamics)
+    observation = env.reset(draw_tasks(site, shard) if tasks is None else tasks, dynamics)
     return env, begin_trial(observation, site.distribution.action_space)
 
 

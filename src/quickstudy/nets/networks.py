@@ -43,12 +43,14 @@ class Recurrent(nn.Module):
         return outputs, torch.cat([last[0], cell[0]], dim=-1)
 
 
-def multilayer(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
-    """A feed-forward network of `layers` hidden layers with tanh."""
+def multilayer(
+    inputs: int, hidden: int, layers: int, outputs: int, activation: Callable[[], nn.Module] = nn.Tanh
+) -> nn.Sequential:
+    """A feed-forward network of `layers` hidden layers."""
     sizes = [inputs] + [hidden] * layers
     parts: list[nn.Module] = []
     for before, after in pairwise(sizes):
-        parts += [nn.Linear(before, after), nn.Tanh()]
+        parts += [nn.Linear(before, after), activation()]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], outputs))
 
 
@@ -80,3 +82,9 @@ def copy_into(weights: Weights, stored: Mapping[str, Tensor]) -> None:
         if stored[name].shape != weight.shape:
             raise ValueError(f"{name} has shape {tuple(stored[name].shape)}, not {tuple(weight.shape)}")
         weight.copy_(stored[name])
+
+
+@torch.no_grad()
+def follow(target: Weights, weights: Weights, rate: float) -> None:
+    """Moves target weights in place a share of the way to others (Polyak averaging: Lillicrap et al. 2016, algorithm 1)."""
+    torch._foreach_lerp_(list(target.values()), [weights[name].detach() for name in target], rate)

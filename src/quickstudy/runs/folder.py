@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,30 +62,39 @@ class Run:
             str(folder / "tensorboard"), purge_step=progress.timesteps + 1 if progress.timesteps else None
         )
 
-    def log(self, row: Metrics, timing: Metrics, timesteps: int) -> int:
+    def log(self, row: Metrics, timesteps: int) -> int:
         """Appends a meta-iteration's metrics, environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
-        self._metrics.write(f"{to_json(row)}\n".encode())
-        self._timing.write(f"{to_json(timing)}\n".encode())
-        for name, value in {**row, **timing}.items():
-            if "/" in name:
-                self._board.add_scalar(name, value, timesteps)
+        self._append(self._metrics, row, timesteps)
         return self._metrics.tell()
 
-    def save(self, progress: Progress) -> None:
-        """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it."""
+    def log_timing(self, timing: Metrics, timesteps: int) -> None:
+        """Appends what a meta-iteration took on this machine, its save included."""
+        self._append(self._timing, timing, timesteps)
+
+    def _append(self, file: Any, row: Metrics, timesteps: int) -> None:
+        file.write(f"{to_json(row)}\n".encode())
+        for name, value in row.items():
+            if "/" in name:
+                self._board.add_scalar(name, value, timesteps)
+
+    def save(self, progress: Progress) -> Metrics:
+        """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it; returns its time and size."""
         if progress.iteration == self._saved:
-            return
+            return {}
+        began = time.monotonic()
         try:
             for file in (self._metrics, self._timing):
                 file.flush()
                 os.fsync(file.fileno())
             self._board.flush()
-            save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
+            saved = save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
         except OSError as error:
             # writing into an open file tells no name
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
         self._saved = progress.iteration
         prune(self.folder / "checkpoints", self.config.training.keep_checkpoints)
+        sizes = {"time/save_mb": saved.bytes / 2**20, "time/save_replay_mb": saved.replay_bytes / 2**20}
+        return {"time/save_seconds": time.monotonic() - began, **sizes}
 
     def keep_fault(self, fault: EnvironmentFault) -> str:
         """Keeps what it takes to live a fault again; returns the command that does, or nothing where there is no record."""

@@ -26,7 +26,7 @@ class PointNavigation:
 
     The goal is uniform in the square of side 1 around the start, or on the upper half of the unit circle. The dense reward is
     minus the distance to it; the sparse one is 1 less the distance within 0.2 of the goal, and 0 elsewhere. Only the time limit
-    ends an episode.
+    ends an episode. `info` tells the dense reward whichever is paid, for methods that may train on it.
     """
 
     layout: Literal["square", "half-circle"] = "square"
@@ -74,14 +74,19 @@ class PointNavigation:
         return state
 
     def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
-        distance = (arrival - self.goal(task)).norm(dim=-1)
+        distance = self.distance(arrival, task)
         return -distance if self.payoff == "dense" else (1 - distance) * (distance <= GOAL_RADIUS)
+
+    def distance(self, state: Tensor, task: Tasks) -> Tensor:
+        """How far the goal is."""
+        return (state - self.goal(task)).norm(dim=-1)
 
     def terminal(self, state: Tensor, task: Tasks) -> Tensor:
         return torch.zeros(state.shape[:-1], dtype=torch.bool, device=state.device)
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
-        return {"success": (state - self.goal(task)).norm(dim=-1) <= GOAL_RADIUS}
+        distance = self.distance(state, task)
+        return {"success": distance <= GOAL_RADIUS, "dense_reward": -distance}
 
     def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
         """The plane around the start, wider where the agent goes far; the grey line bounds, or is, where goals may lie."""
