@@ -22,11 +22,12 @@ class Priorities:
         return self.tree[self.width : self.width + self.leaves]
 
     def update(self, leaf: Int[Tensor, "change"], priority: Float[Tensor, "change"]) -> None:
-        """Changes some priorities; where a leaf is named twice, one of its values stays."""
+        """Changes some priorities; where a leaf is named twice, the higher one stays."""
+        leaf, which = leaf.unique(return_inverse=True)
         node = leaf + self.width
-        self.tree[node] = priority.double()
+        self.tree[node] = torch.zeros(len(leaf), dtype=torch.float64).scatter_reduce(0, which, priority.double(), "amax")
         while len(node) and int(node[0]) > 1:
-            node = (node // 2).unique()
+            node = node // 2
             self.tree[node] = self.tree[2 * node] + self.tree[2 * node + 1]
 
     def draw(self, count: int, generator: Generator) -> Int[Tensor, "{count}"]:
