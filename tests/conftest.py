@@ -1,4 +1,10 @@
-"""Axes and types of every annotated function are checked while the tests run."""
+"""Axes and types of every annotated function are checked while the tests run; `--full` asks for the full counts."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
 
 import matplotlib
 import pytest
@@ -14,3 +20,38 @@ install_import_hook("quickstudy", "typechecker.checked")
 def same_luck() -> None:
     """Where a test draws from the global generator, it draws the same in every run, whichever tests came before."""
     torch.manual_seed(0)
+
+
+Thing = TypeVar("Thing")
+
+
+class Share:
+    """How much of a count is tried: with `--full` all of it; a tally of what was seen goes to the file named in TALLY."""
+
+    def __init__(self, full: bool, test: str):
+        self.full, self._test = full, test
+
+    def of(self, full: int, quick: int) -> int:
+        """The full count, or a quick share of it."""
+        return full if self.full else quick
+
+    def some(self, things: Iterable[Thing], quick: int) -> list[Thing]:
+        """All things, or so many from evenly through them."""
+        found = list(things)
+        return found if self.full else found[:: max(1, len(found) // quick)][:quick]
+
+    def says(self, what: str, count: int, result: str) -> None:
+        """Notes what was seen, as a line of JSON."""
+        if "TALLY" in os.environ:
+            with Path(os.environ["TALLY"]).open("a") as file:
+                file.write(json.dumps({"test": self._test, "what": what, "count": count, "result": result}) + "\n")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the full counts of the reliability tests, which take hours")
+
+
+@pytest.fixture
+def share(request: pytest.FixtureRequest) -> Share:
+    """The share of a count that this run of the tests tries."""
+    return Share(request.config.getoption("--full"), request.node.nodeid.split("[")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Generator, Tensor
 from quickstudy.data.priorities import Priorities
 from quickstudy.data.replay import Replay, rank_among_equals
 from quickstudy.protocol import counter
-from quickstudy.runs.checkpoint import DamagedCheckpoint, load_checkpoint, load_latest, prune, save_checkpoint
-from quickstudy.storage import read_json
+from quickstudy.runs.checkpoint import DamagedCheckpoint, load_checkpoint, load_latest, prune, save_checkpoint, sealed
+from quickstudy.storage import read_json, to_json
 
 
 def generator(seed: int = 0) -> Generator:
@@ -300,7 +301,7 @@ def test_a_manifest_names_segments_alone(tmp_path: Path, name: str):
     save_checkpoint(tmp_path / "checkpoints", 2, state(filled(2), 2))
     manifest = tmp_path / "checkpoints" / "00000002" / "manifest.json"
     segment = (segments(tmp_path)).pop()
-    manifest.write_text(manifest.read_text().replace(segment, name))
+    manifest.write_text(to_json(sealed(json.loads(manifest.read_text().replace(segment, name)))))
     with pytest.raises(DamagedCheckpoint, match="no segment of a replay"):
         load_checkpoint(tmp_path / "checkpoints" / "00000002")
 

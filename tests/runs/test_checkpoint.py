@@ -14,7 +14,7 @@ import torch
 
 from quickstudy.errors import QuickstudyError
 from quickstudy.ops.state import leaves
-from quickstudy.runs.checkpoint import DamagedCheckpoint, load_checkpoint, load_latest, prune, save_checkpoint
+from quickstudy.runs.checkpoint import DamagedCheckpoint, load_checkpoint, load_latest, prune, save_checkpoint, sealed
 
 STATE: dict[str, Any] = {
     "iteration": 7,
@@ -127,7 +127,7 @@ def test_a_renamed_pickle_is_refused_and_not_run(run: Path, monkeypatch: pytest.
         (folder / file).write_bytes(content)
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["files"][file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     with pytest.raises(DamagedCheckpoint):
         load_checkpoint(folder)
     assert not (run / "bomb-went-off").exists()

@@ -24,7 +24,7 @@ from quickstudy.ops.state import Ledger, Segment, Table, insert, leaves, plain_v
 from quickstudy.protocol import State
 from quickstudy.storage import flush_to_disk, read_json, sha256, to_json, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 FILES = ("state.safetensors", "state.json")
 NAME = re.compile(r"\d{8}")
 SEGMENT = re.compile(r"\d{8}-[0-9a-f]{16}\.safetensors")
@@ -104,10 +104,8 @@ def save_checkpoint(folder: Path, number: int, state: State) -> Saved:
     for file in FILES:
         flush_to_disk(temporary / file)
     files = {file: {"bytes": (temporary / file).stat().st_size, "sha256": sha256(temporary / file)} for file in FILES}
-    manifest = {"format": FORMAT, "files": files}
-    if segments:
-        manifest["segments"] = {path: [segment._asdict() for segment in parts] for path, parts in segments.items()}
-    write_atomically(temporary / "manifest.json", to_json(manifest))
+    needed = {path: [segment._asdict() for segment in parts] for path, parts in segments.items()}
+    write_atomically(temporary / "manifest.json", to_json(sealed({"format": FORMAT, "files": files, "segments": needed})))
     if final.exists():
         final.rename(folder / f".{name}.{os.getpid()}.replaced.tmp")
     temporary.rename(final)
@@ -125,6 +123,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
             raise DamagedCheckpoint(
                 f"{folder}: format {manifest['format']!r} is not {FORMAT}: written by another version of quickstudy"
             )
+        if sealed(manifest) != manifest:
+            raise DamagedCheckpoint(f"{folder / 'manifest.json'} was altered: its sha256 differs from what it says")
         for file in FILES:
             written = manifest["files"][file]
             size = (folder / file).stat().st_size
@@ -136,11 +136,17 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         for path, tensor in load_file(folder / "state.safetensors").items():
             # copied, since a product rounds otherwise where its memory begins at another place
             insert(state, path.split("/"), tensor.clone())
-        for path, segments in manifest.get("segments", {}).items():
+        for path, segments in manifest["segments"].items():
             insert(state, path.split("/"), StoredLedger(replay_of(folder.parent), list(verified(folder, segments))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DamagedCheckpoint(f"{folder} can't be read: {error or type(error).__name__}") from error
     return state
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with a checksum of its own content."""
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return content | {"sha256": hashlib.sha256(to_json(content).encode()).hexdigest()}
 
 
 def verified(folder: Path, segments: list[dict[str, Any]]) -> Iterator[Segment]:
@@ -193,7 +199,7 @@ def prune(folder: Path, keep: int) -> None:
 def named_segments(checkpoint: Path) -> set[str]:
     """The segments that a checkpoint needs; none where its manifest can't be read."""
     try:
-        segments = read_json(checkpoint / "manifest.json").get("segments", {})
+        segments = read_json(checkpoint / "manifest.json")["segments"]
         return {segment["name"] for parts in segments.values() for segment in parts}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()

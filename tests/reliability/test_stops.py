@@ -1,0 +1,166 @@
+"""Runs that are stopped, killed and resumed: whatever the moment, they end with the bits of one that nothing stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Share
+from small import SMALL
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.check.learner import differing
+from quickstudy.runs.checkpoint import load_latest
+from quickstudy.storage import sha256
+
+every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
+ITERATIONS = 60
+
+
+def command(name: str, run: Path) -> list[str]:
+    """A short run of an algorithm with its small settings, saved often."""
+    given = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL[name].items() if not isinstance(value, bool)]
+    given += [f"--{key.replace('_', '-')}" for key, value in SMALL[name].items() if value is True]
+    options = [f"--iterations={ITERATIONS}", "--threads=1", "--checkpoint-every=2", "--evaluate-every=0"]
+    return [sys.executable, "-m", "quickstudy", "train", name, "bandit", "--run", str(run), *options, *given]
+
+
+def resuming(run: Path) -> list[str]:
+    return [sys.executable, "-m", "quickstudy", "resume", str(run)]
+
+
+def begin(arguments: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def rows(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def saving(run: Path) -> bool:
+    """Whether a checkpoint or a segment is half written at this moment, or was when its writer died."""
+    return any((run / "checkpoints").glob(".*.tmp")) or any((run / "replay").glob(".*.tmp"))
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+    """Waits, with hardly a pause, until something holds; False where the process ended first."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline, "the run hangs"
+        time.sleep(0.0002)
+    return True
+
+
+def reaches(run: Path, target: int) -> Callable[[], bool]:
+    return lambda: rows(run) >= target
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two runs ended with the same bits: all their metrics, no row missing or doubled, and the whole last state."""
+    assert sha256(one / "metrics.jsonl") == sha256(other / "metrics.jsonl")
+    numbers = [json.loads(line)["iteration"] for line in (one / "metrics.jsonl").read_text().splitlines()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert not differing(qs.load(one).state_dict(), qs.load(other).state_dict())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The run of an algorithm that nothing stopped, trained once."""
+    folder, known = tmp_path_factory.mktemp("finished"), set()
+
+    def run(name: str) -> Path:
+        if name not in known:
+            subprocess.run(command(name, folder / name), check=True, capture_output=True)
+            known.add(name)
+        return folder / name
+
+    return run
+
+
+@every_algorithm
+def test_stopped_at_any_checkpoint_a_run_resumes_to_the_same_bits(name: str, tmp_path: Path, share: Share):
+    entry = ALGORITHMS[name]
+
+    def learner() -> Any:
+        return entry.make(qs.tasks.make("bandit"), entry.config(**SMALL[name]), seed=1)
+
+    options: dict[str, Any] = {"checkpoint_every": 1, "keep_checkpoints": 30, "threads": 1, "quiet": True, "evaluate_every": 0}
+    whole = tmp_path / "whole"
+    qs.train(learner(), 20, whole, **options)
+    for iteration in share.some(range(20), 2):
+        run = tmp_path / f"from-{iteration}"
+        shutil.copytree(whole, run)
+        for folder in (run / "checkpoints").iterdir():
+            if int(folder.name) > iteration:
+                shutil.rmtree(folder)
+        (run / "latest.json").write_text(json.dumps({"checkpoint": f"{iteration:08d}"}))
+        qs.resume(run, quiet=True)
+        assert_same(run, whole)
+        shutil.rmtree(run)
+    share.says(f"stop at a checkpoint and resume, {name}", share.of(20, 2), "bit-equal, no row missing or doubled")
+
+
+one_in_a_hurry = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "rl2" else pytest.mark.slow) for name in sorted(ALGORITHMS)]
+)
+
+
+@one_in_a_hurry
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(name: str, tmp_path: Path, finished: Any, share: Share):
+    """One kill in five is aimed inside a save: at a checkpoint or a segment that is being written."""
+    run, chance, inside, kills = tmp_path / "killed", random.Random(name), 0, 0
+    while kills < share.of(50, 5):
+        left = ITERATIONS - rows(run)
+        if left < 5:  # there must be something left to kill
+            shutil.rmtree(run)
+            left = ITERATIONS
+        process = begin(resuming(run) if (run / "latest.json").exists() else command(name, run))
+        moment = reaches(run, ITERATIONS - left + chance.choice([0, 1, 1, 2]))
+        if not wait_for(partial(saving, run) if kills % 5 == 4 else moment, process):
+            continue
+        if kills % 5 != 4:
+            time.sleep(chance.random() * 0.05)
+        process.kill()
+        process.wait()
+        kills, inside = kills + 1, inside + saving(run)
+        if (run / "latest.json").exists():
+            assert not load_latest(run)[1]
+        else:  # killed before there was anything to lose
+            shutil.rmtree(run, ignore_errors=True)
+    subprocess.run(resuming(run) if run.exists() else command(name, run), check=True, capture_output=True)
+    assert_same(run, finished(name))
+    share.says(f"kill -9, {name}", kills, f"one final hash, 0 unreadable checkpoints; {inside} died inside a save")
+
+
+@one_in_a_hurry
+def test_sigterm_at_random_moments_saves_and_leaves_with_0(name: str, tmp_path: Path, finished: Any, share: Share):
+    run, chance, slowest, stops = tmp_path / "stopped", random.Random(name), 0.0, 0
+    arguments = command(name, run)
+    while stops < share.of(20, 1) and rows(run) < ITERATIONS - 4:
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_for(reaches(run, rows(run) + chance.choice([1, 1, 2])), process)
+        time.sleep(chance.random() * 0.02)
+        began = time.monotonic()
+        process.terminate()
+        _, error = process.communicate(timeout=60)
+        slowest, stops, arguments = max(slowest, time.monotonic() - began), stops + 1, resuming(run)
+        assert process.returncode == 0 and b"Traceback" not in error
+        assert b"resume with: quickstudy resume" in error or rows(run) == ITERATIONS
+        assert load_latest(run)[0]["iteration"] == rows(run)
+    subprocess.run(arguments, check=True, capture_output=True)
+    assert_same(run, finished(name))
+    assert slowest < 5
+    share.says(f"SIGTERM, {name}", stops, f"exit 0, slowest {slowest:.1f} s, same final hash")
