@@ -17,13 +17,13 @@ import psutil
 import torch
 
 from quickstudy.display import Display
-from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
+from quickstudy.errors import EnvironmentFault, QuickstudyError
 from quickstudy.evaluation import evaluate
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.statistics import interquartile_mean
 from quickstudy.protocol import Learner, Metrics, TaskDistribution
 from quickstudy.runs import warn_of
-from quickstudy.runs.config import RunConfig, Training, config_of
+from quickstudy.runs.config import RunConfig, Training, config_of, require_device
 from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.work import InProcess
@@ -102,10 +102,7 @@ def go_on(folder: Path, opened: Opened, quiet: bool, together: Path | None = Non
 
 def resolve(training: Training) -> Training:
     """Replaces what depends on the machine by what it comes to here, so that the run can be repeated elsewhere."""
-    try:
-        torch.zeros(1, device=training.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{training.device}' can't be used here; see: quickstudy doctor") from error
+    require_device(training.device)
     return replace(training, threads=training.threads or torch.get_num_threads())
 
 

@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal
 
 import tomli_w
+import torch
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.algorithms.normalised import Normalisation, Normalised
@@ -105,8 +106,17 @@ class RunConfig:
                 " pass --algorithm FILE.py:CLASS (in Python: algorithm=...)"
             )
         tasks = self.build_tasks(own_tasks)
+        require_device(self.training.device)
         learner = make_learner(tasks, options, seed=self.training.seed, device=self.training.device)
         return normalised(learner, self.normalisation)
+
+
+def require_device(device: str) -> None:
+    """Raises UsageError where this machine has no such device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{device}' can't be used here; see: quickstudy doctor") from error
 
 
 def normalised(learner: Learner, normalisation: Normalisation) -> Learner:

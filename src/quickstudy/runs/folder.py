@@ -54,6 +54,7 @@ class Run:
         # TensorBoard takes a second to import, which nothing else here needs
         from torch.utils.tensorboard.writer import SummaryWriter
 
+        refuse_links(folder)
         self.folder, self.config = folder, config
         self._saved: int | None = None
         self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
@@ -108,6 +109,15 @@ class Run:
         for file in (self._metrics, self._timing, self._board):
             with contextlib.suppress(OSError):
                 file.close()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises QuickstudyError where writing to a run would write elsewhere, as somebody else's run might make one do."""
+    for name in ("metrics.jsonl", "timing.jsonl", "tensorboard", "checkpoints", "replay"):
+        if (folder / name).is_symlink():
+            raise QuickstudyError(
+                f"{folder / name} is a link: a run is written only where it lies; put what it points to there"
+            )
 
 
 def open_at(path: Path, size: int) -> Any:
@@ -177,6 +187,9 @@ def open_run(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = 
     try:
         progress = Progress(**state)
         learner.load_state_dict(progress.learner)
+        counts = progress.iteration, progress.timesteps, progress.metrics_bytes
+        if learner.iteration != progress.iteration or any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(f"it counts {counts} meta-iterations, steps and bytes of metrics")
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise QuickstudyError(
             f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})"
