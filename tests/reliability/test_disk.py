@@ -1,0 +1,51 @@
+"""A disk that is full, and folders that can't be written: one line that names the path, and nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Share
+from small import SMALL
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.runs.checkpoint import load_latest
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 700 KiB."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(tmp_path)], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs takes root")
+    try:
+        yield tmp_path
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_on_a_full_disk_the_checkpoint_before_loads(name: str, small_disk: Path, share: Share):
+    given = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL[name].items() if not isinstance(value, bool)]
+    options = ["--iterations=400", "--threads=1", "--checkpoint-every=1", "--keep-checkpoints=400", "--evaluate-every=0"]
+    run = small_disk / "run"
+    command = [sys.executable, "-m", "quickstudy", "train", name, "bandit", "--run", str(run), *options, *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and str(run) in said[0] and "No space left on device" in said[0]
+    assert load_latest(run)[0]["iteration"] >= 1
+    assert qs.evaluate(qs.load(run), num_tasks=2).returns.shape[0] == 2
+    share.says(f"full disk, {name}", 1, "one line names the run; the checkpoint before loads")
+
+
+def test_a_folder_that_is_read_only_is_named(small_disk: Path, share: Share):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    command = [sys.executable, "-m", "quickstudy", "train", "rl2", "bandit", "--run", str(small_disk / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"{small_disk / 'run'} can't be made: Read-only file system" in done.stderr
+    share.says("read-only folder", 1, "one line names it")
