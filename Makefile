@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install demo test test-all bench results format clean
+.PHONY: install demo test test-all test-reliability bench results format clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -23,10 +23,14 @@ test: install
 test-all: test
 	$(BIN)/python -m pytest -n 2 -m slow
 
+test-reliability: install
+	$(BIN)/python benchmarks/reliability.py
+
 bench: install
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/robots.py
+	$(BIN)/python benchmarks/replay.py
 
 results: install
 	$(BIN)/python benchmarks/results.py --jobs 2
