@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import quickstudy as qs
-from quickstudy.algorithms.pearl import PEARL, Batch, Belief, Noise, critic_loss, divergence, evidence, loss
+from quickstudy.algorithms.pearl import PEARL, Batch, Belief, Noise, context_vector, critic_loss, divergence, evidence, loss
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.nets.soft import soft_actions
 from quickstudy.ops.tree import tree_map
@@ -228,8 +228,20 @@ def test_the_context_is_of_the_newest_trial_and_ends_with_an_episode():
     assert seen.shape[1] == agent.trial_steps == 12
     assert set(known.sum(1).tolist()) == {4, 8, 12}
     newest = agent.replay.at(tasks[:, None], agent.replay.added[tasks][:, None] - 12 + torch.arange(12))
-    rewards = seen[..., -2].sort(-1).values
-    assert torch.allclose(rewards, newest["paid"].sort(-1).values)
+    reward = agent.moments.mean[-2] + agent.moments.std[-2] * seen[..., -2].double()
+    assert torch.allclose(reward.float().sort(-1).values, newest["paid"].sort(-1).values, atol=1e-5)
+
+
+def test_what_the_encoder_reads_has_mean_0_and_deviation_1_over_all_that_was_met():
+    agent = navigator(num_train_tasks=16)
+    work = InProcess(agent.tasks)
+    for agent.iteration in range(3):
+        agent.collect(work)
+    every = agent.replay.at(torch.arange(16)[:, None], torch.arange(36).expand(16, 36))
+    fields = (every[name] for name in ("observation", "action", "paid", "arrival", "ended"))
+    read = agent.moments.normalise(context_vector(agent.tasks, *fields), limit=1e9).flatten(0, 1)
+    assert torch.allclose(read.mean(0), torch.zeros(read.shape[1]), atol=1e-5)
+    assert torch.allclose(read.std(0, correction=0), torch.ones(read.shape[1]), atol=1e-5)
 
 
 def test_where_training_is_dense_the_context_stays_sparse():

@@ -28,6 +28,7 @@ from quickstudy.nets.networks import Weights, copy_into, follow, initial_weights
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.features import as_vector, unit_vector, vector_size
+from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
 from quickstudy.protocol import (
     Act,
     Experience,
@@ -37,6 +38,7 @@ from quickstudy.protocol import (
     Shard,
     State,
     TaskDistribution,
+    Transition,
     Work,
     counter,
 )
@@ -150,6 +152,20 @@ def context_vector(
     return torch.cat([*states, unit_vector(tasks.action_space, action), numbers], dim=-1)
 
 
+def transition_vectors(tasks: TaskDistribution, experience: Experience) -> Float[Tensor, "task lane time feature"]:
+    """What was lived as the encoder reads it, before its standardisation."""
+    transition = experience.transition
+    ended = transition.terminated | transition.truncated
+    return context_vector(
+        tasks, experience.percept.observation, experience.act.action, paid(transition), transition.arrival, ended
+    )
+
+
+def paid(transition: Transition) -> Float[Tensor, "task lane time"]:
+    """The rewards as the task paid them: a normaliser scales only those that are trained on."""
+    return transition.info.get("raw_reward", transition.reward)
+
+
 class Belief(NamedTuple):
     """A Gaussian belief about the latent task: what the factors of the transitions add up to, beside the prior N(0, I)."""
 
@@ -193,6 +209,8 @@ class PosteriorPolicy:
     weights: Mapping[str, Weights]
     tasks: TaskDistribution
     actions: SoftActions
+    moments: Moments
+    """Of the transitions met in training, by which the encoder's inputs are standardised."""
     belief: Belief
     """With a task axis once something was seen."""
 
@@ -309,8 +327,7 @@ def records_of(experience: Experience, episode: int, dense: bool) -> Records:
         "action": experience.act.action,
         "arrival": transition.arrival,
         "reward": transition.info["dense_reward"] if dense else transition.reward,
-        # a normaliser scales what is trained on; the encoder reads what was paid
-        "paid": transition.info.get("raw_reward", transition.reward),
+        "paid": paid(transition),
         "terminated": transition.terminated,
         "ended": transition.terminated | transition.truncated,
         "episode": torch.full_like(transition.reward, episode, dtype=torch.int16),
@@ -345,19 +362,17 @@ class PEARL:
         self.train_tasks = tasks.sample(self.config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
         self.trial_steps = tasks.episodes_per_trial * tasks.max_episode_steps
         sizes = self.config.num_train_tasks, self.config.buffer_size, self.trial_steps
+        self.moments = no_moments((context_vector_size(tasks),), device)
         self.replay = Replay(*sizes, on_disk=self.config.replay_on_disk, device=device)
 
     def explorer(self) -> PosteriorPolicy:
         weights = {part: {name: w.detach().clone() for name, w in self.weights[part].items()} for part in ("encoder", "policy")}
         nothing = torch.zeros(self.config.latent_size, device=self.device)
-        return PosteriorPolicy(self.nets, weights, self.tasks, self.actions, Belief(nothing, nothing))
+        return PosteriorPolicy(self.nets, weights, self.tasks, self.actions, self.moments, Belief(nothing, nothing))
 
     def adapt(self, policy: PosteriorPolicy, experience: Experience) -> PosteriorPolicy:
         """Adds what the experience says, all its lanes pooled, to the belief about each task."""
-        percept, transition = experience.percept, experience.transition
-        ended = transition.terminated | transition.truncated
-        fields = (percept.observation, experience.act.action, transition.reward, transition.arrival, ended)
-        context = context_vector(self.tasks, *fields).flatten(1, 2)
+        context = policy.moments.normalise(transition_vectors(self.tasks, experience)).flatten(1, 2)
         new = evidence(self.nets.encoder, policy.weights["encoder"], context, experience.valid.flatten(1, 2))
         return replace(policy, belief=Belief(*(old + more for old, more in zip(policy.belief, new, strict=True))))
 
@@ -390,6 +405,8 @@ class PEARL:
             raise UsageError(f"pearl: {self.tasks!r} tell no dense reward; train without dense_training")
         for number, experience in enumerate(episodes):
             task = rows[:, None, None].expand(experience.valid.shape)[experience.valid.cpu()]
+            seen = transition_vectors(self.tasks, experience)[experience.valid]
+            self.moments = merged(self.moments, moments_of(seen))
             self.replay.extend(task, records_of(experience, number, config.dense_training))
         returns = [float((experience.transition.reward * experience.valid).sum(-1).mean()) for experience in episodes]
         steps = sum(float(experience.valid.sum()) for experience in episodes)
@@ -423,7 +440,8 @@ class PEARL:
         found = self.replay.at(tasks[:, None], number.clamp(min=0))
         lived = torch.randint(1, self.tasks.episodes_per_trial + 1, (len(tasks), 1), generator=generator)
         fields = (found[name] for name in ("observation", "action", "paid", "arrival", "ended"))
-        return context_vector(self.tasks, *fields), there.to(self.device) & (found["episode"] < lived.to(self.device))
+        context = self.moments.normalise(context_vector(self.tasks, *fields))
+        return context, there.to(self.device) & (found["episode"] < lived.to(self.device))
 
     def update(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser."""
@@ -445,6 +463,7 @@ class PEARL:
             "iteration": self.iteration,
             "weights": {part: {name: w.detach() for name, w in weights.items()} for part, weights in self.weights.items()},
             "targets": self.targets,
+            "moments": self.moments._asdict(),
             "optimiser": adam_state(self.optimiser),
             "replay": self.replay.ledger(),
         }
@@ -455,4 +474,5 @@ class PEARL:
             copy_into(weights, state["weights"][part])
         copy_into(self.targets, state["targets"])
         load_adam_state(self.optimiser, state["optimiser"])
+        self.moments = Moments(**{name: value.to(self.device) for name, value in state["moments"].items()})
         self.replay.load(state["replay"])
