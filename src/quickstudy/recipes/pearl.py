@@ -43,7 +43,7 @@ def sparse_navigation() -> TaskDistribution:
 
 def sparse_navigation_pearl(seed: int = 0) -> Recipe:
     """PEARL on 600,000 steps; policy and critics are trained on the dense reward, as in the paper, which it alone may do."""
-    config = PEARL.Config(num_train_tasks=100, trials=50, kl_weight=0.0005, dense_training=True, **SMALL)
+    config = PEARL.Config(num_train_tasks=100, trials=50, kl_weight=0.001, dense_training=True, **SMALL | {"updates": 100})
     return Recipe(PEARL(sparse_navigation(), config, seed=seed), 100)
 
 
