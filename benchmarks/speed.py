@@ -106,8 +106,8 @@ def measure_maml(outer: Literal["trpo", "ppo"], repeats: int) -> None:
 def measure_pearl(repeats: int) -> None:
     """Prints the row of PEARL's update: 16 tasks x 256 transitions, contexts of 100, 3 x 300 units, as its authors have."""
     tasks = make("point-navigation", max_episode_steps=20, episodes_per_trial=5)
-    sizes = {"meta_batch_size": 16, "batch_size": 256, "context_size": 100, "hidden_size": 300, "hidden_layers": 3}
-    learner = PEARL(tasks, PEARL.Config(**sizes))
+    config = PEARL.Config(meta_batch_size=16, batch_size=256, context_size=100, hidden_size=300, hidden_layers=3)
+    learner = PEARL(tasks, config)
     learner.collect(InProcess(tasks))
     draws, noise = counter(0, 0, "draws"), counter(0, 0, "noise")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.pearl import PEARL
@@ -12,17 +12,17 @@ from quickstudy.recipes import Recipe
 from quickstudy.recipes.robots import half_cheetah, scaled
 from quickstudy.tasks import make
 
-SMALL: dict[str, Any] = {
-    "updates": 40,
-    "meta_batch_size": 64,
-    "batch_size": 16,
-    "context_size": 40,
-    "hidden_size": 64,
-    "learning_rate": 3e-3,
-    "gamma": 0.8,
-    "tau": 0.02,
-    "temperature": 0.01,
-}
+IN_THE_PLANE = PEARL.Config(
+    updates=40,
+    meta_batch_size=64,
+    batch_size=16,
+    context_size=40,
+    hidden_size=64,
+    learning_rate=3e-3,
+    gamma=0.8,
+    tau=0.02,
+    temperature=0.01,
+)
 """What does for a point in the plane, where a step nearer pays at once."""
 
 
@@ -32,7 +32,7 @@ def point_navigation_pearl(seed: int = 0) -> Recipe:
     Many tasks in an update, with few transitions of each, teach the encoder faster than few with many. The weight of the KL is
     small, since rewards are: what a belief says of the goal is worth little of a squared return.
     """
-    config = PEARL.Config(num_train_tasks=200, kl_weight=0.0005, **SMALL)
+    config = replace(IN_THE_PLANE, num_train_tasks=200, kl_weight=0.0005)
     return Recipe(PEARL(make("point-navigation", max_episode_steps=20, episodes_per_trial=4), config, seed=seed), 150)
 
 
@@ -43,7 +43,7 @@ def sparse_navigation() -> TaskDistribution:
 
 def sparse_navigation_pearl(seed: int = 0) -> Recipe:
     """PEARL on 600,000 steps; policy and critics are trained on the dense reward, as in the paper, which it alone may do."""
-    config = PEARL.Config(num_train_tasks=100, trials=50, kl_weight=0.001, dense_training=True, **SMALL | {"updates": 100})
+    config = replace(IN_THE_PLANE, trials=50, updates=100, kl_weight=0.001, dense_training=True)
     return Recipe(PEARL(sparse_navigation(), config, seed=seed), 100)
 
 
