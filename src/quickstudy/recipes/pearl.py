@@ -60,9 +60,7 @@ def sparse_navigation_maml(seed: int = 0) -> Recipe:
 
 def half_cheetah_velocity_pearl(seed: int = 0) -> Recipe:
     """PEARL on 200,000 steps of half-cheetahs."""
-    config = PEARL.Config(
-        num_train_tasks=100, trials=10, updates=80, batch_size=64, context_size=128, gamma=0.97, tau=0.01, kl_weight=0.1
-    )
+    config = PEARL.Config(trials=10, meta_batch_size=32, batch_size=32, context_size=64, gamma=0.97, tau=0.01, kl_weight=0.03)
     return Recipe(PEARL(half_cheetah("velocity"), config, seed=seed), 50)
 
 
