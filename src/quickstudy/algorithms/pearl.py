@@ -224,7 +224,7 @@ class PosteriorPolicy:
         seen = as_vector(self.tasks.observation_space, percept.observation)
         parameters = functional_call(self.nets.policy, self.weights["policy"], (torch.cat([seen, latent], -1),))
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
-        return Act(action, self.actions.log_prob(parameters, action), {}), {"latent": latent}
+        return Act(action, None, {}), {"latent": latent}
 
 
 class Batch(NamedTuple):
