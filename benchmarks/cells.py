@@ -26,6 +26,14 @@ from quickstudy.recipes import (
     point_navigation_rl2,
     tabular_mdp,
 )
+from quickstudy.recipes.pearl import (
+    half_cheetah_velocity_maml,
+    half_cheetah_velocity_pearl,
+    half_cheetah_velocity_rl2,
+    sparse_navigation_maml,
+    sparse_navigation_pearl,
+    sparse_navigation_rl2,
+)
 from quickstudy.recipes.robots import (
     half_cheetah_informed,
     half_cheetah_maml,
@@ -338,6 +346,38 @@ WORKS: dict[str, Work] = {
     "half-cheetah-velocity": half_cheetah(
         "velocity",
         says="A speed up to 3 m/s, hidden; a trial is 2 episodes of 200 steps, MAML lives 20 lanes at once.",
+    ),
+    "half-cheetah-velocity-200k": Work(
+        "The same, after 200,000 environment steps: what a replay is worth.",
+        "half-cheetah-velocity",
+        {},
+        200,
+        ("random",),
+        {
+            "PEARL": Trained(half_cheetah_velocity_pearl, 1),
+            "RL2": Trained(half_cheetah_velocity_rl2, 1),
+            "MAML": Trained(half_cheetah_velocity_maml, 1),
+        },
+        "PEARL",
+        lanes=20,
+        picture="half-cheetah-velocity after 200,000 steps: return on 200 held-out tasks",
+    ),
+    "sparse-navigation": Work(
+        "Goals on a half-circle that pay only within 0.2, in trials of 6 episodes of 20 steps, after 600,000 environment steps."
+        " PEARL's critics are trained on the dense reward, as in the paper; what it sees, and what all are scored by, is the"
+        " sparse one. MAML takes an inner step after 20 lanes of an episode.",
+        "point-navigation",
+        {"layout": "half-circle", "payoff": "sparse", "max_episode_steps": 20, "episodes_per_trial": 6},
+        400,
+        ("random",),
+        {
+            "PEARL": Trained(sparse_navigation_pearl, 1),
+            "RL2": Trained(sparse_navigation_rl2, 1),
+            "MAML": Trained(sparse_navigation_maml, 1),
+        },
+        "PEARL",
+        lanes=20,
+        picture="Sparse point navigation: return on 400 held-out goals",
     ),
     "metaworld-reach": Work(
         "Meta-World's ML1, reach-v3: a place to reach, hidden; 50 goals in training, 50 others here, five times each. A trial"

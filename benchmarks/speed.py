@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--trials 1024] [--repeats 5]
 
 The floor counts the multiplications of a meta-iteration's matrix products (RL2: forward once to collect, forward and twice
-that backward in each epoch; MAML: as they are called) and divides them by the rate at which this machine multiplies
+that backward in each epoch; MAML and PEARL: as they are called) and divides them by the rate at which this machine multiplies
 matrices of those shapes.
 """
 
@@ -21,10 +21,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from quickstudy.algorithms.maml import MAML
+from quickstudy.algorithms.pearl import PEARL
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.ops.features import percept_size
-from quickstudy.protocol import Shard
+from quickstudy.protocol import Shard, counter
 from quickstudy.tasks import make
 from quickstudy.work import InProcess, LocalSite
 
@@ -102,6 +103,27 @@ def measure_maml(outer: Literal["trpo", "ppo"], repeats: int) -> None:
     print(f"| MAML, outer {outer} | 400 | {rates} | {peak_memory():,.0f} |", flush=True)
 
 
+def measure_pearl(repeats: int) -> None:
+    """Prints the row of PEARL's update: 16 tasks x 256 transitions, contexts of 100, 3 x 300 units, as its authors have."""
+    tasks = make("point-navigation", max_episode_steps=20, episodes_per_trial=5)
+    config = PEARL.Config(meta_batch_size=16, batch_size=256, context_size=100, hidden_size=300, hidden_layers=3)
+    learner = PEARL(tasks, config)
+    learner.collect(InProcess(tasks))
+    draws, noise = counter(0, 0, "draws"), counter(0, 0, "noise")
+
+    def update() -> None:
+        learner.update(learner.batch(draws), noise)
+
+    with FlopCounterMode(display=False) as counted:
+        update()
+    rows, weights = torch.randn(16 * 256, 300), torch.randn(300, 300)
+    rate = 2 * 16 * 256 * 300 * 300 / seconds(lambda: rows @ weights, 30)
+    updating, floor = seconds(update, 5 * repeats), counted.get_total_flops() / rate
+    print(
+        f"| PEARL's update | {1 / updating:.1f} | {1 / floor:.1f} | {floor / updating:.0%} | {peak_memory():,.0f} |", flush=True
+    )
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,6 +139,10 @@ def main() -> None:
         measure(trials, given.repeats)
     measure_maml("trpo", given.repeats)
     measure_maml("ppo", given.repeats)
+    print("\nPEARL: point-navigation, 16 tasks x 256 transitions, contexts of 100, 3 x 300 units.")
+    print("\n| work | updates/s | floor, updates/s | share of the floor | peak memory so far, MiB |")
+    print("| --- | --- | --- | --- | --- |")
+    measure_pearl(given.repeats)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.multi_task import MultiTask as MultiTask
     from quickstudy.algorithms.normalised import Normalisation as Normalisation
     from quickstudy.algorithms.normalised import Normalised as Normalised
+    from quickstudy.algorithms.pearl import PEARL as PEARL
     from quickstudy.algorithms.rl2 import RL2 as RL2
     from quickstudy.check.learner import check_learner as check_learner
     from quickstudy.check.tasks import check_tasks as check_tasks
@@ -41,6 +42,7 @@ PUBLIC = {
     "tasks": "tasks",
     "RL2": "algorithms.rl2",
     "MAML": "algorithms.maml",
+    "PEARL": "algorithms.pearl",
     "MultiTask": "algorithms.multi_task",
     "Normalised": "algorithms.normalised",
     "Normalisation": "algorithms.normalised",
