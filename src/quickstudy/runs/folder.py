@@ -96,10 +96,10 @@ class Run:
         sizes = {"time/save_mb": saved.bytes / 2**20, "time/save_replay_mb": saved.replay_bytes / 2**20}
         return {"time/save_seconds": time.monotonic() - began, **sizes}
 
-    def keep_fault(self, fault: EnvironmentFault) -> str:
-        """Keeps what it takes to live a fault again; returns the command that does, or nothing where there is no record."""
+    def keep_fault(self, fault: EnvironmentFault, again: str) -> str:
+        """Keeps what it takes to live a fault again; returns the command that does, `again` where there is no record."""
         if fault.replay is None:
-            return ""
+            return f"; see it in one process: {again}" if again else ""
         write_atomically(self.folder / "fault.json", to_json(fault.replay) + "\n")
         return f"; live it again: quickstudy check {self.config.tasks} --replay {self.folder / 'fault.json'}"
 

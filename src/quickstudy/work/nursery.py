@@ -1,0 +1,118 @@
+"""Where worker processes come from: one process that has imported all they need and forks them, in milliseconds each.
+
+It is started when the first worker is, has no thread and no environment, and is gone with the process that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from functools import cache
+from importlib import import_module
+from threading import Lock
+from typing import Any, NoReturn
+
+from quickstudy.errors import QuickstudyError
+from quickstudy.work.worker import main
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Workers share the processor: each has one thread for its arithmetic."""
+LONGEST = 2**16
+
+
+class Nursery:
+    """The process that forks workers, as its parent sees it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._channel, channel = socket.socketpair()
+        modules = [name for name in sys.modules if name.startswith("quickstudy.")]
+        # the main module of the parent is not imported: what it defines is sent by value
+        script = (
+            f"import sys; sys.path[:] = {sys.path!r}; from quickstudy.work.nursery import raise_workers;"
+            f" raise_workers({channel.fileno()}, {modules!r})"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            pass_fds=[channel.fileno()],
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        channel.close()
+        atexit.register(self.close)
+
+    def fork(self, channel: int, parent: int, site: int) -> int:
+        """Starts a worker that serves these descriptors; returns its process id."""
+        try:
+            return self._ask(("fork", sys.path, os.getcwd()), [channel, parent, site])
+        except (OSError, EOFError) as error:
+            raise QuickstudyError("the process that starts workers is gone") from error
+
+    def wait(self, worker: int) -> int:
+        """Waits for a worker that ends; returns its exit code, or -N where signal N ended it."""
+        try:
+            return self._ask(("wait", worker), [])
+        except (OSError, EOFError):
+            return -signal.SIGKILL
+
+    def _ask(self, question: tuple[Any, ...], descriptors: list[int]) -> int:
+        with self._lock:
+            socket.send_fds(self._channel, [pickle.dumps(question)], descriptors)
+            return pickle.loads(self._channel.recv(LONGEST))
+
+    def close(self) -> None:
+        """Lets the process go."""
+        self._channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5.0)
+
+
+@cache
+def nursery_of(process: int) -> Nursery:
+    """The nursery of a process; a forked one has its own."""
+    return Nursery()
+
+
+def live(descriptors: list[int]) -> NoReturn:
+    """The life of a worker, in a process that was just forked."""
+    status = 1
+    try:
+        main(*descriptors)
+        status = 0
+    except SystemExit as leave:
+        status = leave.code if isinstance(leave.code, int) else 1
+    finally:
+        os._exit(status)
+
+
+def raise_workers(descriptor: int, modules: list[str]) -> None:
+    """The life of a nursery, to the end of its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for module in modules:
+        import_module(module)
+    channel = socket.socket(fileno=descriptor)
+    while True:
+        message, descriptors, *_ = socket.recv_fds(channel, LONGEST, 3)
+        if not message:
+            return
+        what, *about = pickle.loads(message)
+        if what == "wait":
+            channel.send(pickle.dumps(os.waitstatus_to_exitcode(os.waitpid(about[0], 0)[1])))
+            continue
+        worker = os.fork()
+        if worker == 0:
+            channel.close()
+            os.setsid()
+            sys.path[:] = about[0]
+            os.chdir(about[1])
+            live(descriptors)
+        for each in descriptors:
+            os.close(each)
+        channel.send(pickle.dumps(worker))
