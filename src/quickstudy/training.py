@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -18,10 +19,12 @@ import torch
 
 from quickstudy.data.rollout import Lifetime
 from quickstudy.display import Display
-from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
+from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, UsageError
 from quickstudy.evaluation import batch_of, score, shards_of
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.statistics import interquartile_mean
+from quickstudy.ops.tally import counted
+from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of
 from quickstudy.runs.config import RunConfig, Training, config_of
@@ -143,7 +146,9 @@ def loop(
     `together` is the folder of seeds that the run belongs to, which is what to resume; `places` stands in for what the
     configuration says of workers.
     """
-    training, process, row = replace(config.training, **places), psutil.Process(), {}
+    training, row = replace(config.training, **places), {}
+    if training.not_finite == "rollback" and run is None:
+        raise UsageError("not_finite is rollback, which needs a folder with checkpoints; name one: run=...")
     limits = {"deadline": training.deadline, "attempts": training.attempts}
     work = open_work(learner.tasks, learner.device, training.workers, **limits)
     started = time.monotonic()
@@ -152,23 +157,29 @@ def loop(
         with (
             threads(training.threads),
             interruptible(),
+            profiled(training.profile, learner.iteration, run and run.folder / "profile") as profile_step,
             Display(title, learner.iteration, training.iterations, quiet) as display,
         ):
             while learner.iteration < training.iterations:
                 began = time.monotonic()
-                metrics = learner.train_step(work)
+                counted()
+                try:
+                    metrics = learner.train_step(work)
+                except NotFinite as error:
+                    metrics = passed_over(error, learner, training, run, complete)
                 timesteps = complete.timesteps + int(metrics["rollout/timesteps"])
                 row = {"iteration": learner.iteration, "time/total_timesteps": timesteps, **metrics}
-                stepped = evaluated = time.monotonic()
+                stepped = time.monotonic()
+                timing = {"iteration": learner.iteration, "time/time_elapsed": time.monotonic() - started}
+                timing |= phases(metrics["rollout/timesteps"], stepped - began, counted())
                 if training.evaluate_every and learner.iteration % training.evaluate_every == 0:
                     row |= validation(learner, work, training.evaluate_tasks)
-                    evaluated = time.monotonic()
-                timing = {
-                    "iteration": learner.iteration,
-                    "time/time_elapsed": time.monotonic() - started,
-                    "time/fps": metrics["rollout/timesteps"] / (stepped - began),
-                    "time/evaluation_seconds": evaluated - stepped,
-                    "time/memory_mb": process.memory_info().rss / 2**20,
+                    seconds = time.monotonic() - stepped
+                    timing |= {"time/evaluation_seconds": seconds, "time/evaluation_fps": counted()["steps"] / seconds}
+                timing |= {
+                    "time/worker_restarts": float(work.restarts),
+                    "time/memory_mb": memory_of(os.getpid()),
+                    "time/workers_memory_mb": sum(map(memory_of, work.pids)),
                 }
                 size = run.log(row, timesteps) if run else 0
                 complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
@@ -177,6 +188,7 @@ def loop(
                 if run:
                     run.log_timing(timing, timesteps)
                 display.show(learner.iteration, {**row, **timing})
+                profile_step()
     except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:
             run.save(complete)
@@ -184,7 +196,7 @@ def loop(
             print(f"\n{done}; resume with: quickstudy resume {together or run.folder}{config.own_flags}", file=sys.stderr)
             if isinstance(stop, EnvironmentFault):
                 again = f"quickstudy resume {together or run.folder} --workers 0{config.own_flags}" if training.workers else ""
-                raise EnvironmentFault(f"{stop}{run.keep_fault(stop, again)}", stop.replay) from stop.__cause__
+                raise type(stop)(f"{stop}{run.keep_fault(stop, again)}", stop.replay) from stop.__cause__
         raise
     finally:
         work.close()
@@ -200,6 +212,47 @@ def validation(learner: Learner, work: Work, num_tasks: int) -> Metrics:
     returns = torch.cat([batch.returns for batch in batches]).double().numpy()
     scores = [float(interquartile_mean(episode)) for episode in returns.T]
     return {f"validation/episode_{number}/return_iqm": score for number, score in enumerate(scores, 1)}
+
+
+def passed_over(error: NotFinite, learner: Learner, training: Training, run: Run | None, complete: Progress) -> Metrics:
+    """Throws away a meta-iteration in which a number was not finite, and goes on with the counters of the next.
+
+    `skip` goes on from the state before it; `rollback` from the last checkpoint whose turn it was by `checkpoint_every`, which
+    a stopped and resumed run has as well. Its metrics say so in place of its own; the steps that it took are not counted.
+    """
+    back = complete.iteration
+    if training.not_finite == "stop":
+        raise error
+    if training.not_finite == "skip":
+        learner.load_state_dict(copy_state(complete.learner))
+    else:
+        assert run is not None
+        back -= back % training.checkpoint_every
+        learner.load_state_dict(run.saved(back).learner)
+    learner.iteration = complete.iteration + 1
+    print(f"{error}; passed over, with the state after meta-iteration {back}", file=sys.stderr)
+    return {"rollout/timesteps": 0.0, "train/not_finite": 1.0, "train/state_of_iteration": float(back)}
+
+
+def phases(steps: float, whole: float, figures: Metrics) -> Metrics:
+    """Seconds and environment steps a second of a meta-iteration, by what it does.
+
+    Collecting is all the time for which units of work are waited for, and the update is the rest. The seconds of adapting,
+    which lie within those of collecting, and of waiting for a free worker are summed over the units of work.
+    """
+    collecting = figures.get("work", 0.0)
+    seconds = {"collect": collecting, "adapt": figures.get("adapt", 0.0), "update": whole - collecting}
+    timing = {f"time/{name}_seconds": spent for name, spent in seconds.items()}
+    timing |= {f"time/{name}_fps": steps / spent for name, spent in seconds.items() if spent > 0}
+    return {"time/fps": steps / whole, "time/queue_seconds": figures.get("queue", 0.0), **timing}
+
+
+def memory_of(process: int) -> float:
+    """The resident memory of a process in MiB; 0 where it is gone."""
+    try:
+        return psutil.Process(process).memory_info().rss / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 @contextmanager

@@ -44,9 +44,13 @@ class Training:
     """Meta-iterations from one evaluation on validation tasks to the next; 0: none."""
     evaluate_tasks: int = 64
     """Tasks of such an evaluation."""
+    not_finite: Literal["stop", "skip", "rollback"] = "stop"
+    """Where a number becomes NaN or infinite: stop, skip that meta-iteration, or go on from the last checkpoint due before."""
+    profile: int = 0
+    """Meta-iterations, after the first, of which a profile is printed and a trace kept in the run; it slows them down."""
 
     def __post_init__(self) -> None:
-        require_at_least(0, "training", self, "threads", "evaluate_every", "workers")
+        require_at_least(0, "training", self, "threads", "evaluate_every", "workers", "profile")
         require_at_least(1, "training", self, "iterations", "checkpoint_every", "attempts")
         if not self.deadline > 0:
             raise UsageError(f"training: deadline is {self.deadline} seconds, it must be more than 0")

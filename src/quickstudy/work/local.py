@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from quickstudy.errors import EnvironmentFault
+from quickstudy.ops.tally import timed
 from quickstudy.protocol import BatchEnv, Result, Shard, Shared, Site, TaskDistribution
 
 
@@ -34,13 +35,16 @@ class LocalSite:
 class InProcess:
     """Runs units of work in this process."""
 
+    pids: Sequence[int] = ()
+    restarts = 0
+
     def __init__(self, distribution: TaskDistribution, device: str = "cpu"):
         keep_freed_memory()
         self._site = LocalSite(distribution, device)
 
     def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
         # sums come out otherwise on two threads, and workers have one
-        with threads(1):
+        with timed("work"), threads(1):
             return [run_unit(function, self._site, shared, shard) for shard in shards]
 
     def close(self) -> None:
@@ -52,7 +56,7 @@ def run_unit(function: Callable[[Site, Shared, Shard], Result], site: Site, shar
     try:
         return function(site, shared, shard)
     except EnvironmentFault as fault:
-        raise EnvironmentFault(f"{fault} ({counters_of(shard)})", fault.replay) from fault.__cause__
+        raise type(fault)(f"{fault} ({counters_of(shard)})", fault.replay) from fault.__cause__
 
 
 def counters_of(shard: Shard) -> str:

@@ -1,6 +1,7 @@
 """Where worker processes come from: one process that has imported all they need and forks them, in milliseconds each.
 
-It is started when the first worker is, has no thread and no environment, and is gone with the process that started it.
+It is started when the first worker is, and has neither threads nor environments. Its parent's death it sees at once, whatever
+its workers are at, and ends them.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class Nursery:
         channel.close()
         atexit.register(self.close)
 
-    def fork(self, channel: int, parent: int, site: int) -> int:
+    def fork(self, channel: int, site: int) -> int:
         """Starts a worker that serves these descriptors; returns its process id."""
         try:
-            return self._ask(("fork", sys.path, os.getcwd()), [channel, parent, site])
+            return self._ask(("fork", sys.path, os.getcwd()), [channel, site])
         except (OSError, EOFError) as error:
             raise QuickstudyError("the process that starts workers is gone") from error
 
@@ -97,14 +98,24 @@ def raise_workers(descriptor: int, modules: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in modules:
         import_module(module)
-    channel = socket.socket(fileno=descriptor)
+    channel, workers = socket.socket(fileno=descriptor), set[int]()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        serve(channel, workers)
+    for worker in workers:
+        end(worker)
+        os.waitpid(worker, 0)
+
+
+def serve(channel: socket.socket, workers: set[int]) -> None:
+    """Answers a parent while it lives; `workers` are those that it has not waited for."""
     while True:
-        message, descriptors, *_ = socket.recv_fds(channel, LONGEST, 3)
+        message, descriptors, *_ = socket.recv_fds(channel, LONGEST, 2)
         if not message:
             return
         what, *about = pickle.loads(message)
         if what == "wait":
             channel.send(pickle.dumps(os.waitstatus_to_exitcode(os.waitpid(about[0], 0)[1])))
+            workers.remove(about[0])
             continue
         worker = os.fork()
         if worker == 0:
@@ -113,6 +124,14 @@ def raise_workers(descriptor: int, modules: list[str]) -> None:
             sys.path[:] = about[0]
             os.chdir(about[1])
             live(descriptors)
+        workers.add(worker)
         for each in descriptors:
             os.close(each)
         channel.send(pickle.dumps(worker))
+
+
+def end(worker: int) -> None:
+    """Kills a worker and what it has started; its group is there a moment after itself."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(worker, signal.SIGKILL)

@@ -19,9 +19,10 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
+from quickstudy.ops.tally import count, timed
 from quickstudy.protocol import Result, Shard, Shared, Site, TaskDistribution
 from quickstudy.work.local import counters_of
-from quickstudy.work.nursery import nursery_of
+from quickstudy.work.nursery import end, nursery_of
 from quickstudy.work.parcel import receive, seal, send, unseal
 from quickstudy.work.worker import ANSWER, READY, Answer, Job
 
@@ -35,11 +36,9 @@ class Worker:
     def __init__(self, site: int):
         self.ready = False
         self.channel, channel = socket.socketpair()
-        parent, self._parent = os.pipe()
         self._nursery = nursery_of(os.getpid())
-        self.pid = self._nursery.fork(channel.fileno(), parent, site)
+        self.pid = self._nursery.fork(channel.fileno(), site)
         channel.close()
-        os.close(parent)
 
     def hear(self) -> tuple[bytes, int]:
         """READY, or ANSWER with its parcel, or nothing where it is dead."""
@@ -49,11 +48,9 @@ class Worker:
 
     def end(self) -> str:
         """Ends the process, and those that it has started; says how it ended, which may have been before."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        end(self.pid)
         code = self._nursery.wait(self.pid)
         self.channel.close()
-        os.close(self._parent)
         return f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
 
 
@@ -93,17 +90,23 @@ class Processes:
         return [worker.pid for worker in (*self._idle, *self._busy)]
 
     def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
+        with timed("work"):
+            return self._map(function, shared, shards)
+
+    def _map(self, function: Callable[..., Result], shared: Any, shards: Sequence[Shard]) -> list[Result]:
         self._version += 1
+        began = time.monotonic()
         parcel = seal((function, shared), self._distribution)
         waiting, results, failures = deque(range(len(shards))), dict[int, Any](), Counter[int]()
         try:
             while len(results) < len(shards):
-                self._hand_out(waiting, shards, parcel)
+                self._hand_out(waiting, shards, parcel, began)
                 for worker, answer, what in self._answers():
                     index = self._busy.pop(worker).index
                     if answer is not None and answer.error is None:
                         self._idle.append(worker)
                         results[index] = answer.result
+                        count(answer.figures)
                         continue
                     failures[index] += 1
                     self.restarts += 1
@@ -122,11 +125,12 @@ class Processes:
             os.close(parcel)
         return [results[index] for index in range(len(shards))]
 
-    def _hand_out(self, waiting: deque[int], shards: Sequence[Shard], parcel: int) -> None:
+    def _hand_out(self, waiting: deque[int], shards: Sequence[Shard], parcel: int, began: float) -> None:
         """Gives units of work to workers that have none."""
         while waiting and (self._idle or len(self._busy) < self._count):
             worker = self._idle.pop() if self._idle else Worker(self._site)
             index = waiting.popleft()
+            count({"queue": time.monotonic() - began})
             until = time.monotonic() + (self._deadline if worker.ready else START_SECONDS)
             self._busy[worker] = Errand(index, until)
             # one that died while it had nothing to do is found by its closed channel

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import os
 import pickle
 import signal
 import socket
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
 
 from quickstudy.errors import QuickstudyError
+from quickstudy.ops.tally import counted
 from quickstudy.protocol import Shard
 from quickstudy.work.local import LocalSite, keep_freed_memory, run_unit
 from quickstudy.work.parcel import receive, seal, send, unseal
@@ -35,26 +36,19 @@ class Answer(NamedTuple):
     """What a unit of work came to: its result, or what it raised and where."""
 
     result: Any
+    figures: Mapping[str, float] = {}
+    """What the worker counted and timed meanwhile."""
     error: Exception | None = None
     trace: str = ""
 
 
-def main(channel: int, parent: int, site: int) -> None:
-    """Serves the process at the other end of `channel`; `parent` is a pipe that its end closes, `site` where to work."""
-    end_with(parent)
+def main(channel: int, site: int) -> None:
+    """Serves the process at the other end of `channel`; `site` says where to work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides how to stop
     faulthandler.enable()
     torch.set_num_threads(1)
     keep_freed_memory()
     serve(socket.socket(fileno=channel), site)
-
-
-def end_with(parent: int) -> None:
-    """On Linux, ends this process when the pipe closes, whatever it is at; elsewhere it ends when it next asks for work."""
-    if sys.platform == "linux":
-        # SIGIO, which nothing here handles, ends a process
-        fcntl.fcntl(parent, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(parent, fcntl.F_SETFL, os.O_ASYNC)
 
 
 def serve(channel: socket.socket, site: int) -> None:
@@ -73,7 +67,8 @@ def serve(channel: socket.socket, site: int) -> None:
             if job.version != version:
                 order, version = unseal(parcel, place.distribution), job.version
             function, shared = order
-            answer = seal(Answer(run_unit(function, place, shared, job.shard)), place.distribution)
+            counted()
+            answer = seal(Answer(run_unit(function, place, shared, job.shard), counted()), place.distribution)
         except Exception as error:
             answer = sealed_error(error)
         os.close(parcel)
@@ -86,8 +81,8 @@ def sealed_error(error: Exception) -> int:
     """What was raised as a parcel; in words, where it can't be sent."""
     trace = traceback.format_exc()
     try:
-        parcel = seal(Answer(None, error, trace))
+        parcel = seal(Answer(None, {}, error, trace))
         unseal(parcel)
     except Exception:
-        return seal(Answer(None, QuickstudyError(f"{type(error).__name__}: {error}"), trace))
+        return seal(Answer(None, {}, QuickstudyError(f"{type(error).__name__}: {error}"), trace))
     return parcel
