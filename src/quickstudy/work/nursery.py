@@ -16,24 +16,28 @@ import subprocess
 import sys
 from functools import cache
 from importlib import import_module
+from struct import Struct
 from threading import Lock
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from quickstudy.errors import QuickstudyError
 from quickstudy.work.worker import main
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Workers share the processor: each has one thread for its arithmetic."""
-LONGEST = 2**16
+QUESTION = Struct("qqq")
+"""Its number, the worker to wait for (0: fork one), and how many bytes follow: where a worker is to be."""
+REPLY = Struct("qq")
+"""The number of the question, and the answer."""
 
 
 class Nursery:
     """The process that forks workers, as its parent sees it."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock, self._asked = Lock(), 0
         self._channel, channel = socket.socketpair()
-        modules = [name for name in sys.modules if name.startswith("quickstudy.")]
+        modules = [name for name in sys.modules if name.startswith("quickstudy.") and not name.endswith("__main__")]
         # the main module of the parent is not imported: what it defines is sent by value
         script = (
             f"import sys; sys.path[:] = {sys.path!r}; from quickstudy.work.nursery import raise_workers;"
@@ -52,21 +56,29 @@ class Nursery:
     def fork(self, channel: int, site: int) -> int:
         """Starts a worker that serves these descriptors; returns its process id."""
         try:
-            return self._ask(("fork", sys.path, os.getcwd()), [channel, site])
+            return self._ask(0, pickle.dumps((sys.path, os.getcwd())), [channel, site])
         except (OSError, EOFError) as error:
             raise QuickstudyError("the process that starts workers is gone") from error
 
     def wait(self, worker: int) -> int:
         """Waits for a worker that ends; returns its exit code, or -N where signal N ended it."""
         try:
-            return self._ask(("wait", worker), [])
+            return self._ask(worker, b"", [])
         except (OSError, EOFError):
             return -signal.SIGKILL
 
-    def _ask(self, question: tuple[Any, ...], descriptors: list[int]) -> int:
+    def _ask(self, worker: int, place: bytes, descriptors: list[int]) -> int:
         with self._lock:
-            socket.send_fds(self._channel, [pickle.dumps(question)], descriptors)
-            return pickle.loads(self._channel.recv(LONGEST))
+            self._asked += 1
+            socket.send_fds(self._channel, [QUESTION.pack(self._asked, worker, len(place)), place], descriptors)
+            while True:
+                reply = self._channel.recv(REPLY.size, socket.MSG_WAITALL)
+                if len(reply) < REPLY.size:
+                    raise EOFError
+                # Ctrl-C may have kept an earlier question from hearing its answer
+                number, answer = REPLY.unpack(reply)
+                if number == self._asked:
+                    return answer
 
     def close(self) -> None:
         """Lets the process go."""
@@ -109,25 +121,27 @@ def raise_workers(descriptor: int, modules: list[str]) -> None:
 def serve(channel: socket.socket, workers: set[int]) -> None:
     """Answers a parent while it lives; `workers` are those that it has not waited for."""
     while True:
-        message, descriptors, *_ = socket.recv_fds(channel, LONGEST, 2)
+        message, descriptors, *_ = socket.recv_fds(channel, QUESTION.size, 2)
         if not message:
             return
-        what, *about = pickle.loads(message)
-        if what == "wait":
-            channel.send(pickle.dumps(os.waitstatus_to_exitcode(os.waitpid(about[0], 0)[1])))
-            workers.remove(about[0])
+        number, worker, size = QUESTION.unpack(message)
+        if worker:
+            code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+            workers.remove(worker)
+            channel.send(REPLY.pack(number, code))
             continue
+        path, folder = pickle.loads(channel.recv(size, socket.MSG_WAITALL))
         worker = os.fork()
         if worker == 0:
             channel.close()
             os.setsid()
-            sys.path[:] = about[0]
-            os.chdir(about[1])
+            sys.path[:] = path
+            os.chdir(folder)
             live(descriptors)
         workers.add(worker)
         for each in descriptors:
             os.close(each)
-        channel.send(pickle.dumps(worker))
+        channel.send(REPLY.pack(number, worker))
 
 
 def end(worker: int) -> None:
