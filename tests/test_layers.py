@@ -27,6 +27,7 @@ FLOORS = {
     "evaluation": 4,
     "runs": 4,
     "display": 4,
+    "profiling": 4,
     "check": 5,
     "plots": 5,
     "video": 5,

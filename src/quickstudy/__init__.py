@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
     from quickstudy.errors import EnvironmentFault as EnvironmentFault
+    from quickstudy.errors import NotFinite as NotFinite
     from quickstudy.errors import QuickstudyError as QuickstudyError
     from quickstudy.errors import UsageError as UsageError
     from quickstudy.evaluation import Evaluation as Evaluation
@@ -70,6 +71,7 @@ PUBLIC = {
     "QuickstudyError": "errors",
     "UsageError": "errors",
     "EnvironmentFault": "errors",
+    "NotFinite": "errors",
 }
 """Each public name and the module it comes from, imported when first used: `quickstudy --help` must not wait for PyTorch."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -60,7 +61,8 @@ class Display:
             left = per_iteration * (self._total - iteration)
             self._console.print(
                 f"{self._title}  iteration {iteration}/{self._total}  steps {metrics['time/total_timesteps']:,.0f}"
-                f"  ep_rew_mean {metrics['rollout/ep_rew_mean']:.2f}  fps {metrics['time/fps']:,.0f}  left {left:.0f} s",
+                f"  ep_rew_mean {metrics.get('rollout/ep_rew_mean', math.nan):.2f}  fps {metrics['time/fps']:,.0f}"
+                f"  left {left:.0f} s",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -27,6 +27,14 @@ class EnvironmentFault(QuickstudyError):
         self.replay = replay
 
 
+class NotFinite(QuickstudyError):
+    """A number on which training depends became NaN or infinite, before it was used: see `not_finite` of `Training`."""
+
+
+class NotFiniteFault(EnvironmentFault, NotFinite):
+    """An environment returned NaN or infinity."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the closest known name, or lists them all where none is close."""
     known = sorted(known)

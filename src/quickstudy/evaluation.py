@@ -17,7 +17,7 @@ from quickstudy.errors import UsageError
 from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tasks import describe
-from quickstudy.work import InProcess
+from quickstudy.work import open_work
 
 LANES_AT_ONCE = 1024
 """The lanes of a batch of tasks: part of the result, since each batch draws its own tasks, and since the size of a matrix
@@ -201,6 +201,8 @@ def evaluate(
     batch: int | None = None,
     adapt_episodes: int | None = None,
     frozen_episodes: int = 0,
+    workers: int = 0,
+    deadline: float = 600.0,
 ) -> Evaluation:
     """Adapts an agent to each of `num_tasks` tasks it has not seen, and scores every episode of its trials.
 
@@ -212,13 +214,16 @@ def evaluate(
 
     With `adapt_episodes` and `frozen_episodes`, the agent adapts on so many episodes of each task, counted over its lanes, and
     then lives so many in which what it has learnt is frozen: each begins where adaptation ended. 10 and 3 are Meta-World's.
+
+    `workers` processes share the batches; they change the speed, never the result. One that is at a batch for more than
+    `deadline` seconds is taken for hung.
     """
     tasks = tasks or agent.tasks
     if adapt_episodes is not None:
         episodes = folds_of(adapt_episodes, agent, episodes)
     episodes = episodes or tasks.episodes_per_trial
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy, frozen_episodes)
-    work = InProcess(tasks, agent.device)
+    work = open_work(tasks, agent.device, workers, deadline=deadline)
     try:
         scores = work.map(score, life, shards_of(num_tasks, batch or batch_of(agent.lanes), split, seed))
     finally:

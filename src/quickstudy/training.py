@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +17,22 @@ from typing import Any
 import psutil
 import torch
 
+from quickstudy.data.rollout import Lifetime
 from quickstudy.display import Display
-from quickstudy.errors import EnvironmentFault, QuickstudyError
-from quickstudy.evaluation import evaluate
+from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, UsageError
+from quickstudy.evaluation import batch_of, score, shards_of
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.statistics import interquartile_mean
-from quickstudy.protocol import Learner, Metrics, TaskDistribution
+from quickstudy.ops.tally import counted
+from quickstudy.profiling import profiled
+from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of
 from quickstudy.runs.config import RunConfig, Training, config_of, require_device
 from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
-from quickstudy.work import InProcess
+from quickstudy.work import open_work, threads
+
+NOTHING: Mapping[str, Any] = {}
 
 
 def train(
@@ -51,53 +57,70 @@ def train(
     return begin(learner, config_of(learner, training, own_tasks, own_algorithm), Path(run) if run else None, command, quiet)
 
 
-def resume(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False) -> Metrics:
-    """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped."""
+def resume(
+    run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False, **places: Any
+) -> Metrics:
+    """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped.
+
+    `places` may be `workers`, `deadline` and `attempts` in place of what the folder says: no result depends on them.
+    """
     opened = open_run(Path(run), tasks, algorithm)
     warn_of(opened.complaints)
     if opened.finished:
         print(f"{run} is finished: it has done its {opened.config.training.iterations} meta-iterations", file=sys.stderr)
         return {}
-    return go_on(Path(run), opened, quiet)
+    return go_on(Path(run), opened, quiet, places=places)
 
 
-def train_seeds(folder: Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False) -> None:
+def train_seeds(
+    folder: Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False, **places: Any
+) -> None:
     """Meta-trains the runs of a folder of seeds, one after the other: what was interrupted goes on, the others begin.
 
-    `tasks` and `algorithm` are the task distribution and the learner's class where they are one's own. Ctrl-C saves, as in
-    `train`, and raises KeyboardInterrupt.
+    `tasks` and `algorithm` are the task distribution and the learner's class where they are one's own, `places` those of
+    `resume`. Ctrl-C saves, as in `train`, and raises KeyboardInterrupt.
     """
     runs = read_seeds(folder)
-    if not any([train_seed(run, tasks, algorithm, quiet) for run in runs]):
+    if not any([train_seed(run, tasks, algorithm, quiet, places) for run in runs]):
         iterations = runs[0].config.training.iterations
         print(f"{folder} is finished: its {len(runs)} seeds have done their {iterations} meta-iterations", file=sys.stderr)
 
 
-def train_seed(run: SeedRun, tasks: TaskDistribution | None, algorithm: Any, quiet: bool) -> Metrics:
+def train_seed(
+    run: SeedRun, tasks: TaskDistribution | None, algorithm: Any, quiet: bool, places: Mapping[str, Any] = NOTHING
+) -> Metrics:
     """Meta-trains one run of a folder of seeds to its last meta-iteration; no metrics where it has done that already."""
     together = run.folder.parent
     if not run.begun:
         shutil.rmtree(run.folder, ignore_errors=True)
         learner, command = run.config.build_learner(tasks, algorithm), (together / "command.txt").read_text().strip()
-        return begin(learner, run.config, run.folder, command, quiet, together)
+        return begin(learner, run.config, run.folder, command, quiet, together, places)
     opened = open_seed(run, tasks, algorithm)
     warn_of(opened.complaints)
-    return {} if opened.finished else go_on(run.folder, opened, quiet, together)
+    return {} if opened.finished else go_on(run.folder, opened, quiet, together, places)
 
 
 def begin(
-    learner: Learner, config: RunConfig, folder: Path | None, command: str, quiet: bool, together: Path | None = None
+    learner: Learner,
+    config: RunConfig,
+    folder: Path | None,
+    command: str,
+    quiet: bool,
+    together: Path | None = None,
+    places: Mapping[str, Any] = NOTHING,
 ) -> Metrics:
     """Meta-trains from the start, in a new folder where one is named."""
     start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
     run = create_run(folder, config, command, start) if folder else None
-    return loop(learner, config, run, start, quiet, together)
+    return loop(learner, config, run, start, quiet, together, places)
 
 
-def go_on(folder: Path, opened: Opened, quiet: bool, together: Path | None = None) -> Metrics:
+def go_on(
+    folder: Path, opened: Opened, quiet: bool, together: Path | None = None, places: Mapping[str, Any] = NOTHING
+) -> Metrics:
     """Meta-trains a stored run from where it was saved."""
     config, learner, progress, _ = opened
-    return loop(learner, config, Run(folder, config, progress), progress, quiet, together)
+    return loop(learner, config, Run(folder, config, progress), progress, quiet, together, places)
 
 
 def resolve(training: Training) -> Training:
@@ -107,37 +130,53 @@ def resolve(training: Training) -> Training:
 
 
 def loop(
-    learner: Learner, config: RunConfig, run: Run | None, complete: Progress, quiet: bool, together: Path | None = None
+    learner: Learner,
+    config: RunConfig,
+    run: Run | None,
+    complete: Progress,
+    quiet: bool,
+    together: Path | None = None,
+    places: Mapping[str, Any] = NOTHING,
 ) -> Metrics:
     """Meta-iterations up to the last one; `complete` is the state after the last whole one, so that a stop loses nothing.
 
-    `together` is the folder of seeds that the run belongs to, which is what to resume.
+    `together` is the folder of seeds that the run belongs to, which is what to resume; `places` stands in for what the
+    configuration says of workers.
     """
-    training, process, row = config.training, psutil.Process(), {}
-    work = InProcess(learner.tasks, learner.device)
+    training, row = replace(config.training, **places), {}
+    if training.not_finite == "rollback" and run is None:
+        raise UsageError("not_finite is rollback, which needs a folder with checkpoints; name one: run=...")
+    limits = {"deadline": training.deadline, "attempts": training.attempts}
+    work = open_work(learner.tasks, learner.device, training.workers, **limits)
     started = time.monotonic()
     title = f"{config.algorithm} on {config.tasks}{f', seed {training.seed}' if together else ''}"
     try:
         with (
             threads(training.threads),
             interruptible(),
+            profiled(training.profile, learner.iteration, run and run.folder / "profile") as profile_step,
             Display(title, learner.iteration, training.iterations, quiet) as display,
         ):
             while learner.iteration < training.iterations:
                 began = time.monotonic()
-                metrics = learner.train_step(work)
+                counted()
+                try:
+                    metrics = learner.train_step(work)
+                except NotFinite as error:
+                    metrics = passed_over(error, learner, training, run, complete)
                 timesteps = complete.timesteps + int(metrics["rollout/timesteps"])
                 row = {"iteration": learner.iteration, "time/total_timesteps": timesteps, **metrics}
-                stepped = evaluated = time.monotonic()
+                stepped = time.monotonic()
+                timing = {"iteration": learner.iteration, "time/time_elapsed": time.monotonic() - started}
+                timing |= phases(metrics["rollout/timesteps"], stepped - began, counted())
                 if training.evaluate_every and learner.iteration % training.evaluate_every == 0:
-                    row |= validation(learner, training.evaluate_tasks)
-                    evaluated = time.monotonic()
-                timing = {
-                    "iteration": learner.iteration,
-                    "time/time_elapsed": time.monotonic() - started,
-                    "time/fps": metrics["rollout/timesteps"] / (stepped - began),
-                    "time/evaluation_seconds": evaluated - stepped,
-                    "time/memory_mb": process.memory_info().rss / 2**20,
+                    row |= validation(learner, work, training.evaluate_tasks)
+                    seconds = time.monotonic() - stepped
+                    timing |= {"time/evaluation_seconds": seconds, "time/evaluation_fps": counted()["steps"] / seconds}
+                timing |= {
+                    "time/worker_restarts": float(work.restarts),
+                    "time/memory_mb": memory_of(os.getpid()),
+                    "time/workers_memory_mb": sum(map(memory_of, work.pids)),
                 }
                 size = run.log(row, timesteps) if run else 0
                 complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
@@ -146,13 +185,15 @@ def loop(
                 if run:
                     run.log_timing(timing, timesteps)
                 display.show(learner.iteration, {**row, **timing})
+                profile_step()
     except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:
             run.save(complete)
             done = f"stopped after meta-iteration {complete.iteration}{f' of {run.folder}' if together else ''}, saved"
             print(f"\n{done}; resume with: quickstudy resume {together or run.folder}{config.own_flags}", file=sys.stderr)
             if isinstance(stop, EnvironmentFault):
-                raise EnvironmentFault(f"{stop}{run.keep_fault(stop)}", stop.replay) from stop.__cause__
+                again = f"quickstudy resume {together or run.folder} --workers 0{config.own_flags}" if training.workers else ""
+                raise type(stop)(f"{stop}{run.keep_fault(stop, again)}", stop.replay) from stop.__cause__
         raise
     finally:
         work.close()
@@ -161,22 +202,54 @@ def loop(
     return row
 
 
-def validation(learner: Learner, num_tasks: int) -> Metrics:
+def validation(learner: Learner, work: Work, num_tasks: int) -> Metrics:
     """Scores on validation tasks, the same ones at every call, so that the curve's ups and downs are the learner's."""
-    returns = evaluate(learner, num_tasks=num_tasks, split="validation", seed=learner.seed).returns.double().numpy()
+    life = Lifetime(learner.explorer(), learner.adapt, learner.lanes, learner.tasks.episodes_per_trial)
+    batches = work.map(score, life, shards_of(num_tasks, batch_of(learner.lanes), "validation", learner.seed))
+    returns = torch.cat([batch.returns for batch in batches]).double().numpy()
     scores = [float(interquartile_mean(episode)) for episode in returns.T]
     return {f"validation/episode_{number}/return_iqm": score for number, score in enumerate(scores, 1)}
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Matrix products use `count` threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def passed_over(error: NotFinite, learner: Learner, training: Training, run: Run | None, complete: Progress) -> Metrics:
+    """Throws away a meta-iteration in which a number was not finite, and goes on with the counters of the next.
+
+    `skip` goes on from the state before it; `rollback` from the last checkpoint whose turn it was by `checkpoint_every`, which
+    a stopped and resumed run has as well. Its metrics say so in place of its own; the steps that it took are not counted.
+    """
+    back = complete.iteration
+    if training.not_finite == "stop":
+        raise error
+    if training.not_finite == "skip":
+        learner.load_state_dict(copy_state(complete.learner))
+    else:
+        assert run is not None
+        back -= back % training.checkpoint_every
+        learner.load_state_dict(run.saved(back).learner)
+    learner.iteration = complete.iteration + 1
+    print(f"{error}; passed over, with the state after meta-iteration {back}", file=sys.stderr)
+    return {"rollout/timesteps": 0.0, "train/not_finite": 1.0, "train/state_of_iteration": float(back)}
+
+
+def phases(steps: float, whole: float, figures: Metrics) -> Metrics:
+    """Seconds and environment steps a second of a meta-iteration, by what it does.
+
+    Collecting is all the time for which units of work are waited for, and the update is the rest. The seconds of adapting,
+    which lie within those of collecting, and of waiting for a free worker are summed over the units of work.
+    """
+    collecting = figures.get("work", 0.0)
+    seconds = {"collect": collecting, "adapt": figures.get("adapt", 0.0), "update": whole - collecting}
+    timing = {f"time/{name}_seconds": spent for name, spent in seconds.items()}
+    timing |= {f"time/{name}_fps": steps / spent for name, spent in seconds.items() if spent > 0}
+    return {"time/fps": steps / whole, "time/queue_seconds": figures.get("queue", 0.0), **timing}
+
+
+def memory_of(process: int) -> float:
+    """The resident memory of a process in MiB; 0 where it is gone."""
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return psutil.Process(process).memory_info().rss / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 @contextmanager

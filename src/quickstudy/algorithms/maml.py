@@ -19,7 +19,7 @@ from torch.optim import Adam
 
 from quickstudy.data.rollout import Lifetime, collect_lives, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
@@ -291,7 +291,7 @@ class MAML:
 
         gradient = pull(grad(lambda parameters: judged(parameters)[0])(parameters))
         if not torch.isfinite(gradient).all():
-            raise QuickstudyError(f"maml: the gradient is not finite in iteration {self.iteration}; lower --inner-rate")
+            raise NotFinite(f"maml: the gradient is not finite in iteration {self.iteration}; lower --inner-rate")
         full = trust_region_step(gradient, product, config.max_kl, config.cg_iterations)
         before = judged(parameters)[0].item()
         step, kl = line_search(after, full, before, config.max_kl)
@@ -312,7 +312,7 @@ class MAML:
             loss.backward()
             norm = clip_grad_norm_(self.learned.values(), config.max_grad_norm)
             if not torch.isfinite(norm):
-                raise QuickstudyError(f"maml: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
+                raise NotFinite(f"maml: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
             self.optimiser.step()
             kl = masked_mean(distribution.kl(last.parameters, parameters.detach()), last.valid)
             metrics = {"train/loss": loss.item(), "train/grad_norm": norm.item(), "train/approx_kl": kl.item()}

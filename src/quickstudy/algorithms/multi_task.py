@@ -18,7 +18,7 @@ from torch.optim import Adam
 
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
@@ -189,9 +189,7 @@ class MultiTask:
         total.backward()
         norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
-            raise QuickstudyError(
-                f"{self.name}: the gradient is not finite in iteration {self.iteration}; lower --learning-rate"
-            )
+            raise NotFinite(f"{self.name}: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
         self.optimiser.step()
         return parts | {"train/grad_norm": norm}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium
 import numpy as np
@@ -238,10 +238,15 @@ class Normalised:
     UsageError where observations are to be normalised and are no vectors. The learner must not have begun to train.
     """
 
+    iteration: int = cast(
+        int, property(lambda self: self.learner.iteration, lambda self, to: setattr(self.learner, "iteration", to))
+    )
+    """Meta-iterations done so far, which the learner inside counts."""
+
     def __init__(self, learner: Learner, normalisation: Normalisation):
         self.learner, self.normalisation = learner, normalisation
         self.name, self.tasks, self.config = learner.name, learner.tasks, learner.config
-        self.seed, self.device, self.lanes, self.iteration = learner.seed, learner.device, learner.lanes, learner.iteration
+        self.seed, self.device, self.lanes = learner.seed, learner.device, learner.lanes
         shape = unbounded(learner.tasks).shape if normalisation.normalise_observation else None
         self.statistics = Statistics(
             None if shape is None else no_moments(shape, learner.device),
@@ -264,7 +269,7 @@ class Normalised:
     def train_step(self, work: Work) -> Metrics:
         inside = NormalisedWork(work, self.statistics, self.normalisation.reward_gamma)
         metrics = self.learner.train_step(inside)
-        self.statistics, self.iteration = inside.later, self.learner.iteration
+        self.statistics = inside.later
         # returns are told in the environment's own units
         returns = ("rew_mean", "return_mean")
         return {name: value * inside.reward_scale if name.endswith(returns) else value for name, value in metrics.items()}
@@ -275,7 +280,6 @@ class Normalised:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
-        self.iteration = self.learner.iteration
         stored = {
             name: Moments(**{key: value.to(self.device) for key, value in moments.items()})
             for name, moments in state["statistics"].items()

@@ -23,7 +23,7 @@ from torch.optim import Adam
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Chosen, Lifetime, collect_chosen, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.networks import Weights, copy_into, follow, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
@@ -453,7 +453,7 @@ class PEARL:
         total.backward()
         norm = get_total_norm([weight.grad for weight in self.learned if weight.grad is not None])
         if not torch.isfinite(norm):
-            raise QuickstudyError(f"pearl: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
+            raise NotFinite(f"pearl: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
         self.optimiser.step()
         follow(self.targets, self.weights["critics"], self.config.tau)
         return parts | {"train/grad_norm": norm}

@@ -19,7 +19,7 @@ from torch.optim import Adam
 
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Recurrent, Weights, copy_into, initial_weights, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
@@ -254,7 +254,7 @@ class RL2:
         total.backward()
         norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
-            raise QuickstudyError(f"rl2: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
+            raise NotFinite(f"rl2: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
         self.optimiser.step()
         return parts | {"train/grad_norm": norm}
 

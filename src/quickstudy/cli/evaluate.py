@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.options import default_family, make_tasks, parse_fields, positive
+from quickstudy.cli.options import add_places, default_family, make_tasks, parse_fields, places_of, positive
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.errors import UsageError, did_you_mean
 
@@ -45,7 +45,8 @@ def evaluate(arguments: list[str]) -> int:
 
         agent, rest = untrained(given.run, given.baseline_tasks, rest)
         refuse(rest, parser)
-        evaluation, says = score(agent, **options_of(given), **protocol_of(given)), getattr(agent, "says", "")
+        evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
+        says = getattr(agent, "says", "")
     else:
         refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
         tasks = load_tasks(given.tasks) if given.tasks else None
@@ -61,6 +62,7 @@ def evaluate(arguments: list[str]) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What every command that prints an evaluation can be told."""
     add_trial_options(parser)
+    add_places(parser, 0, 600.0)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -119,7 +121,7 @@ def evaluate_runs(runs: list[Any], given: argparse.Namespace, **more: Any) -> An
     from quickstudy.evaluation import evaluate as score
     from quickstudy.evaluation import pool
 
-    evaluations = [score(run.learner, **options_of(given), **more) for run in runs]
+    evaluations = [score(run.learner, **options_of(given), **places_of(given), **more) for run in runs]
     return pool(evaluations, [run.config.training.seed for run in runs]) if len(runs) > 1 else evaluations[0]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
 from dataclasses import fields, make_dataclass
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 
 def default_family(name: str) -> Any:
@@ -24,10 +26,58 @@ def parse_fields(program: str, parts: dict[str, Any], arguments: list[str]) -> d
     """Reads options into frozen dataclasses: each field is an option, its docstring the help, its value the default."""
     import tyro
 
-    bare = tyro.conf.OmitArgPrefixes
-    options = make_dataclass("Options", [(name, bare[type(value)]) for name, value in parts.items()], frozen=True)
-    parsed = tyro.cli(options, prog=program, args=arguments, default=options(**parts), description="")
-    return {name: getattr(parsed, name) for name in parts}
+    taken: set[str] = set()
+    kinds: dict[str, type[Any]] = {}
+    for name, value in parts.items():
+        own = {field.name for field in fields(value)}
+        kinds[name] = renamed(name, type(value), taken & own)
+        taken |= own
+    typed = [(name, tyro.conf.OmitArgPrefixes[kind]) for name, kind in kinds.items()]
+    options = make_dataclass("Options", typed, frozen=True)
+    defaults = options(**{name: kinds[name](**vars(value)) for name, value in parts.items()})
+    parsed = tyro.cli(options, prog=program, args=arguments, default=defaults, description="")
+    return {name: type(value)(**vars(getattr(parsed, name))) for name, value in parts.items()}
+
+
+def renamed(part: str, kind: type[Any], names: Iterable[str]) -> type[Any]:
+    """A class of options some of whose names are taken already: on the command line these begin with the part's."""
+    import tyro
+
+    types = get_type_hints(kind)
+    again = [(name, Annotated[types[name], tyro.conf.arg(name=f"{part}-{name}")]) for name in sorted(names)]
+    return make_dataclass(kind.__name__, again, bases=(kind,), frozen=True, kw_only=True) if again else kind
+
+
+def add_places(parser: argparse.ArgumentParser, workers: int | None, deadline: float | None) -> None:
+    """Where a command's units of work are done, which changes its speed and never its result."""
+    says = "in this process" if workers == 0 else "as the run says"
+    parser.add_argument(
+        "--workers", type=natural, default=workers, metavar="N", help=f"processes that share it (default: {says})"
+    )
+    parser.add_argument(
+        "--deadline", type=seconds, default=deadline, metavar="S", help="seconds after which a worker is taken for hung"
+    )
+
+
+def places_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What was said about workers."""
+    return {name: value for name in ("workers", "deadline") if (value := getattr(given, name)) is not None}
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def seconds(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise ValueError(text)
+    return value
 
 
 def positive(text: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.options import default_family, make_tasks, parse_fields
+from quickstudy.cli.options import add_places, default_family, make_tasks, parse_fields, places_of
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.errors import UsageError, require_at_least
 
@@ -141,6 +141,7 @@ def resume(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
     parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_places(parser, None, None)
     given = parser.parse_args(arguments)
 
     from quickstudy.runs.seeds import holds_seeds
@@ -150,7 +151,7 @@ def resume(arguments: list[str]) -> int:
     tasks = load_tasks(given.tasks) if given.tasks else None
     algorithm = load_algorithm(given.algorithm) if given.algorithm else None
     go_on = train_seeds if holds_seeds(given.run) else resume_run
-    return interruptible_status(lambda: go_on(given.run, tasks, algorithm))
+    return interruptible_status(lambda: go_on(given.run, tasks, algorithm, **places_of(given)))
 
 
 def interruptible_status(run: Callable[[], Any]) -> int:

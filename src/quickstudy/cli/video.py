@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse, untrained
-from quickstudy.cli.options import positive
+from quickstudy.cli.options import natural, positive
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.errors import UsageError
 
@@ -77,14 +77,6 @@ def chosen(given: argparse.Namespace, rest: list[str], parser: argparse.Argument
             f"{given.run} holds a run for each of several seeds; film one: quickstudy video {given.run}/seed-{seeds[0]}"
         )
     return runs[0].learner, "", Path(given.run) / "video"
-
-
-def natural(text: str) -> int:
-    """A whole number of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
 
 
 def wide(text: str) -> int:

@@ -155,8 +155,10 @@ class Replay:
 
     def load(self, ledger: Ledger) -> None:
         """Takes over what a ledger holds; ValueError where its records don't fit."""
+        # a ledger of this replay itself reads what is cleared here
+        tables = list(ledger.tables()) if isinstance(ledger, ReplayLedger) else ledger.tables()
         self.added, self.fields, self._journal = torch.zeros_like(self.added), {}, Journal()
-        for segment, table in ledger.tables():
+        for segment, table in tables:
             task, number = table["task"], table["number"]
             records = {name.removeprefix("record."): value for name, value in table.items() if name.startswith("record.")}
             if task.min() < 0 or task.max() >= len(self.added) or number.min() < 0:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor
 
-from quickstudy.errors import EnvironmentFault
+from quickstudy.errors import EnvironmentFault, NotFiniteFault
+from quickstudy.ops.tally import count, timed
 from quickstudy.ops.tree import tree_map, where_lane
 from quickstudy.protocol import (
     Act,
@@ -104,6 +105,7 @@ def rollout(
     stacked = tree_map(lambda *parts: torch.stack(parts, dim=2), *rows)
     experience = Experience(stacked.percept, stacked.act, stacked.transition, stacked.valid, start_memory, percept, memory)
     check_finite(experience)
+    count({"steps": float(experience.valid.sum())})
     return experience
 
 
@@ -120,7 +122,7 @@ def check_shapes(transition: Transition, percept: Percept, step: int) -> None:
 
 
 def check_finite(experience: Experience) -> None:
-    """Raises EnvironmentFault at the first valid step whose observation or reward is NaN or infinite."""
+    """Raises NotFiniteFault at the first valid step whose observation or reward is NaN or infinite."""
     transition, valid = experience.transition, experience.valid
     for name, value in (
         ("reward", transition.reward),
@@ -133,7 +135,7 @@ def check_finite(experience: Experience) -> None:
         bad = ~finite.flatten(3).all(-1) if finite.dim() > 3 else ~finite
         if bool((bad & valid).any()):
             task, lane, step = (bad & valid).nonzero()[0].tolist()
-            raise EnvironmentFault(
+            raise NotFiniteFault(
                 f"task {task}, lane {lane}, step {step} of the trial: the environment returned a {name} that is NaN or infinite"
                 f" ({value[task, lane, step].tolist()}); mend the environment's step or reset"
             )
@@ -185,7 +187,7 @@ def live(site: Site, life: Lifetime, shard: Shard, tasks: Tasks | None = None) -
         if episode < life.episodes:
             percept = experience.end_percept
         if episode < min(life.episodes, life.episodes + life.frozen - 1):
-            with torch.no_grad():
+            with torch.no_grad(), timed("adapt"):
                 policy = life.adapt(policy, experience)
 
 

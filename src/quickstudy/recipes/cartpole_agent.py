@@ -38,7 +38,7 @@ from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.protocol import Act, Experience, Memory, Percept, TaskDistribution, Tasks, begin_trial, counter
 from quickstudy.tasks import make
 from quickstudy.tasks.cart_pole import MAX_ANGLE, MAX_POSITION
-from quickstudy.training import threads
+from quickstudy.work import threads
 
 EPISODES = 10
 """The return that counts is the mean of so many episodes, for either agent."""

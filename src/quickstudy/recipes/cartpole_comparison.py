@@ -28,8 +28,8 @@ from quickstudy.recipes.cartpole_agent import EPISODES, ActorCritic, Config, Cur
 from quickstudy.runs import warn_of
 from quickstudy.runs.folder import free_folder, open_run
 from quickstudy.tasks import describe
-from quickstudy.training import threads, train
-from quickstudy.work import LocalSite
+from quickstudy.training import train
+from quickstudy.work import LocalSite, threads
 
 BALANCED = 0.95
 """The share of the highest return from which a pole counts as balanced: 475 of 500."""

@@ -32,6 +32,12 @@ class Training:
     """Where tensors live: cpu, cuda, cuda:1 ..."""
     threads: int = 0
     """Threads of matrix products, part of the result; 0 takes as many as PyTorch would, and records how many that was."""
+    workers: int = 0
+    """Processes that do units of work (see an algorithm's `shards`); 0: this one. They change the speed, never the result."""
+    deadline: float = 600.0
+    """Seconds after which a worker that is not done with a unit of work is taken for hung, and another does it."""
+    attempts: int = 3
+    """Failures of one unit of work (a worker died, hung or raised) after which the run stops."""
     checkpoint_every: int = 10
     """Meta-iterations from one checkpoint to the next."""
     keep_checkpoints: int = 20
@@ -40,10 +46,16 @@ class Training:
     """Meta-iterations from one evaluation on validation tasks to the next; 0: none."""
     evaluate_tasks: int = 64
     """Tasks of such an evaluation."""
+    not_finite: Literal["stop", "skip", "rollback"] = "stop"
+    """Where a number becomes NaN or infinite: stop, skip that meta-iteration, or go on from the last checkpoint due before."""
+    profile: int = 0
+    """Meta-iterations, after the first, of which a profile is printed and a trace kept in the run; it slows them down."""
 
     def __post_init__(self) -> None:
-        require_at_least(0, "training", self, "threads", "evaluate_every")
-        require_at_least(1, "training", self, "iterations", "checkpoint_every")
+        require_at_least(0, "training", self, "threads", "evaluate_every", "workers", "profile")
+        require_at_least(1, "training", self, "iterations", "checkpoint_every", "attempts")
+        if not self.deadline > 0:
+            raise UsageError(f"training: deadline is {self.deadline} seconds, it must be more than 0")
         require_at_least(1, "training", self, "evaluate_tasks")
         require_at_least(2, "training", self, "keep_checkpoints")
 

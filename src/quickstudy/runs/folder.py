@@ -15,7 +15,7 @@ import torch
 
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
-from quickstudy.runs.checkpoint import load_latest, prune, save_checkpoint
+from quickstudy.runs.checkpoint import load_checkpoint, load_latest, prune, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
 from quickstudy.storage import flush_to_disk, to_json, write_atomically
 
@@ -97,10 +97,14 @@ class Run:
         sizes = {"time/save_mb": saved.bytes / 2**20, "time/save_replay_mb": saved.replay_bytes / 2**20}
         return {"time/save_seconds": time.monotonic() - began, **sizes}
 
-    def keep_fault(self, fault: EnvironmentFault) -> str:
-        """Keeps what it takes to live a fault again; returns the command that does, or nothing where there is no record."""
+    def saved(self, iteration: int) -> Progress:
+        """What the checkpoint of a meta-iteration holds; DamagedCheckpoint where it can't be read."""
+        return Progress(**load_checkpoint(self.folder / "checkpoints" / f"{iteration:08d}"))
+
+    def keep_fault(self, fault: EnvironmentFault, again: str) -> str:
+        """Keeps what it takes to live a fault again; returns the command that does, `again` where there is no record."""
         if fault.replay is None:
-            return ""
+            return f"; see it in one process: {again}" if again else ""
         write_atomically(self.folder / "fault.json", to_json(fault.replay) + "\n")
         return f"; live it again: quickstudy check {self.config.tasks} --replay {self.folder / 'fault.json'}"
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
 
-from quickstudy.errors import EnvironmentFault
+from quickstudy.errors import EnvironmentFault, NotFiniteFault
 from quickstudy.ops.spaces import action_fault, decode, shorten
 from quickstudy.protocol import Observation, Tasks, Transition
 from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
@@ -71,9 +71,11 @@ class GymnasiumEnv:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             index = int(np.argwhere(~np.isfinite(array))[0][0])
             noun = "reward" if name == "reward" else "observation"
-            raise self._fault(index, f"the environment returned {noun} {array[index].tolist()}: NaN or infinite")
+            raise self._fault(
+                index, f"the environment returned {noun} {array[index].tolist()}: NaN or infinite", NotFiniteFault
+            )
 
-    def _fault(self, index: int, what: str) -> EnvironmentFault:
+    def _fault(self, index: int, what: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
         """The fault of a lane with its place, and all that it takes to live its trial again."""
         task, lane = divmod(index, self._lead[1])
         values = self._values[task]
@@ -85,7 +87,7 @@ class GymnasiumEnv:
             "actions": [actions[index].tolist() for actions in self._actions],
         }
         named = ", ".join(f"{name}={shorten(rounded(value))}" for name, value in values.items())
-        return EnvironmentFault(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)
+        return kind(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)
 
     def draw(self, task: int, lane: int) -> np.ndarray | None:
         """The picture that the environment of a lane draws of itself, where it has the render mode `rgb_array`."""

@@ -1,12 +1,15 @@
-"""Where units of work run. In this process, one after another; the shards and their order don't depend on the place."""
+"""Units of work in this process, one after another, on one thread as everywhere."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
 
 from quickstudy.errors import EnvironmentFault
+from quickstudy.ops.tally import timed
 from quickstudy.protocol import BatchEnv, Result, Shard, Shared, Site, TaskDistribution
 
 
@@ -32,12 +35,17 @@ class LocalSite:
 class InProcess:
     """Runs units of work in this process."""
 
+    pids: Sequence[int] = ()
+    restarts = 0
+
     def __init__(self, distribution: TaskDistribution, device: str = "cpu"):
         keep_freed_memory()
         self._site = LocalSite(distribution, device)
 
     def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
-        return [run_unit(function, self._site, shared, shard) for shard in shards]
+        # sums come out otherwise on two threads, and workers have one
+        with timed("work"), threads(1):
+            return [run_unit(function, self._site, shared, shard) for shard in shards]
 
     def close(self) -> None:
         self._site.close()
@@ -48,8 +56,23 @@ def run_unit(function: Callable[[Site, Shared, Shard], Result], site: Site, shar
     try:
         return function(site, shared, shard)
     except EnvironmentFault as fault:
-        where = f"seed {shard.seed}, iteration {shard.iteration}, {shard.split} tasks, shard {shard.number}"
-        raise EnvironmentFault(f"{fault} ({where})", fault.replay) from fault.__cause__
+        raise type(fault)(f"{fault} ({counters_of(shard)})", fault.replay) from fault.__cause__
+
+
+def counters_of(shard: Shard) -> str:
+    """What tells a unit of work apart from all others of a run."""
+    return f"seed {shard.seed}, iteration {shard.iteration}, {shard.split} tasks, shard {shard.number}"
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Matrix products use `count` threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

@@ -1,0 +1,41 @@
+"""Where a run's time goes: PyTorch's profiler over some of its meta-iterations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+DEAREST = 10
+"""How many operations are printed."""
+
+
+@contextmanager
+def profiled(iterations: int, done: int, folder: Path | None) -> Iterator[Callable[[], None]]:
+    """Profiles so many meta-iterations, after one to warm up; gives what is to be called at the end of each. 0: profiles none.
+
+    `done` is how many came before. The dearest operations are printed on stderr, by the time that they themselves take. With a
+    folder, a trace is written there, which chrome://tracing, Perfetto and TensorBoard's profiler plugin read. Worker processes
+    are not seen.
+    """
+    if not iterations:
+        yield lambda: None
+        return
+
+    def show(profiler: profile) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        print(profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=DEAREST), file=sys.stderr)
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+            path = folder / f"{done + 2}-{done + profiler.step_num}.pt.trace.json"
+            profiler.export_chrome_trace(str(path))
+            print(f"trace: {path}", file=sys.stderr)
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    plan = schedule(wait=0, warmup=1, active=iterations, repeat=1)
+    with profile(activities=activities, schedule=plan, on_trace_ready=show) as profiler:
+        yield profiler.step

@@ -1,0 +1,147 @@
+"""Values on their way to another process: in memory without a name, which is gone when both ends have closed it.
+
+A parcel holds a pickle and, apart from it, the bytes of its tensors and arrays. Only processes that one run has started itself
+exchange parcels; nothing stored is read this way.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import socket
+import tempfile
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import accumulate
+from pickle import PickleBuffer
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+ALIGNMENT = 64
+"""Where tensors begin, as PyTorch itself lays them: a product rounds otherwise where its memory begins at another place."""
+HERE = "the task distribution"
+
+
+class Packer(cloudpickle.Pickler):
+    """Pickles a value, the bytes of its tensors apart; `known` is an object that the other end has already."""
+
+    def __init__(self, stream: BytesIO, buffers: list[PickleBuffer], known: Any):
+        super().__init__(stream, protocol=5, buffer_callback=buffers.append)
+        self._known = known
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return HERE if obj is self._known and obj is not None else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is Tensor and obj.layout is torch.strided and obj.device.type != "meta":
+            return tensor_of, parts_of(obj)
+        if isinstance(obj, Optimizer) or hasattr(type(obj), "ledger"):
+            # adapting needs a learner's weights, never its optimiser or its replay, which may be a thousand times their size
+            return type(None), ()
+        return super().reducer_override(obj)
+
+
+class Unpacker(pickle.Unpickler):
+    """Reads what a Packer wrote."""
+
+    def __init__(self, stream: BytesIO, buffers: Sequence[memoryview], known: Any):
+        super().__init__(stream, buffers=buffers)
+        self._known = known
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._known
+
+
+def parts_of(tensor: Tensor) -> tuple[Any, ...]:
+    """A tensor as its bytes, and what makes a tensor of them; entries that lie close together keep their order in memory."""
+    values = tensor.detach().cpu()
+    values = values if is_dense(values) else values.contiguous()
+    raw = PickleBuffer(values.as_strided((values.numel(),), (1,)).view(torch.uint8).numpy().data)
+    return raw, values.dtype, tuple(values.shape), values.stride(), str(tensor.device), tensor.requires_grad
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the entries fill a stretch of memory, in whatever order of their axes."""
+    step = 1
+    for stride, size in sorted(pair for pair in zip(tensor.stride(), tensor.shape, strict=True) if pair[1] > 1):
+        if stride != step:
+            return False
+        step *= size
+    return True
+
+
+def tensor_of(
+    raw: memoryview, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], device: str, requires_grad: bool
+) -> Tensor:
+    """The tensor that `parts_of` took apart."""
+    return torch.from_numpy(np.asarray(raw)).view(dtype).as_strided(shape, stride).to(device).requires_grad_(requires_grad)
+
+
+def seal(value: Any, known: Any = None) -> int:
+    """Puts a value into memory without a name; returns its file descriptor."""
+    stream, buffers = BytesIO(), list[PickleBuffer]()
+    Packer(stream, buffers, known).dump(value)
+    parts = [stream.getbuffer(), *(buffer.raw() for buffer in buffers)]
+    head = np.array([len(parts), *(part.nbytes for part in parts)], np.int64)
+    descriptor = unnamed_memory()
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(head.data)
+        for start, part in zip(starts(head), parts, strict=True):
+            file.seek(start)
+            file.write(part)
+    return descriptor
+
+
+def unseal(descriptor: int, known: Any = None) -> Any:
+    """The value in a parcel, copied out of it: what stays mapped would keep a descriptor open."""
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY) as pages:
+        head = np.frombuffer(pages[:8], np.int64)
+        head = np.frombuffer(pages[: 8 * (1 + int(head[0]))], np.int64)
+        body, *buffers = [copied(pages, start, size) for start, size in zip(starts(head), head[1:].tolist(), strict=True)]
+    return Unpacker(BytesIO(body), buffers, known).load()
+
+
+def copied(pages: mmap.mmap, start: int, size: int) -> memoryview:
+    """Some bytes in memory of PyTorch's own."""
+    if not size:
+        return memoryview(bytearray())
+    return torch.frombuffer(pages, dtype=torch.uint8, count=size, offset=start).clone().numpy().data
+
+
+def starts(head: np.ndarray) -> list[int]:
+    """Where the parts lie whose number and sizes a parcel begins with."""
+    ends = accumulate(head[1:-1].tolist(), lambda start, size: aligned(start + size), initial=aligned(head.nbytes))
+    return list(ends)
+
+
+def aligned(place: int) -> int:
+    """The next place where a tensor may begin."""
+    return -(-place // ALIGNMENT) * ALIGNMENT
+
+
+def unnamed_memory() -> int:
+    """The descriptor of a file that no folder lists, so that nothing is left of it whichever process is killed."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("quickstudy")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def send(channel: socket.socket, message: bytes, parcel: int) -> None:
+    """Sends a short message and a parcel."""
+    socket.send_fds(channel, [message], [parcel])
+
+
+def receive(channel: socket.socket, size: int) -> tuple[bytes, int]:
+    """At most `size` bytes and a parcel, -1 where none came; no bytes where the other end is closed."""
+    try:
+        message, parcels, *_ = socket.recv_fds(channel, size, 1, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+    except ConnectionResetError:
+        return b"", -1
+    return message, parcels[0] if parcels else -1
