@@ -16,9 +16,9 @@ def adam_state(optimiser: Adam) -> dict[str, Tensor]:
 
 
 def load_adam_state(optimiser: Adam, flat: Mapping[str, Any]) -> None:
-    """Puts back what `adam_state` gave."""
+    """Puts back copies of what `adam_state` gave: the optimiser would go on in the tensors that it is given."""
     entries: dict[int, dict[str, Tensor]] = {}
     for name, value in flat.items():
         index, key = name.split(".")
-        entries.setdefault(int(index), {})[key] = value
+        entries.setdefault(int(index), {})[key] = value.clone()
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
