@@ -13,7 +13,7 @@ from quickstudy.recipes.robots import half_cheetah, scaled
 from quickstudy.tasks import make
 
 IN_THE_PLANE = PEARL.Config(
-    updates=40,
+    updates=100,
     meta_batch_size=64,
     batch_size=16,
     context_size=40,
@@ -33,7 +33,7 @@ def point_navigation_pearl(seed: int = 0) -> Recipe:
     small, since rewards are: what a belief says of the goal is worth little of a squared return.
     """
     config = replace(IN_THE_PLANE, num_train_tasks=200, kl_weight=0.0005)
-    return Recipe(PEARL(make("point-navigation", max_episode_steps=20, episodes_per_trial=4), config, seed=seed), 150)
+    return Recipe(PEARL(make("point-navigation", max_episode_steps=20, episodes_per_trial=4), config, seed=seed), 80)
 
 
 def sparse_navigation() -> TaskDistribution:
@@ -43,7 +43,7 @@ def sparse_navigation() -> TaskDistribution:
 
 def sparse_navigation_pearl(seed: int = 0) -> Recipe:
     """PEARL on 600,000 steps; policy and critics are trained on the dense reward, as in the paper, which it alone may do."""
-    config = replace(IN_THE_PLANE, trials=50, updates=100, kl_weight=0.001, dense_training=True)
+    config = replace(IN_THE_PLANE, trials=50, kl_weight=0.001, dense_training=True)
     return Recipe(PEARL(sparse_navigation(), config, seed=seed), 100)
 
 
@@ -60,7 +60,9 @@ def sparse_navigation_maml(seed: int = 0) -> Recipe:
 
 def half_cheetah_velocity_pearl(seed: int = 0) -> Recipe:
     """PEARL on 200,000 steps of half-cheetahs."""
-    config = PEARL.Config(trials=10, meta_batch_size=32, batch_size=32, context_size=64, gamma=0.97, tau=0.01, kl_weight=0.03)
+    config = PEARL.Config(
+        num_train_tasks=20, trials=10, updates=150, batch_size=64, context_size=64, gamma=0.97, tau=0.01, kl_weight=0.1
+    )
     return Recipe(PEARL(half_cheetah("velocity"), config, seed=seed), 50)
 
 
