@@ -176,7 +176,7 @@ def loop(
                 timing |= {
                     "time/worker_restarts": float(work.restarts),
                     "time/memory_mb": memory_of(os.getpid()),
-                    "time/workers_memory_mb": sum(map(memory_of, work.pids)),
+                    "time/workers_memory_mb": sum(map(memory_of, work.pids), 0.0),
                 }
                 size = run.log(row, timesteps) if run else 0
                 complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)

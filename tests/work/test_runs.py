@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,27 @@ def small(name: str, tasks: Any = None) -> Learner:
     return entry.make(tasks, entry.config(**SMALL[name] | {"shards": 2}), seed=5)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.fixture(scope="module")
+def places() -> Iterator[dict[tuple[str, int], Any]]:
+    """Where units of work are done, by the kind of tasks and the number of workers: used by all algorithms in turn."""
+    opened: dict[tuple[str, int], Any] = {}
+    yield opened
+    for work in opened.values():
+        work.close()
+
+
 @pytest.mark.parametrize("normalised", [False, True])
-def test_any_number_of_workers_gives_the_same_bits(name: str, normalised: bool):
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_any_number_of_workers_gives_the_same_bits(name: str, normalised: bool, places: dict[tuple[str, int], Any]):
     ends = []
     for workers in (0, 1, 2, 4):
         learner = small(name)
         if normalised:
             learner = qs.Normalised(learner, qs.Normalisation(normalise_observation=True, normalise_reward=True))
-        work = open_work(learner.tasks, workers=workers)
-        metrics = [learner.train_step(work) for _ in range(2)]
-        work.close()
+        key = repr(learner.tasks), workers
+        if key not in places:
+            places[key] = open_work(learner.tasks, workers=workers)
+        metrics = [learner.train_step(places[key]) for _ in range(2)]
         ends.append((metrics, copy_state(learner.state_dict())))
     for metrics, state in ends[1:]:
         assert metrics == ends[0][0] and not differing(state, ends[0][1])
