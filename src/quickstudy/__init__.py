@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.normalised import Normalisation as Normalisation
     from quickstudy.algorithms.normalised import Normalised as Normalised
     from quickstudy.algorithms.rl2 import RL2 as RL2
+    from quickstudy.algorithms.varibad import VariBAD as VariBAD
     from quickstudy.check.learner import check_learner as check_learner
     from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     "tasks": "tasks",
     "RL2": "algorithms.rl2",
+    "VariBAD": "algorithms.varibad",
     "MAML": "algorithms.maml",
     "MultiTask": "algorithms.multi_task",
     "Normalised": "algorithms.normalised",
