@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
@@ -25,25 +24,29 @@ from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.belief import (
-    Belief,
-    Decoder,
-    Encoder,
+    Predicts,
+    Trials,
+    as_records,
     as_trials,
+    belief_nets,
     evidence,
-    evidence_size,
     negative_elbo,
-    reward_log_likelihood,
+    surprise,
+    told_reward,
 )
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
-from quickstudy.nets.novelty import Novelty
+from quickstudy.nets.novelty import Novelty, discounted_scale
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, unit_scale
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
-from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, sampled_kl, standardise
-from quickstudy.ops.returns import discounted_sum, episode_advantages, episode_returns, trial_advantages
+from quickstudy.ops.moments import Moments, no_moments
+from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, sampled_kl, standardise
+from quickstudy.ops.returns import episode_advantages, episode_returns, trial_advantages
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
+
+ALL = torch.zeros(1, dtype=torch.long)
+"""The one row of the buffer: trials of all tasks lie together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,29 +143,29 @@ class BeliefPolicy:
 
     net: Net
     weights: Weights
-    encoder: Encoder
+    encoder: nn.Module
     encoder_weights: Weights
     tasks: TaskDistribution
     distribution: Distribution
-    keep_states: bool
-    """Record the encoder's memory after each step, which `credit="episode"` needs for values at time limits."""
     start: Memory | None = None
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        blank = torch.zeros(tasks, lanes, device=self.encoder_weights["belief.bias"].device)
-        state = blank[..., None].expand(-1, -1, self.encoder.memory.state_size).clone()
-        return {"state": state, "step": blank, "episode": blank.clone()}
+        device, size = self.weights["value.4.bias"].device, self.encoder_weights["memory.from_hidden"].shape[-1]
+        return {
+            "state": torch.zeros(tasks, lanes, size, device=device),
+            "step": torch.zeros(tasks, lanes, device=device),
+            "episode": torch.zeros(tasks, lanes, device=device),
+        }
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         episode = memory["episode"] + percept.first
-        inputs, belief, state = self.read(percept, memory["state"], memory["step"], episode)
+        inputs, state = self.read(percept, memory["state"], memory["step"], episode)
         parameters, value = functional_call(self.net, self.weights, (inputs,))
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
-        notes = {"value": value, "inputs": inputs, "mean": belief.mean, "log_variance": belief.log_variance}
-        notes |= {"state": state} if self.keep_states else {}
+        notes = {"value": value, "inputs": inputs, "state": state}
         memory = {"state": state, "step": memory["step"] + 1, "episode": episode}
         return Act(action, distribution.log_prob(parameters, action), notes), memory
 
@@ -172,17 +175,17 @@ class BeliefPolicy:
         state: Float[Tensor, "*lead state"],
         step: Float[Tensor, "*lead"],
         episode: Float[Tensor, "*lead"],
-    ) -> tuple[Float[Tensor, "*lead input"], Belief, Float[Tensor, "*lead state"]]:
-        """What the policy reads at a step, the belief in it, and the encoder's memory after it."""
+    ) -> tuple[Float[Tensor, "*lead input"], Float[Tensor, "*lead state"]]:
+        """What the policy reads at a step (observation, belief, clock), and the encoder's memory after it."""
         tasks, lead = self.tasks, percept.first.shape
         seen = evidence(percept, tasks.observation_space, tasks.action_space).flatten(0, -2)
         belief, state = functional_call(self.encoder, self.encoder_weights, (seen[None], state.flatten(0, -2)))
-        belief = Belief(*(part[0].unflatten(0, lead) for part in belief))
         steps = (step / (tasks.episodes_per_trial * tasks.max_episode_steps)).clamp(max=1)
         episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
         observation = as_vector(tasks.observation_space, percept.observation)
-        inputs = torch.cat([observation, *belief, steps[..., None], episodes[..., None]], dim=-1)
-        return inputs, belief, state.unflatten(0, lead)
+        mean, log_variance = (part[0].unflatten(0, lead) for part in belief)
+        inputs = torch.cat([observation, mean, log_variance, steps[..., None], episodes[..., None]], dim=-1)
+        return inputs, state.unflatten(0, lead)
 
 
 class Batch(NamedTuple):
@@ -222,11 +225,6 @@ def loss(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
-def after(beliefs: Float[Tensor, "task lane time latent"]) -> Float[Tensor, "task lane time latent"]:
-    """The belief after each step; the trial's last one is acted on by nobody and not recorded: the one before stands in."""
-    return torch.cat([beliefs[..., 1:, :], beliefs[..., -1:, :]], dim=-2)
-
-
 class VariBAD:
     """Meta-trains a belief and a policy that acts on it; adapting is believing."""
 
@@ -236,21 +234,14 @@ class VariBAD:
 
     def __init__(self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu"):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
-        config, spaces = self.config, (tasks.observation_space, tasks.action_space)
-        self.iteration = 0
+        config, spaces, latent = self.config, (tasks.observation_space, tasks.action_space), self.config.latent_size
+        self.iteration, self.scale = 0, unit_scale(device)
         self.distribution = distribution_over(tasks.action_space)
-        observation, latent, size = vector_size(spaces[0]), config.latent_size, config.belief_size
-        before = observation + vector_size(spaces[1])
-        asked = observation if config.reward_reads == "arrival" else before + observation
-        self.net = skeleton(lambda: Net(config, observation + 2 * latent + 2, self.distribution.size))
+        hyper_state = vector_size(tasks.observation_space) + 2 * latent
+        self.net = skeleton(lambda: Net(config, hyper_state + 2, self.distribution.size))
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), {"policy.4": 0.01}, device)
-        self.encoder = skeleton(lambda: Encoder(evidence_size(*spaces), size, latent))
-        self.model: dict[str, nn.Module] = {
-            "encoder": self.encoder,
-            "reward": skeleton(lambda: Decoder(latent, asked, size, 1)),
-        }
-        if config.transition_weight:
-            self.model["transition"] = skeleton(lambda: Decoder(latent, before, size, observation))
+        self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
+        self.model = belief_nets(*spaces, latent, config.belief_size, self.predicts)
         self.model_weights = {
             name: initial_weights(net, counter(seed, 0, f"{name} weights"), {"belief": 0.1}, device)
             for name, net in self.model.items()
@@ -258,9 +249,8 @@ class VariBAD:
         self.optimiser = Adam(self.weights.values(), lr=config.learning_rate, eps=1e-5)
         self.model_parameters = [weight for weights in self.model_weights.values() for weight in weights.values()]
         self.model_optimiser = Adam(self.model_parameters, lr=config.belief_rate)
-        self.scale = unit_scale(device)
         self.replay = Replay(1, config.replay_trials, config.trials, device=device)
-        self.novelty = Novelty(observation + 2 * latent, size, config.belief_rate, seed=seed, device=device)
+        self.novelty = Novelty(hyper_state, config.belief_size, config.belief_rate, seed=seed, device=device)
         self.bonuses = {name: no_moments((), device) for name in ("novelty", "error")}
         """The moments of the bonuses' discounted sums."""
 
@@ -269,8 +259,7 @@ class VariBAD:
             {name: weight.detach().clone() for name, weight in each.items()}
             for each in (self.weights, self.model_weights["encoder"])
         )
-        keep_states = self.config.credit == "episode"
-        return BeliefPolicy(self.net, weights, self.encoder, encoder_weights, self.tasks, self.distribution, keep_states)
+        return BeliefPolicy(self.net, weights, self.model["encoder"], encoder_weights, self.tasks, self.distribution)
 
     def adapt(self, policy: BeliefPolicy, experience: Experience) -> BeliefPolicy:
         """Carries the belief over to the next episode."""
@@ -290,7 +279,7 @@ class VariBAD:
         records = as_records(experience, horizon)
         bonus, metrics = self.bonus(experience, records)
         batch, measured = self.prepare(policy, experience, bonus)
-        self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records)
+        self.replay.extend(ALL.expand(config.trials), records)
         parts: dict[str, Tensor] = {}
         for number in range(config.belief_updates):
             parts |= self.update_belief(counter(self.seed, self.iteration, "belief", number))
@@ -312,24 +301,19 @@ class VariBAD:
 
     def update_belief(self, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser of encoder and decoders."""
-        config, spaces = self.config, (self.tasks.observation_space, self.tasks.action_space)
-        drawn = self.replay.sample(torch.zeros(1, dtype=torch.long), config.belief_batch, generator)
-        trials = as_trials({name: value[0] for name, value in drawn.items()}, *spaces, config.reward_reads)
+        config, drawn = self.config, self.replay.sample(ALL, self.config.belief_batch, generator)
+        trials = self.trials({name: value[0] for name, value in drawn.items()})
         shape = config.belief_batch, min(config.belief_terms, trials.valid.shape[1])
         share = torch.rand(shape, generator=generator).to(self.device)
         noise = torch.randn(*shape, config.latent_size, generator=generator).to(self.device)
-        total, parts = negative_elbo(
-            self.model,
-            self.model_weights,
-            trials,
-            (share * trials.valid.sum(1, keepdim=True)).long(),
-            noise,
-            reward_loss=config.reward_loss,
-            kl_weight=config.kl_weight,
-            transition_weight=config.transition_weight,
-        )
+        term = (share * trials.valid.sum(1, keepdim=True)).long()
+        total, parts = negative_elbo(self.model, self.model_weights, trials, term, noise, self.predicts, config.kl_weight)
         self.descend(total, self.model_optimiser, self.model_parameters, "belief-rate")
         return parts
+
+    def trials(self, records: Records) -> Trials:
+        """Recorded trials as the belief's model reads them."""
+        return as_trials(records, self.tasks.observation_space, self.tasks.action_space, self.predicts)
 
     def descend(self, total: Tensor, optimiser: Adam, weights: list[Tensor], lower: str) -> Tensor:
         """One step of an optimiser along a loss; the norm of its gradient."""
@@ -341,40 +325,30 @@ class VariBAD:
         optimiser.step()
         return norm
 
+    def beliefs(self, experience: Experience) -> Float[Tensor, "task lane time belief"]:
+        """What was believed at each step: mean and log-variance."""
+        return experience.act.notes["inputs"][..., -2 * self.config.latent_size - 2 : -2]
+
     def bonus(self, experience: Experience, records: Records) -> tuple[Float[Tensor, "task lane time"], Metrics]:
-        """HyperX's bonuses for each step (Zintgraf et al. 2021, sec. 4.2), on the scale of their own discounted sums so far."""
-        config, notes, valid = self.config, experience.act.notes, experience.valid
-        share, total, metrics = left(config.bonus_iterations, self.iteration, 0.0), torch.zeros_like(valid.float()), {}
-        found: dict[str, tuple[float, Tensor]] = {}
-        if config.novelty_weight and share:
-            arrival = as_vector(self.tasks.observation_space, experience.transition.arrival)
-            inputs = torch.cat([arrival, after(notes["mean"]), after(notes["log_variance"])], dim=-1)
-            found["novelty"] = config.novelty_weight, self.novelty(inputs)
+        """HyperX's bonuses for each step (Zintgraf et al. 2021, sec. 4), and what they come to."""
+        config, valid, found = self.config, experience.valid, {}
+        # the belief after each step; the last one is acted on by nobody and not recorded: the one before stands in
+        belief = self.beliefs(experience)
+        belief = torch.cat([belief[..., 1:, :], belief[..., -1:, :]], dim=-2)
+        if config.novelty_weight:
+            inputs = torch.cat([as_vector(self.tasks.observation_space, experience.transition.arrival), belief], dim=-1)
+            found["novelty"] = self.novelty(inputs)
             self.novelty.learn(inputs[valid], config.minibatches, counter(self.seed, self.iteration, "novelty"))
-        if config.error_weight and share:
-            found["error"] = config.error_weight, self.surprise(notes, records, valid)
-        for name, (weight, each) in found.items():
-            sums = discounted_sum((each * valid).flip(-1), torch.full_like(each, config.gamma)).flip(-1)
-            self.bonuses[name] = merged(self.bonuses[name], moments_of(sums[valid]))
-            total = total + share * weight * each / self.bonuses[name].std.float()
-            metrics[f"rollout/{name}_bonus"] = float((share * weight * each / self.bonuses[name].std.float())[valid].mean())
-        return total, metrics
-
-    @torch.no_grad()
-    def surprise(self, notes: dict[str, Tensor], records: Records, valid: Tensor) -> Float[Tensor, "task lane time"]:
-        """How badly the decoders predict each step from the mean of the belief that has seen it."""
-        config, spaces = self.config, (self.tasks.observation_space, self.tasks.action_space)
-        trials = as_trials({name: value[:, : valid.shape[-1]] for name, value in records.items()}, *spaces, config.reward_reads)
-        latent = after(notes["mean"]).flatten(0, 2)[:, None]
-
-        def predicted(name: str, reads: Tensor) -> Tensor:
-            return functional_call(self.model[name], self.model_weights[name], (latent, reads.flatten(0, 1)[:, None]))[:, 0, 0]
-
-        error = -reward_log_likelihood(config.reward_loss, predicted("reward", trials.asked)[:, 0], trials.reward.flatten())
-        if "transition" in self.model:
-            change = predicted("transition", trials.before) - trials.change.flatten(0, 1)
-            error = error + config.transition_weight * 0.5 * change.square().sum(-1)
-        return error.view(valid.shape)
+        if config.error_weight:
+            trials = self.trials({name: value[:, : valid.shape[-1]] for name, value in records.items()})
+            mean = belief[..., : config.latent_size].flatten(0, 1)
+            found["error"] = surprise(self.model, self.model_weights, mean, trials, self.predicts).view_as(valid)
+        total, share = torch.zeros_like(experience.transition.reward), left(config.bonus_iterations, self.iteration, 0.0)
+        for name, each in found.items():
+            self.bonuses[name] = discounted_scale(self.bonuses[name], each, valid, config.gamma)
+            found[name] = share * getattr(config, f"{name}_weight") * each / self.bonuses[name].std.to(each)
+            total = total + found[name]
+        return total, {f"rollout/{name}_bonus": masked_mean(each, valid).item() for name, each in found.items()}
 
     def prepare(self, policy: BeliefPolicy, experience: Experience, bonus: Tensor) -> tuple[Batch, Metrics]:
         """Turns experience into single steps, moving the value scale on to their targets."""
@@ -434,31 +408,6 @@ class VariBAD:
         self.replay.load(state["replay"])
 
 
-def raw_reward(experience: Experience) -> Float[Tensor, "task lane time"]:
-    """The rewards as percepts tell them, also where what PPO trains on is scaled."""
-    return experience.transition.info.get("raw_reward", experience.transition.reward)
-
-
-def as_records(experience: Experience, horizon: int) -> Records:
-    """Each trial as a record of the buffer, with room for the longest."""
-    transition = experience.transition
-    fields = {
-        "observation": experience.percept.observation,
-        "action": experience.act.action,
-        "reward": raw_reward(experience),
-        "arrival": transition.arrival,
-        "terminated": transition.terminated,
-        "truncated": transition.truncated,
-        "valid": experience.valid,
-    }
-
-    def filled(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "trial horizon ..."]:
-        trials = values.flatten(0, 1)
-        return functional.pad(trials, (0, 0) * (trials.dim() - 2) + (0, horizon - trials.shape[1]))
-
-    return {name: filled(values) for name, values in fields.items()}
-
-
 @torch.no_grad()
 def arrival_values(policy: BeliefPolicy, experience: Experience) -> Float[Tensor, "task lane time"]:
     """The value, on the head's own scale, of where each truncated episode had arrived, as if it went on; zero elsewhere."""
@@ -467,9 +416,9 @@ def arrival_values(policy: BeliefPolicy, experience: Experience) -> Float[Tensor
     if not len(at[0]):
         return torch.zeros_like(transition.reward)
     never = torch.zeros_like(at[0], dtype=torch.bool)
-    arrival, reward = transition.arrival[at], raw_reward(experience)[at]
+    arrival, reward = transition.arrival[at], told_reward(experience)[at]
     percept = Percept(arrival, never, experience.act.action[at], reward, arrival, never, never)
-    inputs, _, _ = policy.read(
+    inputs, _ = policy.read(
         percept, experience.act.notes["state"][at], at[2] + 1.0, experience.percept.first.float().cumsum(-1)[at]
     )
     _, value = functional_call(policy.net, policy.weights, (inputs,))

@@ -16,12 +16,27 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from quickstudy.nets.networks import Recurrent, Weights, multilayer
+from quickstudy.nets.networks import Recurrent, Weights, multilayer, skeleton
 from quickstudy.ops.features import as_vector, percept_size, percept_vector, unit_vector, vector_size
 from quickstudy.ops.policy_gradient import masked_mean
-from quickstudy.protocol import Percept, has_past
+from quickstudy.protocol import Experience, Percept, has_past
 
 Space = gymnasium.Space[Any]
+
+
+class Predicts(NamedTuple):
+    """What the decoders predict, from what, and how that is judged."""
+
+    reward_reads: Literal["transition", "arrival"]
+    """A reward is predicted from observation, action and arrival, or from where the step arrived alone."""
+    reward_loss: Literal["squared", "bernoulli"]
+    """The reward is predicted, or only whether it is above zero."""
+    transition_weight: float
+    """Weight of the likelihood of the transitions; 0: there is no net for them."""
+
+
+Nets = dict[str, nn.Module]
+"""The encoder, the decoder of rewards and, where they are predicted, that of transitions: `encoder`, `reward`, `transition`."""
 
 
 class Belief(NamedTuple):
@@ -85,9 +100,19 @@ class Decoder(nn.Module):
         return answers.unflatten(-1, (step.shape[1], self.outputs)) + self.bias
 
 
-def evidence_size(observation_space: Space, action_space: Space) -> int:
-    """The length of the vector that `evidence` makes."""
-    return percept_size(observation_space, action_space) + vector_size(observation_space)
+def belief_nets(observation_space: Space, action_space: Space, latent: int, hidden: int, predicts: Predicts) -> Nets:
+    """Skeletons of an encoder and the decoders."""
+    observation = vector_size(observation_space)
+    before = observation + vector_size(action_space)
+    evidence = percept_size(observation_space, action_space) + observation
+    asked = observation if predicts.reward_reads == "arrival" else before + observation
+    nets: Nets = {
+        "encoder": skeleton(lambda: Encoder(evidence, hidden, latent)),
+        "reward": skeleton(lambda: Decoder(latent, asked, hidden, 1)),
+    }
+    if predicts.transition_weight:
+        nets["transition"] = skeleton(lambda: Decoder(latent, before, hidden, observation))
+    return nets
 
 
 def evidence(percept: Percept, observation_space: Space, action_space: Space) -> Float[Tensor, "*lead size"]:
@@ -110,6 +135,31 @@ class Trials(NamedTuple):
     valid: Bool[Tensor, "trial time"]
 
 
+def as_records(experience: Experience, horizon: int) -> dict[str, Shaped[Tensor, "trial horizon ..."]]:
+    """Experience as trials for a buffer, with room for the longest."""
+    transition = experience.transition
+    fields = {
+        "observation": experience.percept.observation,
+        "action": experience.act.action,
+        "reward": told_reward(experience),
+        "arrival": transition.arrival,
+        "terminated": transition.terminated,
+        "truncated": transition.truncated,
+        "valid": experience.valid,
+    }
+
+    def filled(values: Tensor) -> Tensor:
+        trials = values.flatten(0, 1)
+        return functional.pad(trials, (0, 0) * (trials.dim() - 2) + (0, horizon - trials.shape[1]))
+
+    return {name: filled(values) for name, values in fields.items()}
+
+
+def told_reward(experience: Experience) -> Float[Tensor, "task lane time"]:
+    """The rewards as percepts tell them, also where those that a policy is trained on are scaled."""
+    return experience.transition.info.get("raw_reward", experience.transition.reward)
+
+
 def lived_percepts(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Percept:
     """The percepts of recorded trials: each tells of the step before."""
     last = {name: torch.cat([torch.zeros_like(value[:, :1]), value[:, :-1]], 1) for name, value in records.items()}
@@ -124,14 +174,14 @@ def as_trials(
     records: Mapping[str, Shaped[Tensor, "trial time ..."]],
     observation_space: Space,
     action_space: Space,
-    reward_reads: Literal["transition", "arrival"],
+    predicts: Predicts,
 ) -> Trials:
     """Recorded trials as vectors."""
     observation, arrival = (as_vector(observation_space, records[name]) for name in ("observation", "arrival"))
     before = torch.cat([observation, unit_vector(action_space, records["action"])], dim=-1)
     return Trials(
         evidence(lived_percepts(records), observation_space, action_space),
-        arrival if reward_reads == "arrival" else torch.cat([before, arrival], dim=-1),
+        arrival if predicts.reward_reads == "arrival" else torch.cat([before, arrival], dim=-1),
         records["reward"],
         before,
         arrival - observation,
@@ -148,36 +198,57 @@ def reward_log_likelihood(
     return -functional.binary_cross_entropy_with_logits(predicted, (reward > 0).to(predicted), reduction="none")
 
 
+def log_likelihoods(
+    nets: Nets,
+    weights: Mapping[str, Weights],
+    latent: Float[Tensor, "trial term latent"],
+    trials: Trials,
+    predicts: Predicts,
+) -> dict[str, Float[Tensor, "trial term time"]]:
+    """Of each reward of the trial, past or future, given each latent; and, by its weight, of each transition if predicted."""
+    predicted = functional_call(nets["reward"], weights["reward"], (latent, trials.asked))[..., 0]
+    found = {"reward": reward_log_likelihood(predicts.reward_loss, predicted, trials.reward[:, None].expand_as(predicted))}
+    if "transition" in nets:
+        change = functional_call(nets["transition"], weights["transition"], (latent, trials.before))
+        found["transition"] = -0.5 * predicts.transition_weight * (change - trials.change[:, None]).square().sum(-1)
+    return found
+
+
 def negative_elbo(
-    nets: Mapping[str, nn.Module],
+    nets: Nets,
     weights: Mapping[str, Weights],
     trials: Trials,
     term: Int[Tensor, "trial term"],
     noise: Float[Tensor, "trial term latent"],
-    *,
-    reward_loss: Literal["squared", "bernoulli"],
+    predicts: Predicts,
     kl_weight: float,
-    transition_weight: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Minus VariBAD's bound (Zintgraf et al. 2020, eq. 8), a mean over steps of the trials, and its parts.
+    """Minus VariBAD's bound (Zintgraf et al. 2020, sec. 3.1), a mean over the steps of the trials, and its parts.
 
-    At step t: the log-likelihood of all rewards of the trial (and of its transitions, where there is a net for them), past and
-    future, given a sample of the belief at t, less `kl_weight` times the KL to the belief before. The likelihood is taken at
-    the steps in `term`, the KL at all.
+    At step t: the log-likelihood of all rewards and transitions of the trial, past and future, given a sample of the belief at
+    t, less `kl_weight` times the KL to the belief before. The likelihood is taken at the steps in `term`, the KL at all.
     """
     start = trials.evidence.new_zeros(len(trials.evidence), weights["encoder"]["memory.from_hidden"].shape[-1])
     belief, _ = functional_call(nets["encoder"], weights["encoder"], (trials.evidence.transpose(0, 1), start))
     drawn = Belief(*(part.transpose(0, 1).take_along_dim(term[..., None], dim=1) for part in belief))
-    latent, lived = drawn.sample(noise), trials.valid[:, None]
-    predicted = functional_call(nets["reward"], weights["reward"], (latent, trials.asked))[..., 0]
-    rewards = reward_log_likelihood(reward_loss, predicted, trials.reward[:, None].expand_as(predicted)) * lived
     kl = masked_mean(news(belief), trials.valid.T)
-    likelihood = rewards.sum(-1).mean()
-    parts = {"train/reward_error": -rewards.sum() / (lived.sum() * term.shape[1]), "train/belief_kl": kl}
-    if "transition" in nets:
-        change = functional_call(nets["transition"], weights["transition"], (latent, trials.before))
-        errors = 0.5 * (change - trials.change[:, None]).square().sum(-1) * lived
-        likelihood = likelihood - transition_weight * errors.sum(-1).mean()
-        parts["train/transition_error"] = errors.sum() / (lived.sum() * term.shape[1])
-    loss = kl_weight * kl - likelihood
+    loss, parts = kl_weight * kl, {"train/belief_kl": kl}
+    for name, each in log_likelihoods(nets, weights, drawn.sample(noise), trials, predicts).items():
+        lived = trials.valid[:, None].expand_as(each)
+        loss = loss - (each * lived).sum(-1).mean()
+        parts[f"train/{name}_error"] = -masked_mean(each, lived)
     return loss, {name: part.detach() for name, part in (parts | {"train/belief_loss": loss}).items()}
+
+
+@torch.no_grad()
+def surprise(
+    nets: Nets,
+    weights: Mapping[str, Weights],
+    belief: Float[Tensor, "trial time latent"],
+    trials: Trials,
+    predicts: Predicts,
+) -> Float[Tensor, "trial time"]:
+    """How badly each step is predicted from the mean of the belief beside it."""
+    alone = Trials(*(part.flatten(0, 1).unsqueeze(1) for part in trials))
+    each = log_likelihoods(nets, weights, belief.flatten(0, 1).unsqueeze(1), alone, predicts)
+    return -torch.stack(list(each.values())).sum(0).reshape(trials.reward.shape)

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
 
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.ops.moments import Moments, merged, moments_of
+from quickstudy.ops.returns import discounted_sum
 from quickstudy.protocol import State, counter
 
 SHARPNESS = 3.0
@@ -58,3 +60,14 @@ class Novelty:
         copy_into(self.weights, state["weights"])
         copy_into(self.target, state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
+
+
+def discounted_scale(
+    seen: Moments, bonus: Float[Tensor, "*lead time"], valid: Bool[Tensor, "*lead time"], discount: float
+) -> Moments:
+    """The moments of a bonus's discounted sums over the steps so far, those that were seen before and these.
+
+    Divided by their deviation, a bonus has a size of its own, whatever its unit (Burda et al. 2019, sec. 2.4).
+    """
+    sums = discounted_sum((bonus * valid).flip(-1), torch.full_like(bonus, discount)).flip(-1)
+    return merged(seen, moments_of(sums[valid]))
