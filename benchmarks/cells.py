@@ -33,6 +33,7 @@ from quickstudy.recipes.robots import (
     half_cheetah_rl2,
     meta_world_reach,
 )
+from quickstudy.recipes.varibad import grid_navigation_varibad, sparse_navigation_varibad
 from quickstudy.tasks import make
 
 
@@ -272,10 +273,21 @@ WORKS: dict[str, Work] = {
         {},
         1000,
         ("bayes-optimal", "posterior-sampling", "random", "optimal"),
-        {"RL2": Trained(grid_navigation, 3, wiped("episode"))},
+        {"RL2": Trained(grid_navigation, 3, wiped("episode")), "VariBAD": Trained(grid_navigation_varibad, 3)},
         "bayes-optimal",
-        reach={"RL2": 35.35},
+        reach={"RL2": 35.35, "VariBAD": 35.35},
         picture="A goal hidden anew in each trial: return on 1,000 held-out trials",
+    ),
+    "sparse-navigation": Work(
+        "Goals on a half-circle of radius 1, as in PEARL (Rakelly et al. 2019): a step pays 1 less the distance within 0.2 of"
+        " the goal, and nothing elsewhere. 6 episodes of 20 steps a trial, at most 1,000,000 steps of training.",
+        "point-navigation",
+        {"layout": "half-circle", "payoff": "sparse", "max_episode_steps": 20, "episodes_per_trial": 6},
+        400,
+        ("random",),
+        {"VariBAD": Trained(sparse_navigation_varibad, 2)},
+        "VariBAD",
+        picture="Goals on a half-circle, paid only near them: return on 400 held-out goals",
     ),
     "frozen-lake": Work(
         "5x5 tiles, holes hidden, 15 episodes of at most 34 steps a trial (512 steps in AMAGO's MetaFrozenLake, which doesn't"

@@ -76,7 +76,7 @@ class Config:
     vf_coef: float = 0.5
     """Weight of the value loss."""
     anneal_iterations: int = 0
-    """Meta-iterations over which PPO's step size and entropy bonus fall linearly, to a hundredth; 0: they stay."""
+    """Meta-iterations over which step sizes and entropy bonus fall linearly, to a hundredth; 0: they stay."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this norm."""
     value_rate: float = 0.1
@@ -243,8 +243,7 @@ class VariBAD:
         self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
         self.model = belief_nets(*spaces, latent, config.belief_size, self.predicts)
         self.model_weights = {
-            name: initial_weights(net, counter(seed, 0, f"{name} weights"), {"belief": 0.1}, device)
-            for name, net in self.model.items()
+            name: initial_weights(net, counter(seed, 0, f"{name} weights"), {}, device) for name, net in self.model.items()
         }
         self.optimiser = Adam(self.weights.values(), lr=config.learning_rate, eps=1e-5)
         self.model_parameters = [weight for weights in self.model_weights.values() for weight in weights.values()]
@@ -280,12 +279,12 @@ class VariBAD:
         bonus, metrics = self.bonus(experience, records)
         batch, measured = self.prepare(policy, experience, bonus)
         self.replay.extend(ALL.expand(config.trials), records)
+        for optimiser, rate in ((self.optimiser, config.learning_rate), (self.model_optimiser, config.belief_rate)):
+            optimiser.param_groups[0]["lr"] = rate * left(config.anneal_iterations, self.iteration, 0.01)
         parts: dict[str, Tensor] = {}
         for number in range(config.belief_updates):
             parts |= self.update_belief(counter(self.seed, self.iteration, "belief", number))
         generator = counter(self.seed, self.iteration, "minibatches")
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * left(config.anneal_iterations, self.iteration, 0.01)
         for _ in range(config.n_epochs):
             for steps in torch.randperm(len(batch.target), generator=generator).chunk(config.minibatches):
                 parts |= self.update(Batch(*(values.index_select(0, steps.to(self.device)) for values in batch)))

@@ -21,6 +21,8 @@ from quickstudy.ops.features import as_vector, percept_size, percept_vector, uni
 from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.protocol import Experience, Percept, has_past
 
+FIRST_LOG_VARIANCE = -3.0
+"""A belief begins precise: its noise would hide what it says from decoders that have not learnt to listen."""
 Space = gymnasium.Space[Any]
 
 
@@ -75,7 +77,8 @@ class Encoder(nn.Module):
         self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Belief, Float[Tensor, "batch state"]]:
         hidden, state = self.memory(self.embedding(inputs).relu(), state)
-        return Belief(*self.belief(hidden).chunk(2, dim=-1)), state
+        mean, log_variance = self.belief(hidden).chunk(2, dim=-1)
+        return Belief(mean, log_variance + FIRST_LOG_VARIANCE), state
 
 
 class Decoder(nn.Module):
