@@ -72,8 +72,8 @@ def measure(learner: VariBAD, trials: int = 400, samples: int = 64) -> tuple[flo
     plan = Plan(learner.explorer(), 1, horizon, tasks.episodes_per_trial)
     experience = collect(LocalSite(tasks), plan, Shard(learner.seed, 0, 0, trials, "test"))
     truth = exact(family, experience.percept).flatten(0, 2)
-    mean, log_variance = learner.beliefs(experience).flatten(0, 2).chunk(2, dim=-1)
-    ours = total_variation(decoded(learner, Belief(mean, log_variance), samples), truth)
+    belief = Belief(*(part.flatten(0, 2) for part in learner.beliefs(experience)))
+    ours = total_variation(decoded(learner, belief, samples), truth)
     return ours.mean().item(), total_variation(prior(family).expand_as(truth), truth).mean().item()
 
 

@@ -24,6 +24,8 @@ from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.nets.belief import (
+    FIRST_LOG_VARIANCE,
+    Belief,
     Predicts,
     Trials,
     as_records,
@@ -184,7 +186,9 @@ class BeliefPolicy:
         episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
         observation = as_vector(tasks.observation_space, percept.observation)
         mean, log_variance = (part[0].unflatten(0, lead) for part in belief)
-        inputs = torch.cat([observation, mean, log_variance, steps[..., None], episodes[..., None]], dim=-1)
+        # far from zero, the log-variances would saturate the first layer
+        spread = log_variance - FIRST_LOG_VARIANCE
+        inputs = torch.cat([observation, mean, spread, steps[..., None], episodes[..., None]], dim=-1)
         return inputs, state.unflatten(0, lead)
 
 
@@ -234,14 +238,14 @@ class VariBAD:
 
     def __init__(self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu"):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
-        config, spaces, latent = self.config, (tasks.observation_space, tasks.action_space), self.config.latent_size
+        config, spaces = self.config, (tasks.observation_space, tasks.action_space)
         self.iteration, self.scale = 0, unit_scale(device)
         self.distribution = distribution_over(tasks.action_space)
-        hyper_state = vector_size(tasks.observation_space) + 2 * latent
+        hyper_state = vector_size(tasks.observation_space) + 2 * config.latent_size
         self.net = skeleton(lambda: Net(config, hyper_state + 2, self.distribution.size))
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), {"policy.4": 0.01}, device)
         self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
-        self.model = belief_nets(*spaces, latent, config.belief_size, self.predicts)
+        self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts)
         self.model_weights = {
             name: initial_weights(net, counter(seed, 0, f"{name} weights"), {}, device) for name, net in self.model.items()
         }
@@ -324,24 +328,25 @@ class VariBAD:
         optimiser.step()
         return norm
 
-    def beliefs(self, experience: Experience) -> Float[Tensor, "task lane time belief"]:
-        """What was believed at each step: mean and log-variance."""
-        return experience.act.notes["inputs"][..., -2 * self.config.latent_size - 2 : -2]
+    def beliefs(self, experience: Experience) -> Belief:
+        """What was believed at each step."""
+        mean, spread = experience.act.notes["inputs"][..., -2 * self.config.latent_size - 2 : -2].chunk(2, dim=-1)
+        return Belief(mean, spread + FIRST_LOG_VARIANCE)
 
     def bonus(self, experience: Experience, records: Records) -> tuple[Float[Tensor, "task lane time"], Metrics]:
         """HyperX's bonuses for each step (Zintgraf et al. 2021, sec. 4), and what they come to."""
         config, valid, found = self.config, experience.valid, {}
         # the belief after each step; the last one is acted on by nobody and not recorded: the one before stands in
-        belief = self.beliefs(experience)
-        belief = torch.cat([belief[..., 1:, :], belief[..., -1:, :]], dim=-2)
+        belief = Belief(*(torch.cat([part[..., 1:, :], part[..., -1:, :]], dim=-2) for part in self.beliefs(experience)))
         if config.novelty_weight:
-            inputs = torch.cat([as_vector(self.tasks.observation_space, experience.transition.arrival), belief], dim=-1)
-            found["novelty"] = self.novelty(inputs)
-            self.novelty.learn(inputs[valid], config.minibatches, counter(self.seed, self.iteration, "novelty"))
+            arrival = as_vector(self.tasks.observation_space, experience.transition.arrival)
+            hyper_state = torch.cat([arrival, belief.mean, belief.log_variance - FIRST_LOG_VARIANCE], dim=-1)
+            found["novelty"] = self.novelty(hyper_state)
+            self.novelty.learn(hyper_state[valid], config.minibatches, counter(self.seed, self.iteration, "novelty"))
         if config.error_weight:
             trials = self.trials({name: value[:, : valid.shape[-1]] for name, value in records.items()})
-            mean = belief[..., : config.latent_size].flatten(0, 1)
-            found["error"] = surprise(self.model, self.model_weights, mean, trials, self.predicts).view_as(valid)
+            error = surprise(self.model, self.model_weights, belief.mean.flatten(0, 1), trials, self.predicts)
+            found["error"] = error.view_as(valid)
         total, share = torch.zeros_like(experience.transition.reward), left(config.bonus_iterations, self.iteration, 0.0)
         for name, each in found.items():
             self.bonuses[name] = discounted_scale(self.bonuses[name], each, valid, config.gamma)
