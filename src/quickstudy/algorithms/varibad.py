@@ -91,6 +91,10 @@ class Config:
     """Adam's step size for encoder and decoders."""
     belief_updates: int = 10
     """Updates of encoder and decoders in a meta-iteration."""
+    early_iterations: int = 0
+    """First meta-iterations, with `early_updates` instead: a policy can only use a belief that knows something."""
+    early_updates: int = 20
+    """Updates of encoder and decoders in each of those."""
     belief_batch: int = 64
     """Trials drawn from the buffer in each of them."""
     belief_terms: int = 32
@@ -118,7 +122,8 @@ class Config:
         sizes = "trials", "hidden_size", "latent_size", "belief_size", "belief_batch", "belief_terms", "replay_trials"
         require_at_least(1, "varibad", self, "minibatches", "shards", "n_epochs", *sizes)
         weights = "kl_weight", "transition_weight", "novelty_weight", "error_weight"
-        require_at_least(0, "varibad", self, "anneal_iterations", "belief_updates", "bonus_iterations", *weights)
+        counts = "anneal_iterations", "belief_updates", "early_iterations", "early_updates", "bonus_iterations"
+        require_at_least(0, "varibad", self, *counts, *weights)
         if self.trials % self.shards:
             raise UsageError(f"varibad: trials ({self.trials}) must be a multiple of shards ({self.shards})")
         if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:
@@ -286,7 +291,8 @@ class VariBAD:
         for optimiser, rate in ((self.optimiser, config.learning_rate), (self.model_optimiser, config.belief_rate)):
             optimiser.param_groups[0]["lr"] = rate * left(config.anneal_iterations, self.iteration, 0.01)
         parts: dict[str, Tensor] = {}
-        for number in range(config.belief_updates):
+        early = self.iteration < config.early_iterations
+        for number in range(config.early_updates if early else config.belief_updates):
             parts |= self.update_belief(counter(self.seed, self.iteration, "belief", number))
         generator = counter(self.seed, self.iteration, "minibatches")
         for _ in range(config.n_epochs):

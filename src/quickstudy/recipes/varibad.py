@@ -7,7 +7,7 @@ from quickstudy.recipes import Recipe
 from quickstudy.tasks import make
 
 
-def grid_navigation_varibad(seed: int = 0, iterations: int = 200) -> Recipe:
+def grid_navigation_varibad(seed: int = 0, iterations: int = 180) -> Recipe:
     """VariBAD on its own grid with a hidden goal: a set of cells to hold in mind takes a larger latent than a goal does."""
     config = VariBAD.Config(
         trials=512,
@@ -17,6 +17,7 @@ def grid_navigation_varibad(seed: int = 0, iterations: int = 200) -> Recipe:
         anneal_iterations=iterations,
         belief_rate=1e-2,
         belief_updates=4,
+        early_iterations=30,
         belief_batch=128,
         reward_loss="bernoulli",
         reward_reads="arrival",
@@ -27,5 +28,17 @@ def grid_navigation_varibad(seed: int = 0, iterations: int = 200) -> Recipe:
 def sparse_navigation_varibad(seed: int = 0) -> Recipe:
     """VariBAD with HyperX's bonuses on a half-circle of goals that pay only near them: 998,400 steps."""
     tasks = make("point-navigation", layout="half-circle", payoff="sparse", max_episode_steps=20, episodes_per_trial=6)
-    config = VariBAD.Config(trials=64, novelty_weight=0.1, error_weight=0.1, bonus_iterations=130, reward_reads="arrival")
+    config = VariBAD.Config(
+        trials=64,
+        learning_rate=2e-3,
+        ent_coef=0.005,
+        anneal_iterations=130,
+        belief_rate=3e-3,
+        belief_updates=3,
+        belief_batch=32,
+        reward_reads="arrival",
+        novelty_weight=0.1,
+        error_weight=0.1,
+        bonus_iterations=130,
+    )
     return Recipe(VariBAD(tasks, config, seed=seed), 130)
