@@ -7,7 +7,7 @@ from quickstudy.recipes import Recipe
 from quickstudy.tasks import make
 
 
-def grid_navigation_varibad(seed: int = 0, iterations: int = 180) -> Recipe:
+def grid_navigation_varibad(seed: int = 0, iterations: int = 260) -> Recipe:
     """VariBAD on its own grid with a hidden goal: a set of cells to hold in mind takes a larger latent than a goal does."""
     config = VariBAD.Config(
         trials=512,
