@@ -11,7 +11,7 @@ from small import SMALL
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.varibad import VariBAD, arrival_values
+from quickstudy.algorithms.varibad import VariBAD, time_limits
 from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.check.report import judge
 from quickstudy.data.rollout import Plan, collect
@@ -132,18 +132,18 @@ def test_keeps_its_contract_with_every_option(clause: str):
     assert finding.passed, finding.detail
 
 
-def test_the_value_at_a_time_limit_is_that_of_acting_on():
+def test_at_a_time_limit_the_policy_reads_what_it_would_if_the_episode_went_on():
     learner = make(qs.tasks.make("point-navigation", max_episode_steps=4, episodes_per_trial=2), credit="episode")
-    experience, policy = lived(learner), learner.explorer()
-    at_limits, never = arrival_values(policy, experience), torch.zeros(8, 1, dtype=torch.bool)
+    experience, policy, never = lived(learner), learner.explorer(), torch.zeros(8, 1, dtype=torch.bool)
+    at, inputs = time_limits(policy, experience)
+    assert len(inputs) == 16 and set(at[2].tolist()) == {3, 7}
     for episode, step in ((1.0, 3), (2.0, 7)):
         arrival, reward = experience.transition.arrival[:, :, step], experience.transition.reward[:, :, step]
         percept = Percept(arrival, never, experience.act.action[:, :, step], reward, arrival, never, never)
         clock = {"step": torch.full((8, 1), step + 1.0), "episode": torch.full((8, 1), episode)}
         with torch.no_grad():
             act, _ = policy.act(percept, {"state": experience.act.notes["state"][:, :, step], **clock}, None)
-        torch.testing.assert_close(at_limits[:, :, step], act.notes["value"])
-    assert int((at_limits != 0).sum()) == 16
+        torch.testing.assert_close(inputs[at[2] == step], act.notes["inputs"][:, 0])
 
 
 def test_the_distance_between_two_beliefs_of_one_trial_is_news():

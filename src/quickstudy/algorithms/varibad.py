@@ -148,7 +148,7 @@ class Net(nn.Module):
 class BeliefPolicy:
     """Acts on observation, belief and clock; `start` is the memory it resumes from, None at a trial's beginning."""
 
-    net: Net
+    net: nn.Module
     weights: Weights
     encoder: nn.Module
     encoder_weights: Weights
@@ -159,9 +159,10 @@ class BeliefPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        device, size = self.weights["value.4.bias"].device, self.encoder_weights["memory.from_hidden"].shape[-1]
+        hidden = self.encoder_weights["memory.from_hidden"]
+        device = hidden.device
         return {
-            "state": torch.zeros(tasks, lanes, size, device=device),
+            "state": torch.zeros(tasks, lanes, hidden.shape[-1], device=device),
             "step": torch.zeros(tasks, lanes, device=device),
             "episode": torch.zeros(tasks, lanes, device=device),
         }
@@ -169,10 +170,10 @@ class BeliefPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         episode = memory["episode"] + percept.first
         inputs, state = self.read(percept, memory["state"], memory["step"], episode)
-        parameters, value = functional_call(self.net, self.weights, (inputs,))
+        parameters = functional_call(self.net, self.weights, (inputs,))
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
-        notes = {"value": value, "inputs": inputs, "state": state}
+        notes = {"inputs": inputs, "state": state}
         memory = {"state": state, "step": memory["step"] + 1, "episode": episode}
         return Act(action, distribution.log_prob(parameters, action), notes), memory
 
@@ -263,11 +264,11 @@ class VariBAD:
         """The moments of the bonuses' discounted sums."""
 
     def explorer(self) -> BeliefPolicy:
+        mine = {name.removeprefix("policy."): weight for name, weight in self.weights.items() if name.startswith("policy.")}
         weights, encoder_weights = (
-            {name: weight.detach().clone() for name, weight in each.items()}
-            for each in (self.weights, self.model_weights["encoder"])
+            {name: weight.detach().clone() for name, weight in each.items()} for each in (mine, self.model_weights["encoder"])
         )
-        return BeliefPolicy(self.net, weights, self.model["encoder"], encoder_weights, self.tasks, self.distribution)
+        return BeliefPolicy(self.net.policy, weights, self.model["encoder"], encoder_weights, self.tasks, self.distribution)
 
     def adapt(self, policy: BeliefPolicy, experience: Experience) -> BeliefPolicy:
         """Carries the belief over to the next episode."""
@@ -339,6 +340,11 @@ class VariBAD:
         mean, spread = experience.act.notes["inputs"][..., -2 * self.config.latent_size - 2 : -2].chunk(2, dim=-1)
         return Belief(mean, spread + FIRST_LOG_VARIANCE)
 
+    @torch.no_grad()
+    def values(self, inputs: Float[Tensor, "*lead input"]) -> Float[Tensor, "*lead"]:
+        """The value of what the policy reads, in the reward's own unit."""
+        return self.scale.restore(functional_call(self.net, self.weights, (inputs,))[1])
+
     def bonus(self, experience: Experience, records: Records) -> tuple[Float[Tensor, "task lane time"], Metrics]:
         """HyperX's bonuses for each step (Zintgraf et al. 2021, sec. 4), and what they come to."""
         config, valid, found = self.config, experience.valid, {}
@@ -363,11 +369,12 @@ class VariBAD:
     def prepare(self, policy: BeliefPolicy, experience: Experience, bonus: Tensor) -> tuple[Batch, Metrics]:
         """Turns experience into single steps, moving the value scale on to their targets."""
         config, transition, valid = self.config, experience.transition, experience.valid
-        value, reward = self.scale.restore(experience.act.notes["value"]), transition.reward + bonus
+        value, reward = self.values(experience.act.notes["inputs"]), transition.reward + bonus
         if config.credit == "trial":
             advantage = trial_advantages(reward, value, valid, config.gamma, config.gae_lambda)
         else:
-            at_limits = self.scale.restore(arrival_values(policy, experience))
+            at, inputs = time_limits(policy, experience)
+            at_limits = torch.zeros_like(reward).index_put(at, self.values(inputs))
             ends = transition.terminated, transition.truncated
             advantage = episode_advantages(reward, value, at_limits, *ends, valid, config.gamma, config.gae_lambda)
         target = advantage + value
@@ -419,17 +426,13 @@ class VariBAD:
 
 
 @torch.no_grad()
-def arrival_values(policy: BeliefPolicy, experience: Experience) -> Float[Tensor, "task lane time"]:
-    """The value, on the head's own scale, of where each truncated episode had arrived, as if it went on; zero elsewhere."""
+def time_limits(policy: BeliefPolicy, experience: Experience) -> tuple[tuple[Tensor, ...], Float[Tensor, "end input"]]:
+    """Task, lane and time of each truncated episode's end, and what the policy would read where it arrived, if it went on."""
     transition = experience.transition
     at = (transition.truncated & experience.valid).nonzero(as_tuple=True)
-    if not len(at[0]):
-        return torch.zeros_like(transition.reward)
     never = torch.zeros_like(at[0], dtype=torch.bool)
     arrival, reward = transition.arrival[at], told_reward(experience)[at]
     percept = Percept(arrival, never, experience.act.action[at], reward, arrival, never, never)
-    inputs, _ = policy.read(
-        percept, experience.act.notes["state"][at], at[2] + 1.0, experience.percept.first.float().cumsum(-1)[at]
-    )
-    _, value = functional_call(policy.net, policy.weights, (inputs,))
-    return torch.zeros_like(transition.reward).index_put(at, value)
+    episode = experience.percept.first.float().cumsum(-1)[at]
+    inputs, _ = policy.read(percept, experience.act.notes["state"][at], at[2] + 1.0, episode)
+    return at, inputs
