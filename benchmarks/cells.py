@@ -41,6 +41,7 @@ from quickstudy.recipes.robots import (
     half_cheetah_rl2,
     meta_world_reach,
 )
+from quickstudy.recipes.varibad import grid_navigation_varibad, sparse_navigation_varibad
 from quickstudy.tasks import make
 
 
@@ -280,9 +281,9 @@ WORKS: dict[str, Work] = {
         {},
         1000,
         ("bayes-optimal", "posterior-sampling", "random", "optimal"),
-        {"RL2": Trained(grid_navigation, 3, wiped("episode"))},
+        {"RL2": Trained(grid_navigation, 3, wiped("episode")), "VariBAD": Trained(grid_navigation_varibad, 3)},
         "bayes-optimal",
-        reach={"RL2": 35.35},
+        reach={"RL2": 35.35, "VariBAD": 35.35},
         picture="A goal hidden anew in each trial: return on 1,000 held-out trials",
     ),
     "frozen-lake": Work(
@@ -365,7 +366,7 @@ WORKS: dict[str, Work] = {
     "sparse-navigation": Work(
         "Goals on a half-circle that pay only within 0.2, in trials of 6 episodes of 20 steps, after 600,000 environment steps."
         " PEARL's critics are trained on the dense reward, as in the paper; what it sees, and what all are scored by, is the"
-        " sparse one. MAML takes an inner step after 20 lanes of an episode.",
+        " sparse one. VariBAD has HyperX's bonuses. MAML takes an inner step after 20 lanes of an episode.",
         "point-navigation",
         {"layout": "half-circle", "payoff": "sparse", "max_episode_steps": 20, "episodes_per_trial": 6},
         400,
@@ -373,6 +374,7 @@ WORKS: dict[str, Work] = {
         {
             "PEARL": Trained(sparse_navigation_pearl, 1),
             "RL2": Trained(sparse_navigation_rl2, 1),
+            "VariBAD": Trained(sparse_navigation_varibad, 1),
             "MAML": Trained(sparse_navigation_maml, 1),
         },
         "PEARL",

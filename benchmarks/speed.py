@@ -3,8 +3,8 @@
     python benchmarks/speed.py [--trials 1024] [--repeats 5]
 
 The floor counts the multiplications of a meta-iteration's matrix products (RL2: forward once to collect, forward and twice
-that backward in each epoch; MAML and PEARL: as they are called) and divides them by the rate at which this machine multiplies
-matrices of those shapes.
+that backward in each epoch; MAML, VariBAD and PEARL: as they are called) and divides them by the rate at which this machine
+multiplies matrices of those shapes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.pearl import PEARL
 from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.varibad import VariBAD
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.ops.features import percept_size
 from quickstudy.protocol import Shard, counter
@@ -124,6 +125,20 @@ def measure_pearl(repeats: int) -> None:
     )
 
 
+def measure_varibad(config: VariBAD.Config, repeats: int) -> None:
+    """Prints the row of VariBAD on grid navigation; its floor is at the rate of the policy's products, the most of them."""
+    tasks = make("grid-navigation")
+    learner, work = VariBAD(tasks, config), InProcess(tasks)
+    training = seconds(lambda: learner.train_step(work), repeats)
+    with FlopCounterMode(display=False) as counted:
+        learner.train_step(work)
+    steps = config.trials * tasks.episodes_per_trial * tasks.max_episode_steps
+    rows, units = steps // config.minibatches, config.hidden_size
+    floor = counted.get_total_flops() * multiply_seconds(rows, units, units) / (2 * rows * units * units)
+    rates = f"{steps / training:,.0f} | {steps / floor:,.0f} | {floor / training:.0%}"
+    print(f"| VariBAD, end to end | {config.trials} | {rates} | {peak_memory():,.0f} |", flush=True)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,13 +147,17 @@ def main() -> None:
     given = parser.parse_args()
     machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"{machine}. RL2: grid-navigation, GRU 64, 4 epochs x 4 minibatches. MAML: point-navigation, 20 tasks x 20 episodes")
-    print("x 100 steps, 2 x 64 units, 1 inner step; TRPO with 10 conjugate-gradient products, PPO with 5 epochs.")
+    print("x 100 steps, 2 x 64 units, 1 inner step; TRPO with 10 conjugate-gradient products, PPO with 5 epochs. VariBAD:")
+    print("grid-navigation; with 16 trials, 2 x 4 PPO and 3 belief updates, as in its own code; with 512, 4 x 4 and 4.")
     print("\n| work | lanes | steps/s | floor, steps/s | share of the floor | peak memory so far, MiB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for trials in given.trials:
         measure(trials, given.repeats)
     measure_maml("trpo", given.repeats)
     measure_maml("ppo", given.repeats)
+    grid: dict[str, Any] = {"reward_loss": "bernoulli", "reward_reads": "arrival"}
+    measure_varibad(VariBAD.Config(trials=16, n_epochs=2, belief_updates=3, belief_batch=25, **grid), given.repeats)
+    measure_varibad(VariBAD.Config(trials=512, belief_updates=4, belief_batch=128, **grid), given.repeats)
     print("\nPEARL: point-navigation, 16 tasks x 256 transitions, contexts of 100, 3 x 300 units.")
     print("\n| work | updates/s | floor, updates/s | share of the floor | peak memory so far, MiB |")
     print("| --- | --- | --- | --- | --- |")

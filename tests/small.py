@@ -4,6 +4,15 @@ from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
     "rl2": {"trials": 64, "hidden_size": 16, "learning_rate": 5e-3},
+    "varibad": {
+        "trials": 64,
+        "hidden_size": 16,
+        "learning_rate": 5e-3,
+        "latent_size": 4,
+        "belief_size": 16,
+        "belief_rate": 1e-2,
+        "belief_updates": 4,
+    },
     "maml": {
         "hidden_size": 16,
         "inner_steps": 2,

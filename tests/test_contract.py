@@ -18,6 +18,7 @@ from quickstudy.work import InProcess
 
 REACHES = {
     "rl2": "optimum",
+    "varibad": "optimum",
     "maml": "optimum",
     "pearl": "optimum",
     "multi-task": "memoryless_optimum",

@@ -37,6 +37,17 @@ def test_rl2_comes_close_to_the_optimum_of_bandits_and_passes_thompson_sampling(
     assert ours < best + 0.05
 
 
+def test_varibad_searches_first_and_then_walks_straight_to_the_goal():
+    """The best search of the 3x3 grid meets the goal in the first episode or early in the second."""
+    tasks = qs.tasks.make("grid-navigation", size=3, max_episode_steps=6, episodes_per_trial=3)
+    belief = {"belief_rate": 1e-2, "belief_batch": 128, "reward_loss": "bernoulli", "reward_reads": "arrival"}
+    learner = trained(qs.VariBAD(tasks, qs.VariBAD.Config(learning_rate=2e-3, anneal_iterations=120, **belief)), 120)
+    ours, best = (
+        float(qs.evaluate(agent, num_tasks=1000).returns.sum(1).mean()) for agent in (learner, oracle("bayes-optimal", tasks))
+    )
+    assert 0.9 * best < ours < best + 0.2
+
+
 def test_maml_walks_to_the_goal_after_one_step():
     learner = trained(qs.MAML(qs.tasks.make("point-navigation", episodes_per_trial=2)), 12)
     before, after = episodes(learner)
@@ -62,4 +73,4 @@ def test_one_who_is_told_walks_straight_there():
 
 
 def test_every_algorithm_has_a_test_here():
-    assert set(ALGORITHMS) == {"rl2", "maml", "pearl", "multi-task", "task-informed"}
+    assert set(ALGORITHMS) == {"rl2", "varibad", "maml", "pearl", "multi-task", "task-informed"}

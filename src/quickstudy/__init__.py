@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.normalised import Normalised as Normalised
     from quickstudy.algorithms.pearl import PEARL as PEARL
     from quickstudy.algorithms.rl2 import RL2 as RL2
+    from quickstudy.algorithms.varibad import VariBAD as VariBAD
     from quickstudy.check.learner import check_learner as check_learner
     from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     "tasks": "tasks",
     "RL2": "algorithms.rl2",
+    "VariBAD": "algorithms.varibad",
     "MAML": "algorithms.maml",
     "PEARL": "algorithms.pearl",
     "MultiTask": "algorithms.multi_task",

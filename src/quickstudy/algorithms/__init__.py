@@ -10,6 +10,7 @@ from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.multi_task import MultiTask
 from quickstudy.algorithms.pearl import PEARL
 from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.varibad import VariBAD
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import Agent, Learner
 from quickstudy.tasks.informed import Informed
@@ -31,6 +32,7 @@ def task_informed(tasks: Any, config: Any = None, **options: Any) -> MultiTask:
 
 ALGORITHMS: dict[str, Algorithm] = {
     "rl2": Algorithm(RL2.Config, RL2, "a recurrent policy whose memory adapts over the episodes of a trial"),
+    "varibad": Algorithm(VariBAD.Config, VariBAD, "a policy on a belief that is learnt by predicting rewards of whole trials"),
     "maml": Algorithm(MAML.Config, MAML, "first weights from which a few gradient steps adapt"),
     "pearl": Algorithm(PEARL.Config, PEARL, "a belief about the task, and a soft actor-critic that acts on samples of it"),
     "multi-task": Algorithm(MultiTask.Config, MultiTask, "one memoryless policy for all tasks: the baseline to beat"),

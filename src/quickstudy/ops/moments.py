@@ -30,7 +30,7 @@ class Moments(NamedTuple):
 def no_moments(shape: tuple[int, ...], device: str = "cpu") -> Moments:
     """The moments of nothing."""
     zeros = torch.zeros(shape, dtype=torch.float64, device=device)
-    return Moments(torch.zeros((), dtype=torch.float64, device=device), zeros, zeros)
+    return Moments(torch.zeros((), dtype=torch.float64, device=device), zeros, zeros.clone())
 
 
 def moments_of(values: Float[Tensor, "value *shape"]) -> Moments:

@@ -1,0 +1,44 @@
+"""VariBAD's reproducible results."""
+
+from __future__ import annotations
+
+from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.recipes import Recipe
+from quickstudy.tasks import make
+
+
+def grid_navigation_varibad(seed: int = 0, iterations: int = 260) -> Recipe:
+    """VariBAD on its own grid with a hidden goal: a set of cells to hold in mind takes a larger latent than a goal does."""
+    config = VariBAD.Config(
+        trials=512,
+        learning_rate=2e-3,
+        gamma=0.98,
+        ent_coef=0.05,
+        anneal_iterations=iterations,
+        belief_rate=1e-2,
+        belief_updates=4,
+        early_iterations=30,
+        belief_batch=128,
+        reward_loss="bernoulli",
+        reward_reads="arrival",
+    )
+    return Recipe(VariBAD(make("grid-navigation"), config, seed=seed), iterations)
+
+
+def sparse_navigation_varibad(seed: int = 0) -> Recipe:
+    """VariBAD with HyperX's bonuses on a half-circle of goals that pay only near them: 998,400 steps."""
+    tasks = make("point-navigation", layout="half-circle", payoff="sparse", max_episode_steps=20, episodes_per_trial=6)
+    config = VariBAD.Config(
+        trials=64,
+        learning_rate=2e-3,
+        ent_coef=0.005,
+        anneal_iterations=130,
+        belief_rate=3e-3,
+        belief_updates=3,
+        belief_batch=32,
+        reward_reads="arrival",
+        novelty_weight=0.1,
+        error_weight=0.1,
+        bonus_iterations=130,
+    )
+    return Recipe(VariBAD(tasks, config, seed=seed), 130)

@@ -1,0 +1,171 @@
+"""VariBAD: what its belief knows, who trains it, and what HyperX's bonuses touch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from probes import HiddenButton
+from small import SMALL
+from torch.func import functional_call
+
+import quickstudy as qs
+from quickstudy.algorithms.varibad import VariBAD, time_limits
+from quickstudy.check.learner import CLAUSES, Subject
+from quickstudy.check.report import judge
+from quickstudy.data.rollout import Plan, collect
+from quickstudy.nets.belief import as_records, as_trials, surprise
+from quickstudy.protocol import Experience, Percept, Shard, counter
+from quickstudy.work import InProcess, LocalSite
+
+
+def make(tasks: Any, **options: Any) -> VariBAD:
+    return VariBAD(tasks, VariBAD.Config(**SMALL["varibad"] | options))
+
+
+def lived(learner: VariBAD, trials: int = 8) -> Experience:
+    tasks = learner.tasks
+    plan = Plan(learner.explorer(), 1, tasks.episodes_per_trial * tasks.max_episode_steps, tasks.episodes_per_trial)
+    return collect(LocalSite(tasks), plan, Shard(0, 0, 0, trials, "train"))
+
+
+def copies(weights: dict[str, Any]) -> dict[str, Any]:
+    return {name: copies(each) if isinstance(each, dict) else each.detach().clone() for name, each in weights.items()}
+
+
+@pytest.mark.parametrize("family", ["cart-pole", "grid-navigation"])
+def test_the_beliefs_that_were_acted_on_are_those_that_are_trained(family: str):
+    """The encoder along a recorded trial at once gives what it gave step by step, over the borders of episodes."""
+    learner = make(qs.tasks.make(family, max_episode_steps=9, episodes_per_trial=3))
+    experience = lived(learner)
+    spaces = learner.tasks.observation_space, learner.tasks.action_space
+    seen = as_trials(as_records(experience, 27), *spaces, learner.predicts).evidence.transpose(0, 1)
+    start = torch.zeros(seen.shape[1], SMALL["varibad"]["belief_size"])
+    belief, _ = functional_call(learner.model["encoder"], learner.model_weights["encoder"], (seen, start))
+    valid = experience.valid[:, 0]
+    for ours, theirs in zip(belief, learner.beliefs(experience), strict=True):
+        torch.testing.assert_close(ours.transpose(0, 1)[:, : valid.shape[1]][valid], theirs[:, 0][valid])
+
+
+def test_ppo_trains_the_policy_alone_and_the_elbo_the_belief_alone():
+    learner = make(qs.tasks.make("bandit", arms=3, pulls=3))
+    experience = lived(learner)
+    batch, _ = learner.prepare(learner.explorer(), experience, torch.zeros_like(experience.transition.reward))
+    model, policy = copies(learner.model_weights), copies(learner.weights)
+    learner.update(batch)
+    assert all(weight.grad is None for weight in learner.model_parameters)
+    assert all(
+        torch.equal(model[name][key], weight) for name, each in learner.model_weights.items() for key, weight in each.items()
+    )
+    assert not any(torch.equal(policy[name], weight) for name, weight in learner.weights.items() if name.endswith("weight"))
+    policy = copies(learner.weights)
+    learner.replay.extend(torch.zeros(8, dtype=torch.long), as_records(experience, 3))
+    learner.update_belief(counter(0, 0, "belief"))
+    assert all(torch.equal(policy[name], weight) for name, weight in learner.weights.items())
+    assert not torch.equal(model["encoder"]["belief.weight"], learner.model_weights["encoder"]["belief.weight"])
+
+
+def test_a_belief_holds_what_one_press_tells():
+    """Half a chance for either button before the first press, certainty after it: the decoder's answers are the posterior."""
+    learner = make(qs.NativeTasks(HiddenButton()), reward_loss="bernoulli", belief_batch=256, belief_terms=3)
+    experience = lived(learner, 1024)
+    learner.replay.extend(torch.zeros(1024, dtype=torch.long), as_records(experience, 3))
+    for number in range(250):
+        learner.update_belief(counter(0, number, "belief"))
+    experience = lived(learner, 1024)  # the same trials, and beliefs as they are now
+    mean = learner.beliefs(experience).mean[:, 0]
+    presses = torch.tensor([[1.0, 1, 0, 1], [1, 0, 1, 1]]).expand(len(mean), 2, 4)  # observation, action, arrival
+    with torch.no_grad():
+        chance = functional_call(learner.model["reward"], learner.model_weights["reward"], (mean, presses))[..., 0].sigmoid()
+    first, paid = experience.act.action[:, 0, 0], experience.transition.reward[:, 0, 0]
+    right = torch.where(paid > 0, first, 1 - first)
+    truth = torch.nn.functional.one_hot(right, 2).float()
+    assert float((chance[:, 0] - 0.5).abs().max()) < 0.1
+    assert float((chance[:, 1:] - truth[:, None]).abs().mean()) < 0.05
+
+
+def test_bonuses_are_ppos_alone_and_fall_to_nothing():
+    tasks, options = qs.tasks.make("point-navigation", max_episode_steps=5), {"novelty_weight": 1.0, "error_weight": 1.0}
+    learner, plain = make(tasks, bonus_iterations=2, **options), make(tasks)
+    work, metrics = InProcess(tasks), []
+    for _ in range(3):
+        metrics.append(learner.train_step(work))
+    assert [row["rollout/novelty_bonus"] > 0 and row["rollout/error_bonus"] > 0 for row in metrics] == [True, True, False]
+    assert metrics[2]["rollout/novelty_bonus"] == metrics[2]["rollout/error_bonus"] == 0
+    first = plain.train_step(work)
+    assert all(first[name] == metrics[0][name] for name in ("rollout/ep_rew_mean", "train/belief_loss", "train/reward_error"))
+    assert first["train/explained_variance"] != metrics[0]["train/explained_variance"]
+
+
+def test_a_bonus_is_paid_for_the_step_that_led_there():
+    """Where only the arrival of the third step is new, and no belief, the bonus is the third step's."""
+    learner = make(qs.tasks.make("point-navigation", max_episode_steps=6, episodes_per_trial=1), novelty_weight=1.0)
+    experience = lived(learner)
+    learner.novelty = lambda inputs: (inputs[..., 0] == 7.0).float()  # type: ignore[assignment]
+    learner.novelty.learn = lambda *given: None  # type: ignore[attr-defined]
+    experience.transition.arrival[:, :, 2, 0] = 7.0
+    bonus, _ = learner.bonus(experience, as_records(experience, 6))
+    assert torch.equal(bonus > 0, (torch.arange(6) == 2).expand(8, 1, 6))
+
+
+def test_the_error_bonus_asks_the_belief_that_has_seen_the_step():
+    """One who has pressed knows the button: the press itself is no surprise, however unknown it was before."""
+    learner = make(qs.NativeTasks(HiddenButton()), reward_loss="bernoulli", belief_terms=3, error_weight=1.0)
+    experience = lived(learner, 1024)
+    records = as_records(experience, 3)
+    learner.replay.extend(torch.zeros(1024, dtype=torch.long), records)
+    for number in range(250):
+        learner.update_belief(counter(0, number, "belief"))
+    experience = lived(learner, 1024)  # the same trials, and beliefs as they are now
+    mean = learner.beliefs(experience).mean[:, 0]
+    before = surprise(learner.model, learner.model_weights, mean, learner.trials(records), learner.predicts)
+    bonus, _ = learner.bonus(experience, records)
+    assert float(before[:, 0].mean()) > 0.5
+    assert float((bonus[:, 0, 0] * learner.bonuses["error"].std).mean()) < 0.2
+
+
+@pytest.mark.parametrize("clause", ["resuming", "metrics"])
+def test_keeps_its_contract_with_every_option(clause: str):
+    options = {"transition_weight": 1.0, "novelty_weight": 0.1, "error_weight": 0.1, "credit": "episode", "replay_trials": 70}
+    finding = judge(clause, lambda: CLAUSES[clause](Subject(VariBAD, VariBAD.Config(**SMALL["varibad"] | options))))
+    assert finding.passed, finding.detail
+
+
+def test_at_a_time_limit_the_policy_reads_what_it_would_if_the_episode_went_on():
+    learner = make(qs.tasks.make("point-navigation", max_episode_steps=4, episodes_per_trial=2), credit="episode")
+    experience, policy, never = lived(learner), learner.explorer(), torch.zeros(8, 1, dtype=torch.bool)
+    at, inputs = time_limits(policy, experience)
+    assert len(inputs) == 16 and set(at[2].tolist()) == {3, 7}
+    for episode, step in ((1.0, 3), (2.0, 7)):
+        arrival, reward = experience.transition.arrival[:, :, step], experience.transition.reward[:, :, step]
+        percept = Percept(arrival, never, experience.act.action[:, :, step], reward, arrival, never, never)
+        clock = {"step": torch.full((8, 1), step + 1.0), "episode": torch.full((8, 1), episode)}
+        with torch.no_grad():
+            act, _ = policy.act(percept, {"state": experience.act.notes["state"][:, :, step], **clock}, None)
+        torch.testing.assert_close(inputs[at[2] == step], act.notes["inputs"][:, 0])
+
+
+def test_the_distance_between_two_beliefs_of_one_trial_is_news():
+    """With nothing to tell tasks apart, a belief that is trained stays what it was: what is seen is no news."""
+    learner = make(qs.tasks.make("bandit", arms=2, pulls=4), kl_weight=1.0, transition_weight=0.0)
+    experience = lived(learner, 64)
+    records = as_records(experience, 4)
+    records["reward"] = torch.ones_like(records["reward"])
+    learner.replay.extend(torch.zeros(64, dtype=torch.long), records)
+    kl = [float(learner.update_belief(counter(0, number, "belief"))["train/belief_kl"]) for number in range(200)]
+    assert kl[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"trials": 10, "shards": 3}, r"varibad: trials \(10\) must be a multiple of shards \(3\)"),
+        ({"gamma": 1.5}, r"varibad: gamma \(1.5\) must be in \(0, 1\]"),
+        ({"latent_size": 0}, "varibad: latent_size is 0, it must be at least 1"),
+        ({"novelty_weight": -1.0}, "varibad: novelty_weight is -1.0, it must be at least 0"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(options: dict[str, Any], says: str):
+    with pytest.raises(qs.UsageError, match=says):
+        VariBAD.Config(**options)
