@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from quickstudy.algorithms.baselines import Random
 from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.multi_task import MultiTask
+from quickstudy.algorithms.recurrent_sac import RecurrentSAC
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import Agent, Learner
@@ -30,6 +31,9 @@ def task_informed(tasks: Any, config: Any = None, **options: Any) -> MultiTask:
 
 ALGORITHMS: dict[str, Algorithm] = {
     "rl2": Algorithm(RL2.Config, RL2, "a recurrent policy whose memory adapts over the episodes of a trial"),
+    "recurrent-sac": Algorithm(
+        RecurrentSAC.Config, RecurrentSAC, "the same, learnt off-policy from replayed trials: SAC or TD3"
+    ),
     "maml": Algorithm(MAML.Config, MAML, "first weights from which a few gradient steps adapt"),
     "multi-task": Algorithm(MultiTask.Config, MultiTask, "one memoryless policy for all tasks: the baseline to beat"),
     "task-informed": Algorithm(
