@@ -13,5 +13,22 @@ SMALL: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-3,
     },
     "multi-task": {"n_envs": 256, "hidden_size": 16, "learning_rate": 5e-3},
+    "recurrent-sac": {
+        "updates": 4,
+        "hidden_size": 16,
+        "learning_rate": 5e-3,
+        "gamma": 0.9,
+        "entropy_share": 0.1,
+    },
+    "multi-task-sac": {
+        "num_train_tasks": 32,
+        "meta_batch_size": 32,
+        "updates": 4,
+        "batch_size": 64,
+        "hidden_size": 16,
+        "learning_rate": 5e-3,
+        "fine_tune_steps": 20,
+        "fine_tune_rate": 1e-2,
+    },
     "task-informed": {"n_envs": 256, "hidden_size": 16, "learning_rate": 5e-3},
 }

@@ -16,7 +16,14 @@ from quickstudy.check.report import judge
 from quickstudy.protocol import Learner
 from quickstudy.work import InProcess
 
-REACHES = {"rl2": "optimum", "maml": "optimum", "multi-task": "memoryless_optimum", "task-informed": "informed_optimum"}
+REACHES = {
+    "rl2": "optimum",
+    "recurrent-sac": "optimum",
+    "maml": "optimum",
+    "multi-task": "memoryless_optimum",
+    "multi-task-sac": "memoryless_optimum",
+    "task-informed": "informed_optimum",
+}
 """What each algorithm can know, and so what it must reach."""
 
 SHORTFALL = {("maml", "continuous"): 0.35}

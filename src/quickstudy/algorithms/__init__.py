@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from quickstudy.algorithms.baselines import Random
 from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.multi_task import MultiTask
+from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
 from quickstudy.algorithms.recurrent_sac import RecurrentSAC
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.errors import UsageError, did_you_mean
@@ -36,6 +37,9 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "maml": Algorithm(MAML.Config, MAML, "first weights from which a few gradient steps adapt"),
     "multi-task": Algorithm(MultiTask.Config, MultiTask, "one memoryless policy for all tasks: the baseline to beat"),
+    "multi-task-sac": Algorithm(
+        MultiTaskSAC.Config, MultiTaskSAC, "one memoryless SAC policy on a shared replay, fine-tuned on the new task"
+    ),
     "task-informed": Algorithm(
         MultiTask.Config, task_informed, "the multi-task policy, told each task's parameters: the upper bound"
     ),

@@ -6,7 +6,7 @@ learn from trials of the past. Adapting is remembering, as in RL2; a trial is le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -22,13 +22,13 @@ from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
-from quickstudy.nets.networks import Recurrent, Weights, copy_into, follow, initial_weights, multilayer, skeleton
+from quickstudy.nets.networks import Weights, copy_into, follow, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.packed import Layout, PackedGRU, layout_of
 from quickstudy.nets.soft import SoftActions, SquashedPoint, soft_actions
 from quickstudy.ops.features import percept_size, percept_vector
-from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_returns
-from quickstudy.ops.tree import tree_map
+from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
 
 
@@ -111,12 +111,12 @@ class Encoder(nn.Module):
     def __init__(self, inputs: int, hidden: int):
         super().__init__()
         self.encoder = nn.Linear(inputs, hidden)
-        self.memory = Recurrent("gru", hidden, hidden)
+        self.memory = PackedGRU(hidden, hidden)
 
     def forward(
-        self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch hidden"]
-    ) -> Float[Tensor, "time batch hidden"]:
-        return self.memory(self.encoder(inputs).relu(), state)[0]
+        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "trial hidden"], sizes: list[int]
+    ) -> Float[Tensor, "row hidden"]:
+        return self.memory(self.encoder(inputs).relu(), state, sizes)
 
 
 class Critics(nn.Module):
@@ -175,12 +175,12 @@ class RememberingPolicy:
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead, episode = percept.first.shape, memory["episode"] + percept.first
-        inputs = inputs_of(self.tasks, percept, memory["step"], episode)
+        inputs = inputs_of(self.tasks, percept, memory["step"], episode).flatten(0, 1)
         before = memory["state"].flatten(0, 1)
-        state = functional_call(self.net.encoder, self.actor.encoder, (inputs.flatten(0, 1)[None], before))[0]
-        parameters = functional_call(self.net.policy, self.actor.head, (state,)).unflatten(0, lead)
+        state = functional_call(self.net.encoder, self.actor.encoder, (inputs, before, [len(inputs)])).unflatten(0, lead)
+        parameters = functional_call(self.net.policy, self.actor.head, (state,))
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
-        return Act(action, None, {}), {"state": state.unflatten(0, lead), "step": memory["step"] + 1, "episode": episode}
+        return Act(action, None, {}), {"state": state, "step": memory["step"] + 1, "episode": episode}
 
 
 def inputs_of(
@@ -191,21 +191,6 @@ def inputs_of(
     episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
     vector = percept_vector(percept, tasks.observation_space, tasks.action_space)
     return torch.cat([vector, steps[..., None], episodes[..., None]], dim=-1)
-
-
-class Batch(NamedTuple):
-    """Trials, or slices of them, time first."""
-
-    inputs: Float[Tensor, "time trial feature"]
-    action: Shaped[Tensor, "time trial ..."]
-    reward: Float[Tensor, "time trial"]
-    ends: Bool[Tensor, "time trial"]
-    """Nothing that comes after this step is counted."""
-    leaves: Bool[Tensor, "time trial"]
-    """What comes after this step is not the next step of the trial, but what `arrival` would lead to."""
-    valid: Bool[Tensor, "time trial"]
-    arrival: Float[Tensor, "time trial feature"] | None = None
-    """What the memories would read if the episode went on beyond its time limit; None where `leaves` never holds."""
 
 
 def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], experience: Experience) -> Records:
@@ -237,20 +222,40 @@ def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], exp
     }
 
 
+class Batch(NamedTuple):
+    """Trials, or slices of them, as rows: the first steps of all, the longest trial first, then the second steps, and so on."""
+
+    inputs: Float[Tensor, "row feature"]
+    action: Shaped[Tensor, "row ..."]
+    reward: Float[Tensor, "row"]
+    ends: Bool[Tensor, "row"]
+    """Nothing that comes after this step is counted."""
+    leaves: Bool[Tensor, "row"]
+    """What comes after this step is not the next step of the trial, but what `arrival` would lead to."""
+    arrival: Float[Tensor, "row feature"] | None
+    """What the memories would read if the episode went on beyond its time limit; None where `leaves` never holds."""
+    layout: Layout
+
+
 def batch_of(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Batch:
-    """Records as the update reads them, cut off where the longest of them ends."""
-    longest = int(records["valid"].sum(1).max())
-    return Batch(**{name: value[:, :longest].transpose(0, 1).contiguous() for name, value in records.items()})
+    """Records as the update reads them."""
+    layout = layout_of(records["valid"])
+    rows = {name: layout.rows(value) for name, value in records.items() if name != "valid"}
+    return Batch(**{"arrival": None} | rows, layout=layout)
 
 
 def remembered(
-    net: Net, side: Side, inputs: Float[Tensor, "time trial feature"], state: Float[Tensor, "trial hidden"] | None = None
-) -> Float[Tensor, "time trial hidden"]:
+    net: Net,
+    side: Side,
+    inputs: Float[Tensor, "row feature"],
+    sizes: list[int],
+    state: Float[Tensor, "trial hidden"] | None = None,
+) -> Float[Tensor, "row hidden"]:
     """What the memory of one side holds after each step, from a state or from nothing."""
     if state is None:
         bias = side.encoder["encoder.bias"]
-        state = torch.zeros(inputs.shape[1], len(bias), device=bias.device)
-    return functional_call(net.encoder, side.encoder, (inputs, state))
+        state = torch.zeros(sizes[0], len(bias), device=bias.device)
+    return functional_call(net.encoder, side.encoder, (inputs, state, sizes))
 
 
 class Held(NamedTuple):
@@ -281,38 +286,39 @@ def targets(
     batch: Batch,
     held: Held,
     noise: Tensor,
-) -> Float[Tensor, "time trial"]:
+) -> tuple[Float[Tensor, "row"], Bool[Tensor, "row"]]:
     """r + gamma V(next), with V of what is held after the next step of the trial, or of where the episode had arrived.
 
-    Where an episode reached its time limit, both memories read once more, as if it had gone on.
+    Where an episode reached its time limit, both memories read once more, as if it had gone on. The last step of a slice has
+    no target where the trial goes on from it: the second result says which steps have one.
     """
     value, _ = soft_value(net, actor.head, critic.head, actions, temperature, held, noise)
-    following = torch.cat([value[1:], torch.zeros_like(value[:1])])
-    at = batch.leaves.nonzero(as_tuple=True)
-    if batch.arrival is not None and len(at[0]):
-        read = batch.arrival[at][None]
-        beyond = Held(remembered(net, actor, read, held.actor[at])[0], remembered(net, critic, read, held.critic[at])[0])
+    following = batch.layout.following
+    ahead = torch.cat([value, torch.zeros_like(value[:1])])[following]
+    (at,) = batch.leaves.nonzero(as_tuple=True)
+    if batch.arrival is not None and len(at):
+        read, sizes = batch.arrival[at], [len(at)]
+        beyond = Held(
+            remembered(net, actor, read, sizes, held.actor[at]), remembered(net, critic, read, sizes, held.critic[at])
+        )
         there, _ = soft_value(net, actor.head, critic.head, actions, temperature, beyond, noise[at])
-        following = following.index_put(at, there)
-    return batch.reward + gamma * following * ~batch.ends
-
-
-def known(batch: Batch) -> Bool[Tensor, "time trial"]:
-    """The steps whose target is known: all but the last of a slice that the trial goes on from."""
-    goes_on = torch.cat([batch.valid[1:], torch.zeros_like(batch.valid[:1])])
-    return batch.valid & (goes_on | batch.ends | batch.leaves)
+        ahead = ahead.index_put((at,), there)
+    return batch.reward + gamma * ahead * ~batch.ends, (following < len(value)) | batch.ends | batch.leaves
 
 
 def squared_error(
-    values: Float[Tensor, "critic time trial"],
-    aims: Float[Tensor, "time trial"],
-    counted: Bool[Tensor, "time trial"],
+    values: Float[Tensor, "critic row"],
+    aims: Float[Tensor, "row"],
+    known: Bool[Tensor, "row"],
+    trial: Int[Tensor, "row"],
     weight: Float[Tensor, "trial"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "trial"]]:
     """The critics' loss, trials weighted, and the mean size of each trial's TD error."""
-    error = (values - aims) * counted
-    size = error.detach().abs().mean(0).sum(0) / counted.sum(0).clamp(min=1)
-    return 0.5 * (error.square() * weight).sum() / counted.sum().clamp(min=1), size
+    error = (values - aims) * known
+    sums = torch.zeros(2, len(weight), device=weight.device).index_add(
+        1, trial, torch.stack([error.detach().abs().mean(0), known.float()])
+    )
+    return 0.5 * (error.square() * weight[trial]).sum() / known.sum().clamp(min=1), sums[0] / sums[1].clamp(min=1)
 
 
 def aimed_entropy(actions: SoftActions, share: float) -> float:
@@ -354,7 +360,7 @@ class RecurrentSAC:
         log_temperature = torch.tensor(config.temperature, device=device).log().requires_grad_()
         self.learned = Learned(actor, critic, log_temperature)
         self.target = tree_map(lambda weight: weight.detach().clone(), self.learned)
-        self.optimiser = Adam(tensors_of(self.learned), lr=config.learning_rate, eps=1e-5)
+        self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)
         self.replay = Replay(
             1,
             config.replay_size,
@@ -415,36 +421,35 @@ class RecurrentSAC:
         return batch_of({name: value[0] for name, value in records.items()}), alike, row
 
     def update(
-        self, batch: Batch, weight: Float[Tensor, "trial"], generator: Generator, moves_policy: bool
+        self, batch: Batch, weight: Float[Tensor, "trial"], noise: Generator, moves_policy: bool
     ) -> tuple[dict[str, Tensor], Float[Tensor, "trial"]]:
         """One step of the optimiser and of the target networks; also returns each trial's mean TD error."""
         net, actions, learned, target, config = self.net, self.actions, self.learned, self.target, self.config
-        td3, temperature = config.method == "td3", learned.log_temperature.detach().exp()
-        held = Held(remembered(net, learned.actor, batch.inputs), remembered(net, learned.critic, batch.inputs))
+        td3, temperature, sizes = config.method == "td3", learned.log_temperature.detach().exp(), batch.layout.sizes
+        held = Held(*(remembered(net, side, batch.inputs, sizes) for side in (learned.actor, learned.critic)))
         actor = target.actor if td3 else learned.actor
         ahead = Held(
-            remembered(net, actor, batch.inputs) if td3 else held.actor.detach(), remembered(net, target.critic, batch.inputs)
+            remembered(net, actor, batch.inputs, sizes) if td3 else held.actor.detach(),
+            remembered(net, target.critic, batch.inputs, sizes),
         )
-        noise = actions.noise(batch.reward.shape, generator)
-        aims = targets(net, actor, target.critic, actions, temperature, config.gamma, batch, ahead, noise)
+        lead = tuple(batch.reward.shape)
+        drawn = actions.noise(lead, noise)
+        aims, known = targets(net, actor, target.critic, actions, temperature, config.gamma, batch, ahead, drawn)
         values = functional_call(net.critics, learned.critic.head, (held.critic, actions.action_vector(batch.action)))
-        counted = known(batch)
-        critic_loss, error = squared_error(actions.taken(values, batch.action), aims, counted, weight)
-        parts, total = {"train/critic_loss": critic_loss, "train/value": masked_mean(aims, counted)}, critic_loss
+        total, error = squared_error(actions.taken(values, batch.action), aims, known, batch.layout.sequence, weight)
+        parts = {"train/critic_loss": total, "train/value": aims.mean()}
         if moves_policy:
             # the critics judge, and aren't moved by it
             judges = {name: value.detach() for name, value in learned.critic.head.items()}
+            drawn = torch.zeros_like(drawn) if td3 else actions.noise(lead, noise)
             fixed = Held(held.actor, held.critic.detach())
-            noise = torch.zeros_like(noise) if td3 else actions.noise(batch.reward.shape, generator)
-            value, entropy = soft_value(net, learned.actor.head, judges, actions, temperature, fixed, noise)
-            entropy = masked_mean(entropy, batch.valid)
-            policy_loss = -masked_mean(value, batch.valid)
-            surplus = entropy.detach() - aimed_entropy(actions, left(config, self.iteration))
-            total = total + policy_loss + (0.0 if td3 else learned.log_temperature * surplus)
-            parts |= {"train/policy_loss": policy_loss, "train/entropy": entropy, "train/temperature": temperature}
+            value, entropy = soft_value(net, learned.actor.head, judges, actions, temperature, fixed, drawn)
+            surplus = entropy.detach().mean() - aimed_entropy(actions, left(config, self.iteration))
+            total = total - value.mean() + (0.0 if td3 else learned.log_temperature * surplus)
+            parts |= {"train/policy_loss": -value.mean(), "train/entropy": entropy.mean(), "train/temperature": temperature}
         self.optimiser.zero_grad()
         total.backward()
-        norms = [clip_grad_norm_(tensors_of(side), config.max_grad_norm) for side in (learned.actor, learned.critic)]
+        norms = [clip_grad_norm_(tensors_in(side), config.max_grad_norm) for side in (learned.actor, learned.critic)]
         if not all(torch.isfinite(norm) for norm in norms):
             raise QuickstudyError(
                 f"recurrent-sac: the gradient is not finite in iteration {self.iteration}; lower --learning-rate"
@@ -460,8 +465,8 @@ class RecurrentSAC:
         priorities = {} if self.replay.priorities is None else {"priorities": self.replay.priorities.values}
         return {
             "iteration": self.iteration,
-            "learned": as_state(self.learned),
-            "target": as_state(self.target),
+            "learned": as_mapping(self.learned),
+            "target": as_mapping(self.target),
             "optimiser": adam_state(self.optimiser),
             "replay": self.replay.ledger(),
             **priorities,
@@ -469,30 +474,12 @@ class RecurrentSAC:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.iteration = state["iteration"]
-        for mine, stored in ((self.learned, state["learned"]), (self.target, state["target"])):
-            copy_into({"log_temperature": mine.log_temperature}, stored)
-            for name, side in (("actor", mine.actor), ("critic", mine.critic)):
-                copy_into(side.encoder, stored[name]["encoder"])
-                copy_into(side.head, stored[name]["head"])
+        copy_into(as_mapping(self.learned), state["learned"])
+        copy_into(as_mapping(self.target), state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
         self.replay.load(state["replay"])
         if self.replay.priorities is not None:
             self.replay.priorities.load(state["priorities"].cpu())
-
-
-def tensors_of(tree: Any) -> Iterator[Tensor]:
-    """The tensors of a tree, in its order."""
-    for part in tree.values() if isinstance(tree, dict) else tree:
-        if isinstance(part, Tensor):
-            yield part
-        else:
-            yield from tensors_of(part)
-
-
-def as_state(learned: Learned) -> State:
-    """What is learnt as nested dictionaries."""
-    fixed = tree_map(lambda weight: weight.detach(), learned)
-    return {"actor": fixed.actor._asdict(), "critic": fixed.critic._asdict(), "log_temperature": fixed.log_temperature}
 
 
 def collection_metrics(tasks: TaskDistribution, experience: Experience) -> Metrics:
