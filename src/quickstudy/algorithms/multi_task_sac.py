@@ -279,7 +279,7 @@ class MultiTaskSAC:
             skeleton(lambda: Critics(inputs + self.actions.action_size, config.hidden_size, self.actions.values)),
         )
         policy = initial_weights(self.net.policy, counter(seed, 0, "policy"), {"4": 0.01}, device)
-        critics = initial_weights(self.net.critics, counter(seed, 0, "critics"), {}, device)
+        critics = initial_weights(self.net.critics, counter(seed, 0, "critics"), {"nets.0.4": 0.01, "nets.1.4": 0.01}, device)
         self.learned = Learned(policy, critics, torch.tensor(config.temperature, device=device).log().requires_grad_())
         self.target = {name: weight.detach().clone() for name, weight in critics.items()}
         self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)

@@ -60,6 +60,8 @@ class Config:
     """Adam's step size."""
     gamma: float = 0.98
     """Discount factor, a step of the trial."""
+    trace: float = 0.0
+    """How much of a target is made of the steps that followed, with no correction for their age; 0: the next value alone."""
     credit: Literal["trial", "episode"] = "trial"
     """How far an action answers for rewards: to the end of the trial, or of its episode (for tasks that reward survival)."""
     target_rate: float = 0.01
@@ -68,6 +70,8 @@ class Config:
     """SAC, discrete actions: the part of the highest entropy that the temperature aims at."""
     temperature: float = 0.1
     """SAC: the temperature to begin with."""
+    temperature_rate: float = 1e-2
+    """SAC: Adam's step size for the logarithm of the temperature."""
     exploration_noise: float = 0.1
     """TD3: the deviation of the noise on actions that are tried, in half-ranges."""
     anneal_iterations: int = 0
@@ -85,6 +89,8 @@ class Config:
             raise UsageError(f"recurrent-sac: trials ({self.trials}) must be a multiple of shards ({self.shards})")
         if not 0 < self.gamma <= 1 or not 0 < self.target_rate <= 1:
             raise UsageError(f"recurrent-sac: gamma ({self.gamma}) and target_rate ({self.target_rate}) must be in (0, 1]")
+        if not 0 <= self.trace <= 1:
+            raise UsageError(f"recurrent-sac: trace ({self.trace}) must be in [0, 1]")
         if self.temperature <= 0 or self.exploration_noise <= 0:
             raise UsageError("recurrent-sac: temperature and exploration_noise must be above 0")
         if self.prioritised and self.slice_length:
@@ -240,8 +246,9 @@ class Batch(NamedTuple):
 def batch_of(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Batch:
     """Records as the update reads them."""
     layout = layout_of(records["valid"])
-    rows = {name: layout.rows(value) for name, value in records.items() if name != "valid"}
-    return Batch(**{"arrival": None} | rows, layout=layout)
+    rows = {name: layout.rows(value) for name, value in records.items()}
+    inputs, action, reward, ends, leaves = (rows[name] for name in ("inputs", "action", "reward", "ends", "leaves"))
+    return Batch(inputs, action, reward, ends, leaves, rows.get("arrival"), layout)
 
 
 def remembered(
@@ -282,19 +289,20 @@ def targets(
     critic: Side,
     actions: SoftActions,
     temperature: Tensor,
-    gamma: float,
+    config: Config,
     batch: Batch,
     held: Held,
     noise: Tensor,
 ) -> tuple[Float[Tensor, "row"], Bool[Tensor, "row"]]:
-    """r + gamma V(next), with V of what is held after the next step of the trial, or of where the episode had arrived.
+    """What the critics approach, r + gamma V(next), or its mixture with later steps; and which steps have such a target.
 
-    Where an episode reached its time limit, both memories read once more, as if it had gone on. The last step of a slice has
-    no target where the trial goes on from it: the second result says which steps have one.
+    V is that of what is held after the next step of the trial. Where an episode reached its time limit and only episodes count,
+    both memories read once more, as if it had gone on. The last step of a slice that the trial goes on from has no target.
     """
-    value, _ = soft_value(net, actor.head, critic.head, actions, temperature, held, noise)
+    value, entropy = soft_value(net, actor.head, critic.head, actions, temperature, held, noise)
     following = batch.layout.following
-    ahead = torch.cat([value, torch.zeros_like(value[:1])])[following]
+    goes_on = following < len(value)
+    ahead, bonus = (torch.cat([part, part.new_zeros(1)])[following] for part in (value, temperature * entropy))
     (at,) = batch.leaves.nonzero(as_tuple=True)
     if batch.arrival is not None and len(at):
         read, sizes = batch.arrival[at], [len(at)]
@@ -303,7 +311,29 @@ def targets(
         )
         there, _ = soft_value(net, actor.head, critic.head, actions, temperature, beyond, noise[at])
         ahead = ahead.index_put((at,), there)
-    return batch.reward + gamma * ahead * ~batch.ends, (following < len(value)) | batch.ends | batch.leaves
+    trace = config.trace * (goes_on & ~batch.leaves)
+    aims = mixed_returns(batch.reward, config.gamma * ~batch.ends, ahead, bonus, trace, batch.layout.sizes)
+    return aims, goes_on | batch.ends | batch.leaves
+
+
+def mixed_returns(
+    reward: Float[Tensor, "row"],
+    discount: Float[Tensor, "row"],
+    ahead: Float[Tensor, "row"],
+    bonus: Float[Tensor, "row"],
+    trace: Float[Tensor, "row"],
+    sizes: list[int],
+) -> Float[Tensor, "row"]:
+    """G = r + discount ((1 - trace) V(next) + trace (G(next) + bonus)): Peng's Q(lambda), uncorrected (Kozuno et al. 2021).
+
+    `bonus` is what the next step's entropy is worth. With a trace of zero it is the target of one step.
+    """
+    later, aims = reward.new_zeros(0), []
+    for r, d, v, b, t in zip(*(part.split(sizes)[::-1] for part in (reward, discount, ahead, bonus, trace)), strict=True):
+        later = torch.cat([later, v[len(later) :]])
+        later = r + d * (v + t * (later + b - v))
+        aims.append(later)
+    return torch.cat(aims[::-1])
 
 
 def squared_error(
@@ -356,11 +386,15 @@ class RecurrentSAC:
                 initial_weights(self.net.encoder, generator, {}, device), initial_weights(head, generator, gains, device)
             )
 
-        actor, critic = side(self.net.policy, {"2": 0.01}), side(self.net.critics, {})
+        actor, critic = side(self.net.policy, {"2": 0.01}), side(self.net.critics, {"heads.0.2": 0.01, "heads.1.2": 0.01})
         log_temperature = torch.tensor(config.temperature, device=device).log().requires_grad_()
         self.learned = Learned(actor, critic, log_temperature)
         self.target = tree_map(lambda weight: weight.detach().clone(), self.learned)
-        self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)
+        groups = [
+            {"params": tensors_in((actor, critic)), "lr": config.learning_rate},
+            {"params": [log_temperature], "lr": config.temperature_rate},
+        ]
+        self.optimiser = Adam(groups, eps=1e-5)
         self.replay = Replay(
             1,
             config.replay_size,
@@ -390,8 +424,7 @@ class RecurrentSAC:
         ]
         experience = concatenate(work.map(collect, plan, shards))
         self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records_of(tasks, config.credit, experience))
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * left(config, self.iteration)
+        self.optimiser.param_groups[0]["lr"] = config.learning_rate * left(config, self.iteration)
         draws = counter(self.seed, self.iteration, "replay")
         noise = counter(self.seed, self.iteration, "noise", 0, self.device)
         parts: dict[str, Tensor] = {}
@@ -405,7 +438,7 @@ class RecurrentSAC:
         self.iteration += 1
         return collection_metrics(tasks, experience) | {name: part.item() for name, part in parts.items()}
 
-    def draw(self, generator: Generator) -> tuple[Batch, Float[Tensor, "trial"], Int[Tensor, "trial"]]:
+    def draw(self, generator: Generator) -> tuple[Batch, Float[Tensor, "trial"], Int[Tensor, "leaf"]]:
         """A batch, the weight of each trial's error in the loss, and, where trials have priorities, their leaves."""
         config, replay = self.config, self.replay
         alike, row = torch.ones(config.batch_size, device=self.device), torch.zeros(1, dtype=torch.long)
@@ -434,7 +467,7 @@ class RecurrentSAC:
         )
         lead = tuple(batch.reward.shape)
         drawn = actions.noise(lead, noise)
-        aims, known = targets(net, actor, target.critic, actions, temperature, config.gamma, batch, ahead, drawn)
+        aims, known = targets(net, actor, target.critic, actions, temperature, config, batch, ahead, drawn)
         values = functional_call(net.critics, learned.critic.head, (held.critic, actions.action_vector(batch.action)))
         total, error = squared_error(actions.taken(values, batch.action), aims, known, batch.layout.sequence, weight)
         parts = {"train/critic_loss": total, "train/value": aims.mean()}
