@@ -56,8 +56,12 @@ class Config:
     """Soft actor-critic, or TD3 (continuous actions only)."""
     hidden_size: int = 64
     """Units of each encoder, memory and head."""
+    shared_encoder: bool = False
+    """The actor reads the critics' memory, which only the critics' errors train, and has none of its own."""
     learning_rate: float = 1e-3
-    """Adam's step size."""
+    """Adam's step size for the critics."""
+    policy_rate: float = 3e-4
+    """Adam's step size for the actor: slower than the critics, it doesn't run after their first errors."""
     gamma: float = 0.98
     """Discount factor, a step of the trial."""
     trace: float = 0.0
@@ -70,7 +74,7 @@ class Config:
     """SAC, discrete actions: the part of the highest entropy that the temperature aims at."""
     temperature: float = 0.1
     """SAC: the temperature to begin with."""
-    temperature_rate: float = 1e-2
+    temperature_rate: float = 3e-2
     """SAC: Adam's step size for the logarithm of the temperature."""
     exploration_noise: float = 0.1
     """TD3: the deviation of the noise on actions that are tried, in half-ranges."""
@@ -386,15 +390,19 @@ class RecurrentSAC:
                 initial_weights(self.net.encoder, generator, {}, device), initial_weights(head, generator, gains, device)
             )
 
-        actor, critic = side(self.net.policy, {"2": 0.01}), side(self.net.critics, {"heads.0.2": 0.01, "heads.1.2": 0.01})
+        critic = side(self.net.critics, {"heads.0.2": 0.01, "heads.1.2": 0.01})
+        actor = side(self.net.policy, {"2": 0.01})
+        if config.shared_encoder:
+            actor = actor._replace(encoder=critic.encoder)
         log_temperature = torch.tensor(config.temperature, device=device).log().requires_grad_()
         self.learned = Learned(actor, critic, log_temperature)
         self.target = tree_map(lambda weight: weight.detach().clone(), self.learned)
         groups = [
-            {"params": tensors_in((actor, critic)), "lr": config.learning_rate},
+            {"params": tensors_in(critic), "lr": config.learning_rate},
+            {"params": self.actor_alone(), "lr": config.policy_rate},
             {"params": [log_temperature], "lr": config.temperature_rate},
         ]
-        self.optimiser = Adam(groups, eps=1e-5)
+        self.optimiser = Adam(groups)  # gradients of sparse rewards are tiny: a large eps would stop them
         self.replay = Replay(
             1,
             config.replay_size,
@@ -403,6 +411,10 @@ class RecurrentSAC:
             prioritised=config.prioritised > 0,
             device=device,
         )
+
+    def actor_alone(self) -> list[Tensor]:
+        """The weights that the actor doesn't share with the critics."""
+        return tensors_in(self.learned.actor.head if self.config.shared_encoder else self.learned.actor)
 
     def explorer(self) -> RememberingPolicy:
         actor = tree_map(lambda weight: weight.detach().clone(), self.learned.actor)
@@ -424,7 +436,8 @@ class RecurrentSAC:
         ]
         experience = concatenate(work.map(collect, plan, shards))
         self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records_of(tasks, config.credit, experience))
-        self.optimiser.param_groups[0]["lr"] = config.learning_rate * left(config, self.iteration)
+        for group, rate in zip(self.optimiser.param_groups, (config.learning_rate, config.policy_rate), strict=False):
+            group["lr"] = rate * left(config, self.iteration)
         draws = counter(self.seed, self.iteration, "replay")
         noise = counter(self.seed, self.iteration, "noise", 0, self.device)
         parts: dict[str, Tensor] = {}
@@ -459,7 +472,9 @@ class RecurrentSAC:
         """One step of the optimiser and of the target networks; also returns each trial's mean TD error."""
         net, actions, learned, target, config = self.net, self.actions, self.learned, self.target, self.config
         td3, temperature, sizes = config.method == "td3", learned.log_temperature.detach().exp(), batch.layout.sizes
-        held = Held(*(remembered(net, side, batch.inputs, sizes) for side in (learned.actor, learned.critic)))
+        judging = remembered(net, learned.critic, batch.inputs, sizes)
+        acting = judging.detach() if config.shared_encoder else remembered(net, learned.actor, batch.inputs, sizes)
+        held = Held(acting, judging)
         actor = target.actor if td3 else learned.actor
         ahead = Held(
             remembered(net, actor, batch.inputs, sizes) if td3 else held.actor.detach(),
@@ -482,7 +497,7 @@ class RecurrentSAC:
             parts |= {"train/policy_loss": -value.mean(), "train/entropy": entropy.mean(), "train/temperature": temperature}
         self.optimiser.zero_grad()
         total.backward()
-        norms = [clip_grad_norm_(tensors_in(side), config.max_grad_norm) for side in (learned.actor, learned.critic)]
+        norms = [clip_grad_norm_(side, config.max_grad_norm) for side in (self.actor_alone(), tensors_in(learned.critic))]
         if not all(torch.isfinite(norm) for norm in norms):
             raise QuickstudyError(
                 f"recurrent-sac: the gradient is not finite in iteration {self.iteration}; lower --learning-rate"

@@ -15,15 +15,15 @@ def frozen_lake_recurrent_sac(seed: int = 0) -> Recipe:
     """
     config = RecurrentSAC.Config(
         trials=128,
-        updates=6,
-        batch_size=64,
+        updates=8,
         replay_size=8192,
+        shared_encoder=True,
         hidden_size=96,
-        learning_rate=1e-3,
-        gamma=0.98,
-        trace=0.9,
+        gamma=0.95,
+        trace=0.8,
         target_rate=0.05,
         temperature=0.01,
-        anneal_iterations=430,
+        entropy_share=0.4,
+        anneal_iterations=460,
     )
-    return Recipe(RecurrentSAC(make("frozen-lake"), config, seed=seed), 430)
+    return Recipe(RecurrentSAC(make("frozen-lake"), config, seed=seed), 460)
