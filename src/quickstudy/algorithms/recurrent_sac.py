@@ -509,11 +509,18 @@ class RecurrentSAC:
         parts |= {"train/critic_grad_norm": norms[1]} | ({"train/policy_grad_norm": norms[0]} if moves_policy else {})
         return {name: part.detach() for name, part in parts.items()}, error
 
+    def own(self) -> dict[str, Any]:
+        """What is learnt, each part once."""
+        learned = as_mapping(self.learned)
+        if self.config.shared_encoder:
+            del learned["actor"]["encoder"]
+        return learned
+
     def state_dict(self) -> State:
         priorities = {} if self.replay.priorities is None else {"priorities": self.replay.priorities.values}
         return {
             "iteration": self.iteration,
-            "learned": as_mapping(self.learned),
+            "learned": self.own(),
             "target": as_mapping(self.target),
             "optimiser": adam_state(self.optimiser),
             "replay": self.replay.ledger(),
@@ -522,7 +529,7 @@ class RecurrentSAC:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.iteration = state["iteration"]
-        copy_into(as_mapping(self.learned), state["learned"])
+        copy_into(self.own(), state["learned"])
         copy_into(as_mapping(self.target), state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
         self.replay.load(state["replay"])
