@@ -26,6 +26,7 @@ from quickstudy.recipes import (
     point_navigation_rl2,
     tabular_mdp,
 )
+from quickstudy.recipes.off_policy import frozen_lake_recurrent_sac
 from quickstudy.recipes.pearl import (
     half_cheetah_velocity_maml,
     half_cheetah_velocity_pearl,
@@ -294,7 +295,7 @@ WORKS: dict[str, Work] = {
         {},
         1000,
         ("random",),
-        {"RL2": Trained(frozen_lake, 2, wiped("episode"))},
+        {"RL2": Trained(frozen_lake, 2, wiped("episode")), "recurrent-SAC": Trained(frozen_lake_recurrent_sac, 1)},
         "RL2",
         picture="Holes hidden anew in each trial: success on 1,000 held-out lakes",
     ),

@@ -19,9 +19,11 @@ from quickstudy.work import InProcess
 REACHES = {
     "rl2": "optimum",
     "varibad": "optimum",
+    "recurrent-sac": "optimum",
     "maml": "optimum",
     "pearl": "optimum",
     "multi-task": "memoryless_optimum",
+    "multi-task-sac": "memoryless_optimum",
     "task-informed": "informed_optimum",
 }
 """What each algorithm can know, and so what it must reach."""

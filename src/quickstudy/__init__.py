@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.baselines import Random as Random
     from quickstudy.algorithms.maml import MAML as MAML
     from quickstudy.algorithms.multi_task import MultiTask as MultiTask
+    from quickstudy.algorithms.multi_task_sac import MultiTaskSAC as MultiTaskSAC
     from quickstudy.algorithms.normalised import Normalisation as Normalisation
     from quickstudy.algorithms.normalised import Normalised as Normalised
     from quickstudy.algorithms.pearl import PEARL as PEARL
+    from quickstudy.algorithms.recurrent_sac import RecurrentSAC as RecurrentSAC
     from quickstudy.algorithms.rl2 import RL2 as RL2
     from quickstudy.algorithms.varibad import VariBAD as VariBAD
     from quickstudy.check.learner import check_learner as check_learner
@@ -47,6 +49,8 @@ PUBLIC = {
     "MAML": "algorithms.maml",
     "PEARL": "algorithms.pearl",
     "MultiTask": "algorithms.multi_task",
+    "RecurrentSAC": "algorithms.recurrent_sac",
+    "MultiTaskSAC": "algorithms.multi_task_sac",
     "Normalised": "algorithms.normalised",
     "Normalisation": "algorithms.normalised",
     "Random": "algorithms.baselines",

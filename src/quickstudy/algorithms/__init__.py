@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from quickstudy.algorithms.baselines import Random
 from quickstudy.algorithms.maml import MAML
 from quickstudy.algorithms.multi_task import MultiTask
+from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
 from quickstudy.algorithms.pearl import PEARL
+from quickstudy.algorithms.recurrent_sac import RecurrentSAC
 from quickstudy.algorithms.rl2 import RL2
 from quickstudy.algorithms.varibad import VariBAD
 from quickstudy.errors import UsageError, did_you_mean
@@ -32,10 +34,16 @@ def task_informed(tasks: Any, config: Any = None, **options: Any) -> MultiTask:
 
 ALGORITHMS: dict[str, Algorithm] = {
     "rl2": Algorithm(RL2.Config, RL2, "a recurrent policy whose memory adapts over the episodes of a trial"),
+    "recurrent-sac": Algorithm(
+        RecurrentSAC.Config, RecurrentSAC, "a recurrent policy, learnt off-policy from replayed trials: SAC or TD3"
+    ),
     "varibad": Algorithm(VariBAD.Config, VariBAD, "a policy on a belief that is learnt by predicting rewards of whole trials"),
     "maml": Algorithm(MAML.Config, MAML, "first weights from which a few gradient steps adapt"),
     "pearl": Algorithm(PEARL.Config, PEARL, "a belief about the task, and a soft actor-critic that acts on samples of it"),
     "multi-task": Algorithm(MultiTask.Config, MultiTask, "one memoryless policy for all tasks: the baseline to beat"),
+    "multi-task-sac": Algorithm(
+        MultiTaskSAC.Config, MultiTaskSAC, "one memoryless SAC policy on a shared replay, fine-tuned on the new task"
+    ),
     "task-informed": Algorithm(
         MultiTask.Config, task_informed, "the multi-task policy, told each task's parameters: the upper bound"
     ),

@@ -22,7 +22,7 @@ from torch.optim import Adam
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.belief import (
     FIRST_LOG_VARIANCE,
     Belief,
@@ -331,7 +331,7 @@ class VariBAD:
         total.backward()
         norm = clip_grad_norm_(weights, self.config.max_grad_norm)
         if not torch.isfinite(norm):
-            raise QuickstudyError(f"varibad: the gradient is not finite in iteration {self.iteration}; lower --{lower}")
+            raise NotFinite(f"varibad: the gradient is not finite in iteration {self.iteration}; lower --{lower}")
         optimiser.step()
         return norm
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -76,12 +76,18 @@ def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, fl
 
 
 @torch.no_grad()
-def copy_into(weights: Weights, stored: Mapping[str, Tensor]) -> None:
-    """Puts stored values into weights in place, so that an optimiser keeps hold of them; ValueError where a shape differs."""
+def copy_into(weights: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Puts stored values into weights in place, so that an optimiser keeps hold of them; ValueError where a shape differs.
+
+    Both may be nested: mappings of weights by name.
+    """
     for name, weight in weights.items():
-        if stored[name].shape != weight.shape:
+        if isinstance(weight, Mapping):
+            copy_into(weight, stored[name])
+        elif stored[name].shape != weight.shape:
             raise ValueError(f"{name} has shape {tuple(stored[name].shape)}, not {tuple(weight.shape)}")
-        weight.copy_(stored[name])
+        else:
+            weight.copy_(stored[name])
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ expectation (Christodoulou 2019, arXiv:1910.07207). Either way
 
     V = E_a[min Q(a) - alpha log pi(a)],
 
-of which the critics' targets, the policy's loss (minus V) and the temperature's are made.
+of which the critics' targets, the policy's loss (minus V) and the temperature's are made. TD3 is the same with a single action
+in place of a distribution, and no entropy.
 """
 
 from __future__ import annotations
@@ -164,6 +165,57 @@ class SoftCategorical:
         probs = log_probs.exp()
         least = critics(noise).amin(0)
         return (probs * (least - temperature * log_probs)).sum(-1), -(probs * log_probs).sum(-1)
+
+
+class SquashedPoint:
+    """One action, squashed by tanh onto a bounded Box: what TD3 learns (Fujimoto et al. 2018, arXiv:1802.09477).
+
+    There is no entropy. `sample` explores with noise of `exploration`; the value is that of an action nearby, moved by the
+    noise handed in: of `noise`, for targets that are smooth in the action, or of zeros, for the action itself.
+    """
+
+    values = 1
+    target_entropy = 0.0
+    smoothing, limit = 0.2, 0.5
+    """The deviation of the targets' noise, and where it is cut off, on [-1, 1]."""
+
+    def __init__(self, space: spaces.Box, exploration: float):
+        low, high = torch.as_tensor(space.low).float().flatten(), torch.as_tensor(space.high).float().flatten()
+        self.space, self.shape, self.exploration = space, space.shape, exploration
+        self.center, self.scale = (low + high) / 2, (high - low) / 2
+        self.size = self.action_size = low.numel()
+
+    def _in_units(self, unit: Tensor) -> Tensor:
+        return (self.center.to(unit) + self.scale.to(unit) * unit).unflatten(-1, self.shape)
+
+    def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead ..."]:
+        noise = self.exploration * torch.empty_like(parameters).normal_(generator=generator)
+        return self._in_units((parameters.tanh() + noise).clamp(-1, 1))
+
+    def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead ..."]:
+        return self._in_units(parameters.tanh())
+
+    def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead"]:
+        """Of the exploring action before it is cut off at the bounds."""
+        deviation = self.exploration * self.scale.to(parameters)
+        error = (self.action_vector(action) - parameters.tanh()) / self.exploration
+        return (-0.5 * error.square() - deviation.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def action_vector(self, action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead action"]:
+        return unit_vector(self.space, action)
+
+    def taken(self, values: Float[Tensor, "critic *lead value"], action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "..."]:
+        return values[..., 0]
+
+    def noise(self, lead: tuple[int, ...], generator: Generator) -> Float[Tensor, "*lead noise"]:
+        drawn = torch.empty(*lead, self.action_size, device=generator.device).normal_(generator=generator)
+        return (self.smoothing * drawn).clamp(-self.limit, self.limit)
+
+    def soft_value(
+        self, parameters: Parameters, critics: Critics, temperature: Tensor, noise: Tensor
+    ) -> tuple[Float[Tensor, "*lead"], Float[Tensor, "*lead"]]:
+        value = critics((parameters.tanh() + noise).clamp(-1, 1)).amin(0)[..., 0]
+        return value, torch.zeros_like(value)
 
 
 def soft_actions(space: gymnasium.Space[Any], entropy_share: float = 0.3) -> SoftActions:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quickstudy.ops.policy_gradient import masked_mean
+from quickstudy.ops.tree import Tree, tree_map
 
 
 def inner_step(
@@ -19,6 +21,27 @@ def inner_step(
     Gradients with a leading task axis turn weights that tasks share into weights of each task.
     """
     return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}
+
+
+class Moments(NamedTuple):
+    """Running means of gradients and of their squares, trees like the weights."""
+
+    first: Any
+    second: Any
+
+
+def adam_step(weights: Tree, gradients: Any, moments: Moments, step: int, rate: float) -> tuple[Tree, Moments]:
+    """Step number `step`, from 1 on, of Adam (Kingma & Ba 2015, algorithm 1) on trees of tensors: new weights and new moments.
+
+    The 1e-5 in the denominator keeps rounding from deciding where a gradient all but vanishes.
+    """
+    first = tree_map(lambda mean, gradient: 0.9 * mean + 0.1 * gradient, moments.first, gradients)
+    second = tree_map(lambda mean, gradient: 0.999 * mean + 0.001 * gradient.square(), moments.second, gradients)
+
+    def moved(weight: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+        return weight - rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-5)
+
+    return tree_map(moved, weights, first, second), Moments(first, second)
 
 
 def path_loss(

@@ -22,6 +22,21 @@ def where_lane(mask: Bool[Tensor, "task lane"], yes: Tree, no: Tree) -> Tree:
     return tree_map(lambda a, b: torch.where(mask.view(*mask.shape, *[1] * (a.dim() - 2)), a, b), yes, no)
 
 
+def tensors_in(tree: Any) -> list[Tensor]:
+    """The tensors of a tree, in its order."""
+    if tree is None or isinstance(tree, Tensor):
+        return [] if tree is None else [tree]
+    return [tensor for part in (tree.values() if isinstance(tree, dict) else tree) for tensor in tensors_in(part)]
+
+
+def as_mapping(tree: Any) -> Any:
+    """A tree of NamedTuples and dicts as nested dicts, as a state holds it; its tensors without gradients."""
+    if isinstance(tree, Tensor):
+        return tree.detach()
+    parts = tree if isinstance(tree, dict) else tree._asdict()
+    return {name: as_mapping(part) for name, part in parts.items()}
+
+
 def _mapped(function: Callable[..., Tensor], tree: Any, *others: Any) -> Any:
     if tree is None:
         return None

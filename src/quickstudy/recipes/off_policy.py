@@ -1,0 +1,29 @@
+"""Learning from replay: the recurrent actor-critic, and the memoryless one that is fine-tuned on a new task."""
+
+from __future__ import annotations
+
+from quickstudy.algorithms.recurrent_sac import RecurrentSAC
+from quickstudy.recipes import Recipe
+from quickstudy.tasks import make
+
+
+def frozen_lake_recurrent_sac(seed: int = 0) -> Recipe:
+    """Recurrent SAC on lakes whose holes are hidden, over about as many steps as AMAGO's figure.
+
+    Success is rare at first and its worth spread over a long trial: targets that mix in the steps that followed carry it back
+    in tens of updates where those of one step take thousands.
+    """
+    config = RecurrentSAC.Config(
+        trials=128,
+        updates=8,
+        replay_size=8192,
+        shared_encoder=True,
+        hidden_size=96,
+        gamma=0.95,
+        trace=0.8,
+        target_rate=0.05,
+        temperature=0.01,
+        entropy_share=0.4,
+        anneal_iterations=460,
+    )
+    return Recipe(RecurrentSAC(make("frozen-lake"), config, seed=seed), 460)
