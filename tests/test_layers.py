@@ -29,6 +29,7 @@ FLOORS = {
     "display": 4,
     "check": 5,
     "plots": 5,
+    "report": 5,
     "video": 5,
     "training": 5,
     "recipes": 6,
