@@ -16,11 +16,14 @@ document.addEventListener("securitypolicyviolation", (event) => window.violation
 
 
 @contextmanager
-def opened(browser: Any, path: Path, width: int = 1440, theme: str = "light", language: str = "en") -> Iterator[tuple[Any, list[str]]]:
+def opened(
+    browser: Any, path: Path, width: int = 1440, theme: str = "light", language: str = "en"
+) -> Iterator[tuple[Any, list[str]]]:
     """A page opened from its file, and the list of what went wrong: requests, console messages, policy violations."""
     wrong: list[str] = []
     options: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "color_scheme": theme, "locale": language}
     context = browser.new_context(offline=True, **options)
+    context.set_default_timeout(120_000)
     page = context.new_page()
     page.add_init_script(WATCH)
     page.on("request", lambda request: None if request.url == path.as_uri() else wrong.append(f"request {request.url}"))

@@ -14,7 +14,7 @@ def browser() -> Iterator[Any]:
     """Headless Chromium; tests that need it are skipped where it isn't installed."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium isn't installed: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -17,12 +17,18 @@ def curve(who: str, episodes: int, generator: np.random.Generator) -> dict[str, 
     return {"who": who, "rows": rows}
 
 
-def contents(luck: int = 0, *, seeds: int = 1, episodes: int = 4, points: int = 30, gaps: bool = False, metrics: int = 6) -> Any:
+def contents(
+    luck: int = 0, *, seeds: int = 1, episodes: int = 4, points: int = 30, gaps: bool = False, metrics: int = 6
+) -> Any:
     """All that a page shows, as `quickstudy.report.contents` gives it."""
     generator = np.random.default_rng(luck)
     names = ["rollout/ep_rew_mean", "time/fps", "train/grad_norm", *(f"train/loss_{index}" for index in range(metrics - 3))]
     steps = [(index + 1) * 1000 for index in range(points)]
-    axes = {"iteration": list(range(1, points + 1)), "time/total_timesteps": steps, "time/time_elapsed": [s / 50 for s in steps]}
+    axes = {
+        "iteration": list(range(1, points + 1)),
+        "time/total_timesteps": steps,
+        "time/time_elapsed": [s / 50 for s in steps],
+    }
     lines = [axes | {name: generator.normal(size=points).round(5).tolist() for name in names} for _ in range(seeds)]
     if gaps:
         for line in lines:

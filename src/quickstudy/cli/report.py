@@ -25,8 +25,8 @@ def report(arguments: list[str]) -> int:
     """`quickstudy report`."""
     parser = argparse.ArgumentParser(
         prog="quickstudy report",
-        description="Evaluates a run and writes its pictures as one HTML file: return by episode on held-out tasks beside chance"
-        " and beside the same agent without adaptation, learning curves, the health of the training.",
+        description="Evaluates a run and writes its pictures as one HTML file: return by episode on held-out tasks, beside"
+        " chance and beside the same agent without adaptation, learning curves, the health of the training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -143,9 +143,7 @@ def middle(lines: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
 
 def plain(line: dict[str, NDArray[np.floating]], names: Sequence[str]) -> dict[str, Any]:
     """Columns as lists of numbers, None for a gap."""
-    return {
-        name: [short(value, 9 if name in AXES else 6) for value in line[name].tolist()] for name in names if name in line
-    }
+    return {name: [short(value, 9 if name in AXES else 6) for value in line[name].tolist()] for name in names if name in line}
 
 
 def short(value: float, digits: int = 6) -> float | int | None:

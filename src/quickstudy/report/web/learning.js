@@ -53,11 +53,6 @@ function points(line, metric, axis) {
   return xs.map((x, index) => ({ x, y: ys[index] ?? null })).filter(({ x }) => x !== null);
 }
 
-// Points with a gap on both sides, which no line would show.
-function alone(found) {
-  return found.filter(({ y }, index) => y !== null && (found[index - 1]?.y ?? null) === null && (found[index + 1]?.y ?? null) === null);
-}
-
 function timeUnit(seconds) {
   return seconds < 300 ? ["seconds", 1] : seconds < 4 * 3600 ? ["minutes", 60] : ["hours", 3600];
 }
@@ -81,9 +76,7 @@ function metricPlot(metric, width, height, small = false) {
     y: { label: small ? null : metric, grid: true, ticks: small ? 3 : 6, tickFormat: tick, nice: true, labelArrow: "none" },
     marks: [
       ...faint.map((line) => Plot.line(line, { x: "x", y: "y", stroke: color, strokeWidth: 1.2, strokeOpacity: 0.35 })),
-      ...faint.map((line) => Plot.dot(alone(line), { x: "x", y: "y", fill: color, fillOpacity: 0.35, r: 2 })),
       Plot.line(bold, { x: "x", y: "y", stroke: color, strokeWidth: small ? 1.6 : 2.5, ariaDescription: "bold" }),
-      Plot.dot(alone(bold), { x: "x", y: "y", fill: color, r: small ? 2 : 3 }),
       small ? null : Plot.tip(bold, Plot.pointerX({ x: "x", y: "y", title: ({ x, y }) => `${word(unit)} ${number(x)}\n${metric} ${number(y)}` })),
     ],
   });
