@@ -17,19 +17,40 @@ def curve(who: str, episodes: int, generator: np.random.Generator) -> dict[str, 
     return {"who": who, "rows": rows}
 
 
+def task_map(axes: int, episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Tasks with so many parameters, within and beyond bounds."""
+    tasks = [
+        {
+            "split": split,
+            "at": generator.uniform(low, high, size=axes).tolist(),
+            "met": 1,
+            "returns": generator.normal(size=episodes).tolist(),
+        }
+        for split, low, high in [("test", -1, 1)] * 25 + [("extrapolation", 1, 1.5)] * 10
+    ]
+    return {"axes": [{"name": f"goal {axis + 1}", "bounds": [-1, 1]} for axis in range(axes)], "left_out": 0, "tasks": tasks}
+
+
 def contents(
-    luck: int = 0, *, seeds: int = 1, episodes: int = 4, points: int = 30, gaps: bool = False, metrics: int = 6
+    luck: int = 0,
+    *,
+    seeds: int = 1,
+    episodes: int = 4,
+    points: int = 30,
+    gaps: bool = False,
+    metrics: int = 6,
+    axes: int = 2,
 ) -> Any:
     """All that a page shows, as `quickstudy.report.contents` gives it."""
     generator = np.random.default_rng(luck)
     names = ["rollout/ep_rew_mean", "time/fps", "train/grad_norm", *(f"train/loss_{index}" for index in range(metrics - 3))]
     steps = [(index + 1) * 1000 for index in range(points)]
-    axes = {
+    along = {
         "iteration": list(range(1, points + 1)),
         "time/total_timesteps": steps,
         "time/time_elapsed": [s / 50 for s in steps],
     }
-    lines = [axes | {name: generator.normal(size=points).round(5).tolist() for name in names} for _ in range(seeds)]
+    lines = [along | {name: generator.normal(size=points).round(5).tolist() for name in names} for _ in range(seeds)]
     if gaps:
         for line in lines:
             for name in names:
@@ -61,6 +82,7 @@ def contents(
             "curves": [curve(who, episodes, generator) for who in ("learner", "unadapted", "random", "informed")],
             "validation": validation,
         },
+        "map": task_map(axes, episodes, generator),
         "series": made,
         "made": "2026-11-25 21:00 UTC",
         "version": "0.1.0",

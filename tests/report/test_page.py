@@ -22,8 +22,12 @@ CASES = {
     "five seeds": {"seeds": 5, "points": 80},
     "ten seeds, ten episodes, many metrics": {"seeds": 10, "episodes": 10, "points": 182, "metrics": 30},
     "one row": {"points": 1},
+    "tasks of one parameter": {"axes": 1},
+    "tasks of four parameters": {"axes": 4},
+    "tasks that nothing tells apart": {"axes": 0},
 }
 ADAPTATION, LEARNING = "#adaptation > .chart", "#learning > .chart"
+MAP, EPISODES = "#taskmap .beside > div:first-child .chart", "#taskmap .beside > div:last-child .chart"
 HOSTILE = [
     "<script>window.pwned = 1</script>",
     "</script><script>window.pwned = 1</script>",
@@ -191,6 +195,58 @@ def test_wall_time_is_another_axis_and_another_metric_another_line(browser: Any,
         minutes = [seconds / 60 for seconds in line["time/time_elapsed"]]
         points = [list(pair) for pair in zip(minutes, line["train/grad_norm"], strict=True)]
         assert drawn(page, LEARNING, "[aria-description=bold] path") == placed(page, LEARNING, points)
+
+
+@pytest.mark.parametrize("axes", (1, 2, 3))
+def test_a_click_on_a_task_shows_its_episodes(browser: Any, tmp_path: Path, axes: int):
+    shown = contents(axes=axes)
+    tasks = shown["map"]["tasks"]
+    with opened(browser, written(tmp_path, shown)) as (page, wrong):
+        tests = [task for task in tasks if task["split"] == "test"]
+        points = [[task["at"][0], task["returns"][-1] if axes == 1 else task["at"][1]] for task in tests]
+        assert drawn(page, MAP, "[aria-description=test] > *")[: len(tests)] == placed(page, MAP, points)
+        picture = page.locator(MAP).first
+        for index in (3, 11, 30):
+            task = tasks[index]
+            [where] = drawn_at(page, [task["at"][0], task["returns"][-1] if axes == 1 else task["at"][1]])
+            picture.click(position={"x": where[0], "y": where[1]})
+            assert page.input_value("#taskmap select") == str(index)
+            episodes = [[number, value] for number, value in enumerate(task["returns"], 1)]
+            assert drawn(page, EPISODES, "[aria-description=episodes] > *") == placed(page, EPISODES, episodes)
+        page.select_option("#taskmap select", "7")
+        assert f"{abs(tasks[7]['at'][0]):.3g}" in page.inner_text("#taskmap h3")
+    assert not wrong
+
+
+def drawn_at(page: Any, point: list[float]) -> Any:
+    """Where a point lies in the first picture of the map, in pixels."""
+    return page.evaluate(
+        "([chart, [x, y]]) => [[document.querySelector(chart).plot.scale('x').apply(x),"
+        " document.querySelector(chart).plot.scale('y').apply(y)]]",
+        [MAP, point],
+    )
+
+
+def test_colours_and_cells_tell_the_return_and_the_gain(browser: Any, tmp_path: Path):
+    shown = contents()
+    tasks = [{"split": "test", "at": [x, y], "met": 2, "returns": [x - y, 10 * x + y]} for x in range(4) for y in range(4)]
+    shown["map"] |= {"tasks": tasks, "axes": [{"name": name, "bounds": [0, 3]} for name in ("row", "column")]}
+    with opened(browser, written(tmp_path, shown)) as (page, _):
+        for button, values in (
+            ("last", [t["returns"][1] for t in tasks]),
+            ("gain", [t["returns"][1] - t["returns"][0] for t in tasks]),
+        ):
+            page.click(f"#taskmap .choice button:nth-child({1 if button == 'last' else 3})")
+            fills, expected = page.evaluate(
+                """([chart, values]) => {
+                    const { plot } = document.querySelector(chart);
+                    const cells = [...plot.querySelectorAll("[aria-description=cells] rect")];
+                    const expected = values.map((value) => plot.scale("color").apply(value));
+                    return [cells.map((cell) => cell.getAttribute("fill")), expected];
+                }""",
+                [MAP, values],
+            )
+            assert fills == expected and len(set(fills)) > 4
 
 
 @pytest.mark.parametrize("theme, language", [*product(("light", "dark"), ("en", "zh"))])

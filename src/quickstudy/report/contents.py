@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +13,13 @@ import torch
 
 from quickstudy.algorithms.baselines import Forgetful, Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool
-from quickstudy.protocol import Agent
+from quickstudy.protocol import Agent, TaskDistribution
 from quickstudy.report.series import series, short, validations
-from quickstudy.runs.folder import Opened, stored_config
+from quickstudy.report.tasks import task_map
+from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
 from quickstudy.storage import read_json
+from quickstudy.tasks.informed import Informed
 
 
 def contents(
@@ -31,6 +33,7 @@ def contents(
     folders = [folder / f"seed-{run.config.training.seed}" for run in runs] if holds_seeds(folder) else [folder]
     seeds = [run.config.training.seed for run in runs]
     config = runs[0].config
+    scored = evaluations(runs, informed, options or {})
     return {
         "title": f"{config.algorithm} on {config.tasks}",
         "run": folder.name,
@@ -38,30 +41,50 @@ def contents(
         "done": min(run.learner.iteration for run in runs),
         "iterations": config.training.iterations,
         "facts": facts(folder, folders[0]),
-        "adaptation": adaptation(runs, informed, options or {}) | {"validation": validations(folders)},
+        "adaptation": adaptation(scored) | {"validation": validations(folders)},
+        "map": task_map([scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(runs[0].learner.tasks)),
         "series": series(folders, seeds),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": version("quickstudy"),
     }
 
 
-def adaptation(runs: Sequence[Opened], informed: Sequence[Opened], options: dict[str, Any]) -> dict[str, Any]:
-    """Return by episode on held-out tasks: of the runs, of the same without adaptation, of chance, of those who are told."""
+def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dict[str, Any]) -> dict[str, Evaluation]:
+    """What everyone gets on the same tasks: the runs, the same without adaptation, chance, and those who are told.
+
+    `beyond` are the runs on tasks beyond those of training, where there are such and the tasks asked for are others.
+    """
     learners, told = [run.learner for run in runs], [run.learner for run in informed]
     batch = min(batch_of(agent.lanes) for agent in [*learners, *told])
     seeds = [run.config.training.seed for run in runs]
 
-    def scored(agents: Sequence[Agent], numbers: Sequence[int]) -> Evaluation:
-        evaluations = [evaluate(agent, batch=batch, **options) for agent in agents]
-        return pool(evaluations, numbers) if len(evaluations) > 1 else evaluations[0]
+    def scored(agents: Sequence[Agent], numbers: Sequence[int], **others: Any) -> Evaluation:
+        found = [evaluate(agent, batch=batch, **(options | others)) for agent in agents]
+        return pool(found, numbers) if len(found) > 1 else found[0]
 
-    ours = scored(learners, seeds)
+    found = {"learner": scored(learners, seeds)}
     forgetful = scored([Forgetful(learner) for learner in learners], seeds)
-    adapts = not torch.equal(forgetful.returns, ours.returns)
-    curves = {"learner": ours} | ({"unadapted": forgetful} if adapts else {})
-    curves["random"] = scored([Random(learners[0].tasks, device=learners[0].device)], [])
+    if not torch.equal(forgetful.returns, found["learner"].returns):
+        found["unadapted"] = forgetful
+    found["random"] = scored([Random(learners[0].tasks, device=learners[0].device)], [])
     if told:
-        curves["informed"] = scored(told, [run.config.training.seed for run in informed])
+        found["informed"] = scored(told, [run.config.training.seed for run in informed])
+    extrapolates = any(getattr(parameter, "extrapolates", False) for parameter in parameters_of(learners[0].tasks).values())
+    if extrapolates and found["learner"].split != "extrapolation":
+        found["beyond"] = scored(learners, seeds, split="extrapolation")
+    return found
+
+
+def parameters_of(tasks: TaskDistribution) -> Mapping[str, Any]:
+    """What a distribution knows of where its parameters are drawn from; nothing, where it is one of another kind."""
+    while isinstance(tasks, Informed):
+        tasks = tasks.tasks
+    return getattr(tasks, "parameters", {})
+
+
+def adaptation(scored: dict[str, Evaluation]) -> dict[str, Any]:
+    """Return by episode on held-out tasks."""
+    ours = scored["learner"]
     return {
         "algorithm": ours.algorithm,
         "split": ours.split,
@@ -70,8 +93,10 @@ def adaptation(runs: Sequence[Opened], informed: Sequence[Opened], options: dict
         "greedy": ours.greedy,
         "lanes": ours.lanes,
         "trained_episodes": ours.trained_episodes,
-        "adapts": adapts,
-        "curves": [{"who": who, "rows": [rounded(row) for row in found.rows]} for who, found in curves.items()],
+        "adapts": "unadapted" in scored,
+        "curves": [
+            {"who": who, "rows": [rounded(row) for row in found.rows]} for who, found in scored.items() if who != "beyond"
+        ],
     }
 
 
@@ -82,7 +107,6 @@ def rounded(row: dict[str, float]) -> dict[str, float | int | None]:
 
 def facts(folder: Path, first: Path) -> dict[str, Any]:
     """What was run: each section of the configuration, the command, and the machine of the first run."""
-    stored_config(folder)
     sections = tomllib.loads((folder / "config.toml").read_text())
     system = first / "system.json"
     return {

@@ -1,6 +1,13 @@
 // Parts of which every picture is made. Text enters the page as text only, never as HTML.
 const CONTENTS = JSON.parse(document.getElementById("contents").textContent);
-const state = { language: navigator.language.startsWith("zh") ? "zh" : "en", stop: null, axis: "steps", metric: null };
+const state = {
+  language: navigator.language.startsWith("zh") ? "zh" : "en",
+  stop: null,
+  axis: "steps",
+  metric: null,
+  measure: "last",
+  task: 0,
+};
 
 const LOOKS = {
   learner: { color: "var(--learner)", width: 2.5, dash: null, symbol: "circle" },
@@ -16,14 +23,17 @@ function word(key, values = {}) {
 
 function number(value) {
   if (value === null || value === undefined) return "–";
-  if (value !== 0 && (Math.abs(value) < 0.01 || Math.abs(value) >= 1e7)) return d3.format(".3~g")(value).replace("-", "−");
+  if (value !== 0 && (Math.abs(value) < 0.01 || Math.abs(value) >= 1e7))
+    return d3.format(".3~g")(value).replace("-", "−");
   return d3.format(Math.abs(value) >= 1000 ? ",.0f" : ",.2f")(value);
 }
 
 // An axis label: 1,000 steps and more are 1k, 1M, 1G.
 function tick(value) {
   if (value === 0) return "0";
-  return Math.abs(value) < 0.01 ? d3.format(".2~e")(value) : d3.format(Math.abs(value) >= 1000 ? ".3~s" : ".4~g")(value);
+  return Math.abs(value) < 0.01
+    ? d3.format(".2~e")(value)
+    : d3.format(Math.abs(value) >= 1000 ? ".3~s" : ".4~g")(value);
 }
 
 function element(name, attributes = {}, ...children) {
@@ -37,7 +47,12 @@ function element(name, attributes = {}, ...children) {
 }
 
 function section(name, ...children) {
-  return element("section", { id: name, "aria-labelledby": `${name}-head` }, element("h2", { id: `${name}-head` }, word(name)), ...children);
+  return element(
+    "section",
+    { id: name, "aria-labelledby": `${name}-head` },
+    element("h2", { id: `${name}-head` }, word(name)),
+    ...children,
+  );
 }
 
 // A picture that is drawn as wide as its place, and again when that changes.
@@ -58,7 +73,13 @@ function chart(draw, label) {
 }
 
 function plot(options) {
-  const drawn = Plot.plot({ className: "plot", style: { fontSize: "13px", color: "var(--ink)" }, marginBottom: 44, marginTop: 28, ...options });
+  const drawn = Plot.plot({
+    className: "plot",
+    style: { fontSize: "13px", color: "var(--ink)" },
+    marginBottom: 50,
+    marginTop: 28,
+    ...options,
+  });
   // groups have no role, so they may not have a label: the picture as a whole has one
   for (const group of drawn.querySelectorAll("g[aria-label]")) {
     group.setAttribute("class", group.getAttribute("aria-label"));
@@ -69,12 +90,26 @@ function plot(options) {
 
 // Lines of a legend, each with its own dash and mark, so that colour is never all that tells them apart.
 function legend(entries) {
-  return element("ul", { class: "legend" }, ...entries.map(({ look, text, faint }) => element("li", {}, swatch(look, faint), text)));
+  return element(
+    "ul",
+    { class: "legend" },
+    ...entries.map(({ look, text, faint }) => element("li", {}, swatch(look, faint), text)),
+  );
 }
 
 function swatch(look, faint) {
-  const mark = d3.create("svg").attr("width", 34).attr("height", 14).attr("viewBox", "-17 -7 34 14").attr("aria-hidden", "true");
-  const line = mark.append("line").attr("x1", -17).attr("x2", 17).attr("stroke", look.color).attr("stroke-width", look.width);
+  const mark = d3
+    .create("svg")
+    .attr("width", 34)
+    .attr("height", 14)
+    .attr("viewBox", "-17 -7 34 14")
+    .attr("aria-hidden", "true");
+  const line = mark
+    .append("line")
+    .attr("x1", -17)
+    .attr("x2", 17)
+    .attr("stroke", look.color)
+    .attr("stroke-width", look.width);
   line.attr("stroke-dasharray", look.dash).attr("stroke-opacity", faint ? 0.35 : 1);
   if (look.symbol) mark.append("path").attr("d", d3.symbol(SYMBOLS[look.symbol], 42)()).attr("fill", look.color);
   return mark.node();
@@ -91,7 +126,11 @@ const SYMBOLS = {
 function table(heads, rows) {
   const body = rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))));
   const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
-  return element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": word("numbers") }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
+  return element(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": word("numbers") },
+    element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)),
+  );
 }
 
 function details(title, ...children) {
@@ -101,9 +140,20 @@ function details(title, ...children) {
 // Buttons of which one is pressed.
 function choice(label, options, chosen, choose) {
   const buttons = options.map(([value, text, disabled]) =>
-    element("button", { type: "button", "aria-pressed": String(value === chosen), disabled: disabled ? "" : null, onclick: () => {
-      for (const [index, button] of buttons.entries()) button.setAttribute("aria-pressed", String(options[index][0] === value));
-      choose(value);
-    } }, text));
+    element(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(value === chosen),
+        disabled: disabled ? "" : null,
+        onclick: () => {
+          for (const [index, button] of buttons.entries())
+            button.setAttribute("aria-pressed", String(options[index][0] === value));
+          choose(value);
+        },
+      },
+      text,
+    ),
+  );
   return element("div", { class: "choice", role: "group", "aria-label": label }, ...buttons);
 }

@@ -11,7 +11,9 @@ const WORDS = {
     seeds: "seeds {seeds}",
     progress: "{done} of {iterations} meta-iterations",
     adaptation: "Adaptation",
-    adaptationText: "{tasks} held-out tasks of the split {split}, {actions}. Each line is the interquartile mean over tasks, with the 95 % bootstrap interval.",
+    adaptationText:
+      "{tasks} held-out tasks of the split {split}, {actions}. Each line is the interquartile mean over " +
+      "tasks, with the 95 % bootstrap interval.",
     pooled: "{seeds} seeds pooled; seeds and tasks are resampled.",
     sampled: "actions sampled as in training",
     greedy: "most likely actions",
@@ -19,7 +21,9 @@ const WORDS = {
     one: "The return of the episode is {first}.",
     same: "Without adaptation the returns are the same: this method does not adapt.",
     iid: "The tasks are drawn anew for each split, and some were met in training.",
-    extrapolationNote: "These tasks lie beyond those of training: every interval is left by up to a quarter of its width.",
+    extrapolationNote:
+      "These tasks lie beyond those of training: every interval is left by up to a quarter of its width. " +
+      "",
     longer: "Trials in training had {episodes}; later episodes extrapolate.",
     lanes: "The method adapts on {lanes} episodes of a task at once; an episode here is the mean of so many.",
     learner: "{algorithm}",
@@ -36,8 +40,27 @@ const WORDS = {
     mean: "mean",
     interval: "95 % interval",
     success: "success",
+    taskmap: "Task map",
+    shows: "Colour or height",
+    last: "return of the last episode",
+    first: "return of the first episode",
+    gain: "gain from first to last",
+    split: "{split} tasks",
+    planeText:
+      "Each mark is a task, where its parameters put it; its colour tells the return. Click one, or " +
+      "choose it from the list, to see its episodes.",
+    lineText:
+      "Each mark is a task: its parameter, and the return. Click one, or choose it from the list, to see " +
+      "its episodes.",
+    region: "The tasks of training lie within the outlined region.",
+    met: "Tasks that were drawn several times are shown once, with their mean.",
+    hidden: "The first {shown} numbers of a task are shown, {hidden} more are not.",
+    task: "Task",
+    times: "drawn {met} times",
     learning: "Learning curve",
-    learningText: "One metric over training. With several seeds each is a faint line, their interquartile mean the bold one.",
+    learningText:
+      "One metric over training. With several seeds each is a faint line, their interquartile mean the " +
+      "bold one.",
     thinned: "Each point is the mean of {rows} meta-iterations.",
     metric: "Metric",
     over: "Over",
@@ -91,6 +114,19 @@ const WORDS = {
     mean: "均值",
     interval: "95 % 区间",
     success: "成功率",
+    taskmap: "任务图",
+    shows: "颜色或高度",
+    last: "最后一回合的回报",
+    first: "第一回合的回报",
+    gain: "从第一到最后一回合的增益",
+    split: "{split} 任务",
+    planeText: "每个标记是一个任务，位置由其参数决定，颜色表示回报。点击标记或从列表中选择，可查看其各回合。",
+    lineText: "每个标记是一个任务：横轴为参数，纵轴为回报。点击标记或从列表中选择，可查看其各回合。",
+    region: "训练任务位于所勾勒的区域内。",
+    met: "多次抽到的任务只显示一次，取其均值。",
+    hidden: "只显示任务的前 {shown} 个数，另有 {hidden} 个未显示。",
+    task: "任务",
+    times: "抽到 {met} 次",
     learning: "学习曲线",
     learningText: "一个指标随训练的变化。有多个种子时，细线为各种子，粗线为其四分位均值。",
     thinned: "每个点是 {rows} 次元迭代的均值。",
