@@ -30,6 +30,7 @@ FLOORS = {
     "profiling": 4,
     "check": 5,
     "plots": 5,
+    "report": 5,
     "video": 5,
     "training": 5,
     "recipes": 6,

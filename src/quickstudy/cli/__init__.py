@@ -20,6 +20,7 @@ commands:
   resume RUN                   go on with a run that was stopped
   evaluate RUN                 adapt to held-out tasks and show the return by episode
   compare RUN RUN ...          evaluate runs on the same held-out tasks: which does better, and how surely
+  report RUN                   a run's pictures as one HTML file: adaptation, learning curves, health
   video RUN                    film the episodes of one trial side by side, as mp4 and GIF
   check TASKS | ALGORITHM      run a task distribution or a learner through its contract, and say what fails
   doctor                       versions, devices, threads, and extras with how to install them
@@ -39,6 +40,7 @@ COMMANDS = {
     "resume": "train.resume",
     "evaluate": "evaluate.evaluate",
     "compare": "compare.compare",
+    "report": "report.report",
     "video": "video.video",
     "check": "check.check",
     "doctor": "listing.doctor",

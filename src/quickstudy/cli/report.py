@@ -1,0 +1,65 @@
+"""`quickstudy report`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from quickstudy.cli.compare import tasks_of, trained_on
+from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse
+from quickstudy.cli.own import load_algorithm, load_tasks
+from quickstudy.errors import UsageError
+
+EXAMPLES = """\
+examples:
+  quickstudy report runs/grid                              # into runs/grid/report.html
+  quickstudy report runs/grid --informed runs/grid-told    # beside a policy that is told the task
+  quickstudy report runs/five -o five.html                 # a folder of seeds
+
+The page needs no network and no server: open the file, print it, or send it by mail.
+"""
+
+
+def report(arguments: list[str]) -> int:
+    """`quickstudy report`."""
+    parser = argparse.ArgumentParser(
+        prog="quickstudy report",
+        description="Evaluates a run and writes its pictures as one HTML file: return by episode on held-out tasks, beside"
+        " chance and beside the same agent without adaptation, learning curves, the health of the training.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder of a run or of seeds")
+    add_trial_options(parser)
+    parser.add_argument("--informed", metavar="RUN", help="a run, on the same tasks, of a policy that is told the task")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="where to (default: RUN/report.html)")
+    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    given, rest = parser.parse_known_args(arguments)
+    refuse(rest, parser)
+
+    from quickstudy.report.contents import contents
+    from quickstudy.report.page import page
+    from quickstudy.storage import write_atomically
+
+    tasks = load_tasks(given.tasks) if given.tasks else None
+    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+    informed = open_informed(given.informed, runs, tasks) if given.informed else []
+    path = given.output or Path(given.run) / "report.html"
+    content = page(contents(Path(given.run), runs, informed, options=options_of(given)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+    print(f"{path}  {len(content.encode()) / 1e6:.2f} MB")
+    return 0
+
+
+def open_informed(folder: str, runs: list[Any], tasks: Any) -> list[Any]:
+    """The runs of a policy that is told the task; UsageError where it isn't, or was trained on others than the runs."""
+    informed = open_folder(folder, tasks, None)
+    ours, theirs = runs[0].config, informed[0].config
+    if theirs.algorithm != "task-informed":
+        raise UsageError(f"{folder} was trained with {theirs.algorithm}; --informed takes a run of task-informed")
+    if tasks_of(ours) != tasks_of(theirs):
+        raise UsageError(f"{folder} was trained on {trained_on(theirs)}, the run on {trained_on(ours)}; take the same tasks")
+    return informed

@@ -1,0 +1,124 @@
+"""What a page shows, as plain values: measured and thinned out here, so that the page only draws."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quickstudy.algorithms.baselines import Forgetful, Random
+from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool
+from quickstudy.protocol import Agent, TaskDistribution
+from quickstudy.report.series import series, short, validations
+from quickstudy.report.tasks import task_map
+from quickstudy.runs.folder import Opened
+from quickstudy.runs.seeds import holds_seeds
+from quickstudy.storage import read_json
+from quickstudy.tasks.informed import Informed
+
+
+def contents(
+    folder: Path, runs: Sequence[Opened], informed: Sequence[Opened] = (), *, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """All that a report of a run, or of a folder of seeds, shows.
+
+    `informed` are the runs of a policy that is told the task, trained on the same tasks. `options` are those of `evaluate`;
+    everyone meets the same tasks.
+    """
+    folders = [folder / f"seed-{run.config.training.seed}" for run in runs] if holds_seeds(folder) else [folder]
+    seeds = [run.config.training.seed for run in runs]
+    config = runs[0].config
+    scored = evaluations(runs, informed, options or {})
+    return {
+        "title": f"{config.algorithm} on {config.tasks}",
+        "run": folder.name,
+        "seeds": seeds,
+        "done": min(run.learner.iteration for run in runs),
+        "iterations": config.training.iterations,
+        "facts": facts(folder, folders[0]),
+        "adaptation": adaptation(scored) | {"validation": validations(folders)},
+        "map": task_map([scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(runs[0].learner.tasks)),
+        "series": series(folders, seeds),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "version": version("quickstudy"),
+    }
+
+
+def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dict[str, Any]) -> dict[str, Evaluation]:
+    """What everyone gets on the same tasks: the runs, the same without adaptation, chance, and those who are told.
+
+    `beyond` are the runs on tasks beyond those of training, where there are such and the tasks asked for are others.
+    """
+    learners, told = [run.learner for run in runs], [run.learner for run in informed]
+    batch = min(batch_of(agent.lanes) for agent in [*learners, *told])
+    seeds = [run.config.training.seed for run in runs]
+
+    def scored(agents: Sequence[Agent], numbers: Sequence[int], **others: Any) -> Evaluation:
+        found = [evaluate(agent, batch=batch, **(options | others)) for agent in agents]
+        return pool(found, numbers) if len(found) > 1 else found[0]
+
+    found = {"learner": scored(learners, seeds)}
+    forgetful = scored([Forgetful(learner) for learner in learners], seeds)
+    if not torch.equal(forgetful.returns, found["learner"].returns):
+        found["unadapted"] = forgetful
+    found["random"] = scored([Random(learners[0].tasks, device=learners[0].device)], [])
+    if told:
+        found["informed"] = scored(told, [run.config.training.seed for run in informed])
+    extrapolates = any(getattr(parameter, "extrapolates", False) for parameter in parameters_of(learners[0].tasks).values())
+    if extrapolates and found["learner"].split != "extrapolation":
+        found["beyond"] = scored(learners, seeds, split="extrapolation")
+    return found
+
+
+def parameters_of(tasks: TaskDistribution) -> Mapping[str, Any]:
+    """What a distribution knows of where its parameters are drawn from; nothing, where it is one of another kind."""
+    while isinstance(tasks, Informed):
+        tasks = tasks.tasks
+    return getattr(tasks, "parameters", {})
+
+
+def adaptation(scored: dict[str, Evaluation]) -> dict[str, Any]:
+    """Return by episode on held-out tasks."""
+    ours = scored["learner"]
+    return {
+        "algorithm": ours.algorithm,
+        "split": ours.split,
+        "splits": ours.splits,
+        "tasks": ours.num_tasks,
+        "greedy": ours.greedy,
+        "lanes": ours.lanes,
+        "trained_episodes": ours.trained_episodes,
+        "adapts": "unadapted" in scored,
+        "curves": [
+            {"who": who, "rows": [rounded(row) for row in found.rows]} for who, found in scored.items() if who != "beyond"
+        ],
+    }
+
+
+def rounded(row: dict[str, float]) -> dict[str, float | int | None]:
+    """A row of an evaluation with six digits."""
+    return {name: short(value) for name, value in row.items()}
+
+
+def facts(folder: Path, first: Path) -> dict[str, Any]:
+    """What was run: each section of the configuration, the command, and the machine of the first run."""
+    sections = tomllib.loads((folder / "config.toml").read_text())
+    system = first / "system.json"
+    return {
+        "config": {name: {key: str(value) for key, value in values.items()} for name, values in sections.items()},
+        "command": (folder / "command.txt").read_text().strip() if (folder / "command.txt").exists() else "",
+        "system": flat(read_json(system)) if system.exists() else {},
+    }
+
+
+def flat(tree: dict[str, Any]) -> dict[str, str]:
+    """A tree of plain values as one table."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        found |= flat(value) if isinstance(value, dict) else {key: str(value)}
+    return found

@@ -1,0 +1,74 @@
+"""The page itself: styles, scripts and data in one file, which its content security policy lets do nothing but draw."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+from typing import Any
+
+WEB = Path(__file__).parent / "web"
+LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
+SCRIPTS = ("words.js", "parts.js", "adaptation.js", "taskmap.js", "learning.js", "facts.js", "main.js")
+"""In the order in which they are read: each may use those before it."""
+PLOT_STYLE = """\
+:where(.plot) {
+  --plot-background: white;
+  display: block;
+  height: auto;
+  height: intrinsic;
+  max-width: 100%;
+}
+:where(.plot text),
+:where(.plot tspan) {
+  white-space: pre;
+}"""
+"""What the plotting library writes into each of its pictures of the class `plot`: the policy knows it by its hash."""
+
+
+def page(contents: dict[str, Any]) -> str:
+    """A report's contents as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
+    style = read("page.css")
+    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, SCRIPTS))]
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; style-src {digest(style)} {digest(PLOT_STYLE)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{escape(contents['title'])} - quickstudy</title>",
+            f"<style>{style}</style>",
+            "</head>",
+            "<body>",
+            read("page.html").strip(),
+            f'<script type="application/json" id="contents">{data(contents)}</script>',
+            *(f"<script>{script}</script>" for script in scripts),
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def read(name: str) -> str:
+    """One of the page's own files."""
+    return (WEB / name).read_text(encoding="utf-8")
+
+
+def digest(text: str) -> str:
+    """How a content security policy names a script or a style."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def data(contents: dict[str, Any]) -> str:
+    """Contents as JSON in which no text can end the element that holds it."""
+    return json.dumps(contents, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

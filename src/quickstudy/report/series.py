@@ -1,0 +1,184 @@
+"""A run's metrics over training time, thinned out until a page can hold them: each point is the mean of neighbouring rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.ops.statistics import interquartile_mean
+
+NUMBERS = 60_000
+"""How many numbers the series of all seeds together may have: half a megabyte of text."""
+MOST_POINTS = 400
+FEWEST_POINTS = 40
+MOST_STOPS = 60
+"""Places of the slider over validation."""
+VALIDATION = "validation/episode_"
+STEPS, SECONDS = "time/total_timesteps", "time/time_elapsed"
+AXES = ("iteration", STEPS, SECONDS)
+
+Row = dict[str, Any]
+
+
+class Thinning(NamedTuple):
+    """How meta-iterations are put together."""
+
+    points: int
+    rows: int
+    """Meta-iterations that a point stands for."""
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows of a file of metrics in turn; a line that isn't whole, as where a trainer is writing, is passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
+                yield row
+
+
+def figures(row: Row) -> dict[str, float]:
+    """The finite numbers of a row."""
+    return {name: float(value) for name, value in row.items() if type(value) in (int, float) and math.isfinite(value)}
+
+
+def wall_time(rows: Iterator[Row]) -> Iterator[Row]:
+    """Rows of `timing.jsonl` with the seconds of all sessions before added: each resumed session counts from nothing."""
+    before, latest = 0.0, 0.0
+    for row in rows:
+        elapsed = figures(row).get(SECONDS)
+        if elapsed is not None:
+            if elapsed < latest:
+                before += latest
+            latest = elapsed
+            row = row | {SECONDS: before + elapsed}
+        yield row
+
+
+class Buckets:
+    """Means of rows over `thinning.rows` meta-iterations each."""
+
+    def __init__(self, thinning: Thinning):
+        self._thinning = thinning
+        self._sums: dict[str, NDArray[np.floating]] = {}
+        self._counts: dict[str, NDArray[np.floating]] = {}
+
+    def read(self, rows: Iterator[Row]) -> None:
+        """Adds rows; where meta-iterations were done again after a resume, the last time counts."""
+        latest = 0
+        for row in rows:
+            place = (row["iteration"] - 1) // self._thinning.rows
+            if row["iteration"] <= latest:
+                for name in row:
+                    for table in (self._sums, self._counts):
+                        if name in table:
+                            table[name][place:] = 0
+            latest = row["iteration"]
+            if place < self._thinning.points:
+                for name, value in figures(row).items():
+                    if name not in self._sums:
+                        self._sums[name], self._counts[name] = np.zeros((2, self._thinning.points))
+                    self._sums[name][place] += value
+                    self._counts[name][place] += 1
+
+    @property
+    def means(self) -> dict[str, NDArray[np.floating]]:
+        """Each metric's means, (point,); NaN where no row has it."""
+        return {
+            name: np.divide(total, self._counts[name], out=np.full_like(total, np.nan), where=self._counts[name] > 0)
+            for name, total in self._sums.items()
+        }
+
+
+def series(folders: Sequence[Path], seeds: Sequence[int]) -> dict[str, Any]:
+    """The metrics of runs of one configuration as plain values: `metrics` names what is drawn, `seeds` holds a line each.
+
+    With two seeds or more `iqm` is their interquartile mean, meta-iteration by meta-iteration.
+    """
+    last, names = 0, set()
+    for folder in folders:
+        for row in rows_of(folder / "metrics.jsonl"):
+            last = max(last, row["iteration"])
+            names |= row.keys()
+    drawn = max(1, len(names)) * (len(folders) + (len(folders) > 1))
+    points = max(FEWEST_POINTS, min(MOST_POINTS, NUMBERS // drawn))
+    rows = max(1, math.ceil(last / points))
+    thinning = Thinning(math.ceil(last / rows), rows)
+    lines = [line_of(folder, thinning) for folder in folders]
+    shown = sorted({name for line in lines for name in line if "/" in name and not name.startswith(VALIDATION)})
+    metrics = [name for name in shown if name not in AXES]
+    found: dict[str, Any] = {"rows": last, "rows_per_point": rows, "metrics": metrics}
+    found["seeds"] = [plain(line, [*AXES, *metrics]) | {"seed": seed} for line, seed in zip(lines, seeds, strict=True)]
+    if len(lines) > 1 and last:
+        together = {name: [line[name] for line in lines if name in line] for name in [*AXES, *metrics]}
+        middles = {name: middle(columns) for name, columns in together.items() if columns}
+        found["iqm"] = plain(middles, list(middles))
+    return found
+
+
+def line_of(folder: Path, thinning: Thinning) -> dict[str, NDArray[np.floating]]:
+    """One run's means, those of its wall time included."""
+    buckets = Buckets(thinning)
+    buckets.read(rows_of(folder / "metrics.jsonl"))
+    buckets.read(wall_time(rows_of(folder / "timing.jsonl")))
+    return buckets.means
+
+
+def middle(lines: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """The interquartile mean of seeds, point by point, over those that have one there."""
+    found = [values[np.isfinite(values)] for values in np.stack(lines, axis=1)]
+    return np.array([float(interquartile_mean(values)) if len(values) else np.nan for values in found])
+
+
+def plain(line: dict[str, NDArray[np.floating]], names: Sequence[str]) -> dict[str, Any]:
+    """Columns as lists of numbers, None for a gap."""
+    return {name: [short(value, 9 if name in AXES else 6) for value in line[name].tolist()] for name in names if name in line}
+
+
+def short(value: float, digits: int = 6) -> float | int | None:
+    """A number as few characters; None where it is not finite."""
+    if not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def validations(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return by episode on validation tasks as training went on: at most `MOST_STOPS` meta-iterations, the last one among them.
+
+    Each is the interquartile mean over tasks; of several seeds the interquartile mean of theirs.
+    """
+    met: dict[int, list[Row]] = {}
+    for folder in folders:
+        for row in rows_of(folder / "metrics.jsonl"):
+            if f"{VALIDATION}1/return_iqm" in row:
+                met.setdefault(row["iteration"], []).append(figures(row))
+    complete = sorted(iteration for iteration, rows in met.items() if len(rows) == len(folders))
+    kept = sorted({complete[round(place)] for place in np.linspace(0, len(complete) - 1, MOST_STOPS)}) if complete else []
+    return [
+        {
+            "iteration": iteration,
+            "steps": short(float(np.mean([row.get(STEPS, math.nan) for row in met[iteration]])), 9),
+            "returns": by_episode(met[iteration]),
+        }
+        for iteration in kept
+    ]
+
+
+def by_episode(rows: list[Row]) -> list[float | int | None]:
+    """The validation scores of rows, episode after episode."""
+    scores = []
+    while any((name := f"{VALIDATION}{len(scores) + 1}/return_iqm") in row for row in rows):
+        scores.append(short(float(interquartile_mean(np.array([row[name] for row in rows if name in row])))))
+    return scores

@@ -1,0 +1,161 @@
+// Return by episode on held-out tasks, and on validation tasks as training went on.
+function adaptation() {
+  const found = CONTENTS.adaptation;
+  const name = { learner: word("learner", { algorithm: found.algorithm }) };
+  const called = (who) => name[who] ?? word(who);
+  const stops = found.validation;
+  state.stop = Math.min(state.stop ?? Infinity, stops.length - 1);
+  const picture = chart((width) => adaptationPlot(found, stops[state.stop], width), word("adaptation"));
+  const shown = stops.length
+    ? [...found.curves.map(({ who }) => who), "validation"]
+    : found.curves.map(({ who }) => who);
+  return section(
+    "adaptation",
+    element("p", {}, adaptationHeadline(found)),
+    element("p", { class: "note" }, adaptationNotes(found).join(" ")),
+    legend(shown.map((who) => ({ look: LOOKS[who], text: called(who) }))),
+    picture,
+    stops.length ? slider(stops, picture) : element("p", { class: "note" }, word("noValidation")),
+    details(
+      word("numbers"),
+      ...found.curves.map(({ who, rows }) => element("div", {}, element("h3", {}, called(who)), adaptationTable(rows))),
+    ),
+  );
+}
+
+function adaptationHeadline({ curves }) {
+  const rows = curves[0].rows;
+  return word(rows.length > 1 ? "rises" : "one", { first: number(rows[0].iqm), last: number(rows.at(-1).iqm) });
+}
+
+function adaptationNotes(found) {
+  const notes = [
+    word("adaptationText", {
+      tasks: found.tasks,
+      split: found.split,
+      actions: word(found.greedy ? "greedy" : "sampled"),
+    }),
+  ];
+  if (CONTENTS.seeds.length > 1) notes.push(word("pooled", { seeds: CONTENTS.seeds.length }));
+  if (found.split === "extrapolation") notes.push(word("extrapolationNote"));
+  else if (found.splits === "iid") notes.push(word("iid"));
+  if (found.lanes > 1) notes.push(word("lanes", { lanes: found.lanes }));
+  if (found.curves[0].rows.length > found.trained_episodes)
+    notes.push(word("longer", { episodes: found.trained_episodes }));
+  if (!found.adapts) notes.push(word("same"));
+  return notes;
+}
+
+function adaptationPlot(found, stop, width) {
+  const episodes = found.curves[0].rows.length;
+  const heights = found.curves.flatMap(({ rows }) => rows.flatMap((row) => [row.low, row.high]));
+  const ever = found.validation.flatMap(({ returns }) => returns).filter((value) => value !== null);
+  const curves = [...found.curves];
+  if (stop) curves.push({ who: "validation", rows: stop.returns.map((iqm, index) => ({ episode: index + 1, iqm })) });
+  return plot({
+    width,
+    height: Math.min(420, Math.max(260, width * 0.5)),
+    marginLeft: 52,
+    x: {
+      label: word("episode"),
+      ticks: d3.ticks(1, episodes, Math.min(episodes, 12)).filter(Number.isInteger),
+      tickFormat: "d",
+      domain: [0.7, Math.max(episodes, ...found.validation.map(({ returns }) => returns.length)) + 0.3],
+      labelAnchor: "center",
+      labelArrow: "none",
+    },
+    y: {
+      label: word("return"),
+      domain: d3.extent([...heights, ...ever]),
+      nice: true,
+      grid: true,
+      ticks: 6,
+      tickFormat: tick,
+      labelArrow: "none",
+    },
+    marks: [
+      ...curves
+        .filter(({ who }) => who !== "validation")
+        .map(({ who, rows }) =>
+          episodes > 1
+            ? Plot.areaY(rows, { x: "episode", y1: "low", y2: "high", fill: LOOKS[who].color, fillOpacity: 0.16 })
+            : Plot.ruleX(rows, {
+                x: "episode",
+                y1: "low",
+                y2: "high",
+                stroke: LOOKS[who].color,
+                strokeWidth: 6,
+                strokeOpacity: 0.3,
+              }),
+        ),
+      ...curves.map(({ who, rows }) =>
+        Plot.line(rows, {
+          x: "episode",
+          y: "iqm",
+          stroke: LOOKS[who].color,
+          strokeWidth: LOOKS[who].width,
+          strokeDasharray: LOOKS[who].dash,
+        }),
+      ),
+      ...curves.map(({ who, rows }) =>
+        Plot.dot(rows, {
+          x: "episode",
+          y: "iqm",
+          fill: LOOKS[who].color,
+          symbol: LOOKS[who].symbol,
+          r: 4.5,
+          ariaDescription: who,
+        }),
+      ),
+      Plot.tip(
+        curves.flatMap(({ who, rows }) => rows.map((row) => ({ ...row, who }))),
+        Plot.pointer({ x: "episode", y: "iqm", title: adaptationTip }),
+      ),
+    ],
+  });
+}
+
+function adaptationTip({ who, episode, iqm, low, high }) {
+  const interval = low === undefined ? "" : ` [${number(low)}, ${number(high)}]`;
+  return `${word(who, { algorithm: CONTENTS.adaptation.algorithm })}\n${word("episode")} ${episode}: ${number(iqm)}${interval}`;
+}
+
+function slider(stops, picture) {
+  const says = () =>
+    word("stop", {
+      iteration: stops[state.stop].iteration.toLocaleString("en"),
+      steps: number(stops[state.stop].steps),
+    });
+  const output = element("output", {}, says());
+  const input = element("input", {
+    type: "range",
+    min: 0,
+    max: stops.length - 1,
+    step: 1,
+    value: state.stop,
+    disabled: stops.length < 2 ? "" : null,
+    "aria-valuetext": says(),
+    oninput: () => {
+      state.stop = Number(input.value);
+      output.textContent = says();
+      input.setAttribute("aria-valuetext", says());
+      picture.redraw();
+    },
+  });
+  return element("div", { class: "controls" }, element("label", {}, `${word("slider")} `, input), output);
+}
+
+function adaptationTable(rows) {
+  const success = rows[0].success !== undefined;
+  const heads = [word("episode"), "IQM", word("mean"), word("interval"), ...(success ? [word("success")] : [])];
+  return table(
+    heads,
+    rows.map((row) => [
+      String(row.episode),
+      number(row.iqm),
+      number(row.mean),
+      `[${number(row.low)}, ${number(row.high)}]`,
+      ...(success ? [number(row.success)] : []),
+    ]),
+  );
+}

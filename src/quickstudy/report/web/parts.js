@@ -1,0 +1,159 @@
+// Parts of which every picture is made. Text enters the page as text only, never as HTML.
+const CONTENTS = JSON.parse(document.getElementById("contents").textContent);
+const state = {
+  language: navigator.language.startsWith("zh") ? "zh" : "en",
+  stop: null,
+  axis: "steps",
+  metric: null,
+  measure: "last",
+  task: 0,
+};
+
+const LOOKS = {
+  learner: { color: "var(--learner)", width: 2.5, dash: null, symbol: "circle" },
+  unadapted: { color: "var(--unadapted)", width: 2, dash: "7,4", symbol: "square" },
+  random: { color: "var(--random)", width: 2, dash: "2,4", symbol: "triangle" },
+  informed: { color: "var(--informed)", width: 2, dash: "10,3,2,3", symbol: "diamond" },
+  validation: { color: "var(--validation)", width: 2, dash: "4,2", symbol: "star" },
+};
+
+function word(key, values = {}) {
+  return WORDS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+function number(value) {
+  if (value === null || value === undefined) return "–";
+  if (value !== 0 && (Math.abs(value) < 0.01 || Math.abs(value) >= 1e7))
+    return d3.format(".3~g")(value).replace("-", "−");
+  return d3.format(Math.abs(value) >= 1000 ? ",.0f" : ",.2f")(value);
+}
+
+// An axis label: 1,000 steps and more are 1k, 1M, 1G.
+function tick(value) {
+  if (value === 0) return "0";
+  return Math.abs(value) < 0.01
+    ? d3.format(".2~e")(value)
+    : d3.format(Math.abs(value) >= 1000 ? ".3~s" : ".4~g")(value);
+}
+
+function element(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== false) node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+function section(name, ...children) {
+  return element(
+    "section",
+    { id: name, "aria-labelledby": `${name}-head` },
+    element("h2", { id: `${name}-head` }, word(name)),
+    ...children,
+  );
+}
+
+// A picture that is drawn as wide as its place, and again when that changes.
+function chart(draw, label) {
+  const node = element("div", { class: "chart", role: "img", "aria-label": label });
+  let width = 0;
+  node.redraw = () => {
+    if (width) node.replaceChildren((node.plot = draw(width)));
+  };
+  new ResizeObserver(([entry]) => {
+    const found = Math.floor(entry.contentRect.width);
+    if (found !== width) {
+      width = found;
+      node.redraw();
+    }
+  }).observe(node);
+  return node;
+}
+
+function plot(options) {
+  const drawn = Plot.plot({
+    className: "plot",
+    style: { fontSize: "13px", color: "var(--ink)" },
+    marginBottom: 50,
+    marginTop: 28,
+    ...options,
+  });
+  // groups have no role, so they may not have a label: the picture as a whole has one
+  for (const group of drawn.querySelectorAll("g[aria-label]")) {
+    group.setAttribute("class", group.getAttribute("aria-label"));
+    group.removeAttribute("aria-label");
+  }
+  return drawn;
+}
+
+// Lines of a legend, each with its own dash and mark, so that colour is never all that tells them apart.
+function legend(entries) {
+  return element(
+    "ul",
+    { class: "legend" },
+    ...entries.map(({ look, text, faint }) => element("li", {}, swatch(look, faint), text)),
+  );
+}
+
+function swatch(look, faint) {
+  const mark = d3
+    .create("svg")
+    .attr("width", 34)
+    .attr("height", 14)
+    .attr("viewBox", "-17 -7 34 14")
+    .attr("aria-hidden", "true");
+  const line = mark
+    .append("line")
+    .attr("x1", -17)
+    .attr("x2", 17)
+    .attr("stroke", look.color)
+    .attr("stroke-width", look.width);
+  line.attr("stroke-dasharray", look.dash).attr("stroke-opacity", faint ? 0.35 : 1);
+  if (look.symbol) mark.append("path").attr("d", d3.symbol(SYMBOLS[look.symbol], 42)()).attr("fill", look.color);
+  return mark.node();
+}
+
+const SYMBOLS = {
+  circle: d3.symbolCircle,
+  square: d3.symbolSquare,
+  triangle: d3.symbolTriangle,
+  diamond: d3.symbolDiamond,
+  star: d3.symbolStar,
+};
+
+function table(heads, rows) {
+  const body = rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))));
+  const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
+  return element(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": word("numbers") },
+    element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)),
+  );
+}
+
+function details(title, ...children) {
+  return element("details", {}, element("summary", {}, title), ...children);
+}
+
+// Buttons of which one is pressed.
+function choice(label, options, chosen, choose) {
+  const buttons = options.map(([value, text, disabled]) =>
+    element(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(value === chosen),
+        disabled: disabled ? "" : null,
+        onclick: () => {
+          for (const [index, button] of buttons.entries())
+            button.setAttribute("aria-pressed", String(options[index][0] === value));
+          choose(value);
+        },
+      },
+      text,
+    ),
+  );
+  return element("div", { class: "choice", role: "group", "aria-label": label }, ...buttons);
+}

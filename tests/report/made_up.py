@@ -1,0 +1,89 @@
+"""Contents of pages that no run measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def curve(who: str, episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """A return by episode with its interval."""
+    middles = generator.normal(size=episodes) * 10 ** generator.uniform(-3, 4)
+    rows = [
+        {"episode": index + 1, "seen": index, "iqm": value, "mean": value + 0.1, "low": value - 1.5, "high": value + 2.5}
+        for index, value in enumerate(middles.tolist())
+    ]
+    return {"who": who, "rows": rows}
+
+
+def task_map(axes: int, episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Tasks with so many parameters, within and beyond bounds."""
+    tasks = [
+        {
+            "split": split,
+            "at": generator.uniform(low, high, size=axes).tolist(),
+            "met": 1,
+            "returns": generator.normal(size=episodes).tolist(),
+        }
+        for split, low, high in [("test", -1, 1)] * 25 + [("extrapolation", 1, 1.5)] * 10
+    ]
+    return {"axes": [{"name": f"goal {axis + 1}", "bounds": [-1, 1]} for axis in range(axes)], "left_out": 0, "tasks": tasks}
+
+
+def contents(
+    luck: int = 0,
+    *,
+    seeds: int = 1,
+    episodes: int = 4,
+    points: int = 30,
+    gaps: bool = False,
+    metrics: int = 6,
+    axes: int = 2,
+) -> Any:
+    """All that a page shows, as `quickstudy.report.contents` gives it."""
+    generator = np.random.default_rng(luck)
+    names = ["rollout/ep_rew_mean", "time/fps", "train/grad_norm", *(f"train/loss_{index}" for index in range(metrics - 3))]
+    steps = [(index + 1) * 1000 for index in range(points)]
+    along = {
+        "iteration": list(range(1, points + 1)),
+        "time/total_timesteps": steps,
+        "time/time_elapsed": [s / 50 for s in steps],
+    }
+    lines = [along | {name: generator.normal(size=points).round(5).tolist() for name in names} for _ in range(seeds)]
+    if gaps:
+        for line in lines:
+            for name in names:
+                line[name] = [None if index % 7 in (3, 5) else value for index, value in enumerate(line[name])]
+    made: dict[str, Any] = {"rows": points, "rows_per_point": 1, "metrics": names}
+    made["seeds"] = [line | {"seed": seed} for seed, line in enumerate(lines)]
+    if seeds > 1 and points:
+        made["iqm"] = lines[0]
+    validation = [
+        {"iteration": index + 1, "steps": steps[index], "returns": generator.normal(size=episodes).tolist()}
+        for index in range(0, points, 5)
+    ]
+    return {
+        "title": "rl2 on grid-navigation",
+        "run": "grid",
+        "seeds": list(range(seeds)),
+        "done": points,
+        "iterations": points,
+        "facts": {"config": {"algorithm": {"name": "rl2"}}, "command": "quickstudy train", "system": {"python": "3.11"}},
+        "adaptation": {
+            "algorithm": "rl2",
+            "split": "test",
+            "splits": "partitioned",
+            "tasks": 100,
+            "greedy": False,
+            "lanes": 1,
+            "trained_episodes": episodes,
+            "adapts": True,
+            "curves": [curve(who, episodes, generator) for who in ("learner", "unadapted", "random", "informed")],
+            "validation": validation,
+        },
+        "map": task_map(axes, episodes, generator),
+        "series": made,
+        "made": "2026-11-25 21:00 UTC",
+        "version": "0.1.0",
+    }

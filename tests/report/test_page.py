@@ -1,0 +1,288 @@
+"""The page in a real browser without a network: silent, inert, and what it draws is what it was given."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import drawn, opened, placed
+from made_up import contents
+
+from quickstudy.report.page import page as html
+
+CASES = {
+    "a usual run": {},
+    "nothing trained": {"points": 0},
+    "one episode": {"episodes": 1},
+    "gaps": {"gaps": True},
+    "five seeds": {"seeds": 5, "points": 80},
+    "ten seeds, ten episodes, many metrics": {"seeds": 10, "episodes": 10, "points": 182, "metrics": 30},
+    "one row": {"points": 1},
+    "tasks of one parameter": {"axes": 1},
+    "tasks of four parameters": {"axes": 4},
+    "tasks that nothing tells apart": {"axes": 0},
+}
+ADAPTATION, LEARNING = "#adaptation > .chart", "#learning > .chart"
+MAP, EPISODES = "#taskmap .beside > div:first-child .chart", "#taskmap .beside > div:last-child .chart"
+HOSTILE = [
+    "<script>window.pwned = 1</script>",
+    "</script><script>window.pwned = 1</script>",
+    "<!--<script>",
+    "<img src=x onerror='window.pwned = 1'>",
+    "<svg onload=window.pwned=1>",
+    "\"><b onmouseover='window.pwned = 1'>",
+    "' onfocus='window.pwned=1' autofocus='",
+    "javascript:window.pwned=1",
+    "{{7*7}} ${7*7} #{7*7} <%= 7*7 %>",
+    "&lt;b&gt; &amp; &#60;",
+    "</style><style>*{display:none}</style>",
+    "</title><h1>",
+    "<iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "<a href='https://example.org'>click</a>",
+    "<meta http-equiv=refresh content='0;url=https://example.org'>",
+    "<base href='https://example.org/'>",
+    "<link rel=stylesheet href='https://example.org/x.css'>",
+    "url(https://example.org/x.png)",
+    "\u2028\u2029\u0000\u0007",
+    "\u202egnp.exe",
+    "\ud800",
+    "__proto__",
+    "constructor",
+    "toString",
+    "{tasks} {split}",
+    "]]>",
+    "<![CDATA[<script>window.pwned=1</script>]]>",
+    "\\u003cscript\\u003ewindow.pwned=1\\u003c/script\\u003e",
+    "%3Cscript%3Ewindow.pwned%3D1%3C/script%3E",
+    "+ADw-script+AD4-window.pwned=1+ADw-/script+AD4-",
+    "'; window.pwned = 1; //",
+    '"; window.pwned = 1; //',
+    "`; window.pwned = 1; //",
+    "\\'; window.pwned = 1; //",
+    "\n\r\t",
+    "",
+    " ",
+    "a" * 5000,
+    "很长的名字" * 200,
+    "🎯" * 300,
+    "../../../etc/passwd",
+    "$&$1$`$'",
+    "NaN",
+    "null",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=window.pwned=1>",
+    "<template><script>window.pwned=1</script></template>",
+    "<object data='https://example.org'>",
+    "<form action='https://example.org'><button>",
+    "var(--x); } * { display: none",
+    "@import 'https://example.org'",
+]
+
+
+def written(folder: Path, shown: Any) -> Path:
+    path = folder / "report.html"
+    path.write_text(html(shown))
+    return path
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_it_asks_nobody_complains_of_nothing_and_fits_its_window(browser: Any, tmp_path: Path, case: dict[str, Any]):
+    path = written(tmp_path, contents(**case))
+    assert path.stat().st_size < 1.5e6
+    with opened(browser, path, theme="dark" if case else "light") as (page, wrong):
+        for width in (1440, 768, 375):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.click("#language")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not wrong
+
+
+@pytest.mark.parametrize("luck", range(20))
+def test_what_is_drawn_is_what_was_measured(browser: Any, tmp_path: Path, luck: int):
+    shown = contents(luck, episodes=1 + luck % 10, seeds=1 + luck % 3, gaps=luck % 2 == 1)
+    with opened(browser, written(tmp_path, shown)) as (page, _):
+        for each in shown["adaptation"]["curves"]:
+            points = [[row["episode"], row["iqm"]] for row in each["rows"]]
+            assert drawn(page, ADAPTATION, f"[aria-description={each['who']}] > *") == placed(page, ADAPTATION, points)
+        bands = [[row["episode"], row["high"]] for each in shown["adaptation"]["curves"] for row in each["rows"]]
+        ends = [placed(page, ADAPTATION, bands), drawn(page, ADAPTATION, ".area path")]
+        if shown["adaptation"]["curves"][0]["rows"][1:]:
+            assert all(any(point == end for point in ends[1]) for end in ends[0])
+        line = shown["series"].get("iqm", shown["series"]["seeds"][0])
+        pairs = list(zip(line["time/total_timesteps"], line["rollout/ep_rew_mean"], strict=True))
+        assert drawn(page, LEARNING, "[aria-description=bold] path") == placed(
+            page, LEARNING, [pair for pair in pairs if pair[1] is not None]
+        )
+
+
+def test_hostile_text_is_shown_and_does_nothing(browser: Any, tmp_path: Path):
+    shown = contents(seeds=2)
+    usual = counted(browser, written(tmp_path, shown))
+    metrics = [f"train/loss {text}" for text in HOSTILE]
+    shown["facts"] = {
+        "config": {text or "nameless": {text: text} for text in HOSTILE},
+        "command": "\n".join(HOSTILE),
+        "system": {text: text for text in HOSTILE},
+    }
+    for line in [*shown["series"]["seeds"], shown["series"]["iqm"]]:
+        line |= {name: line["rollout/ep_rew_mean"] for name in metrics}
+    shown["series"]["metrics"] += metrics
+    # TOML has no half characters, names of folders may
+    shown["title"] = "".join(HOSTILE).replace("\ud800", "")
+    shown["run"] = shown["adaptation"]["algorithm"] = "".join(HOSTILE)
+    path = written(tmp_path, shown)
+    assert counted(browser, path) == usual
+    with opened(browser, path, 375) as (page, wrong):
+        cells = page.evaluate("[...document.querySelectorAll('#facts td')].map((cell) => cell.textContent)")
+        assert set(cells) == set(HOSTILE)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert not wrong
+
+
+def counted(browser: Any, path: Path) -> dict[str, int]:
+    """How many elements of the kinds that do something a page has, and whether something was done."""
+    with opened(browser, path) as (page, wrong):
+        kinds = "script style img iframe object embed link meta base form a template"
+        found = page.evaluate("(kinds) => kinds.split(' ').map((kind) => document.getElementsByTagName(kind).length)", kinds)
+        svg_styles = page.evaluate("document.querySelectorAll('svg style').length")
+        assert page.evaluate("window.pwned") is None
+        assert not wrong
+    counts = dict(zip(kinds.split(), found, strict=True))
+    return counts | {"style": counts["style"] - svg_styles}
+
+
+def test_the_keyboard_reaches_all_of_it(browser: Any, tmp_path: Path):
+    shown = contents()
+    stops = shown["adaptation"]["validation"]
+    with opened(browser, written(tmp_path, shown)) as (page, wrong):
+        reached = []
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName.toLowerCase()"))
+            if reached[-1] == "input":
+                page.keyboard.press("Home")
+                assert drawn(page, ADAPTATION, "[aria-description=validation] > *") == validation(page, stops[0])
+                page.keyboard.press("ArrowRight")
+                assert drawn(page, ADAPTATION, "[aria-description=validation] > *") == validation(page, stops[1])
+                assert f"{stops[1]['iteration']} meta-iterations" in page.inner_text("#adaptation output")
+        assert reached[:3] == ["a", "language", "theme"]
+        assert {"input", "summary", "select", "button"} <= set(reached)
+        page.focus("#language")
+        page.keyboard.press("Enter")
+        assert page.inner_text("#adaptation-head") == "适应"
+        assert page.evaluate("document.documentElement.lang") == "zh"
+        before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.focus("#theme")
+        page.keyboard.press("Space")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert not wrong
+
+
+def validation(page: Any, stop: Any) -> Any:
+    return placed(page, ADAPTATION, [[index + 1, value] for index, value in enumerate(stop["returns"])])
+
+
+def test_wall_time_is_another_axis_and_another_metric_another_line(browser: Any, tmp_path: Path):
+    shown = contents()
+    line = shown["series"]["seeds"][0]
+    with opened(browser, written(tmp_path, shown)) as (page, _):
+        page.click("text=wall time")
+        page.select_option("#learning select", "train/grad_norm")
+        minutes = [seconds / 60 for seconds in line["time/time_elapsed"]]
+        points = [list(pair) for pair in zip(minutes, line["train/grad_norm"], strict=True)]
+        assert drawn(page, LEARNING, "[aria-description=bold] path") == placed(page, LEARNING, points)
+
+
+@pytest.mark.parametrize("axes", (1, 2, 3))
+def test_a_click_on_a_task_shows_its_episodes(browser: Any, tmp_path: Path, axes: int):
+    shown = contents(axes=axes)
+    tasks = shown["map"]["tasks"]
+    with opened(browser, written(tmp_path, shown)) as (page, wrong):
+        tests = [task for task in tasks if task["split"] == "test"]
+        points = [[task["at"][0], task["returns"][-1] if axes == 1 else task["at"][1]] for task in tests]
+        assert drawn(page, MAP, "[aria-description=test] > *")[: len(tests)] == placed(page, MAP, points)
+        picture = page.locator(MAP).first
+        for index in (3, 11, 30):
+            task = tasks[index]
+            [where] = drawn_at(page, [task["at"][0], task["returns"][-1] if axes == 1 else task["at"][1]])
+            picture.click(position={"x": where[0], "y": where[1]})
+            assert page.input_value("#taskmap select") == str(index)
+            episodes = [[number, value] for number, value in enumerate(task["returns"], 1)]
+            assert drawn(page, EPISODES, "[aria-description=episodes] > *") == placed(page, EPISODES, episodes)
+        page.select_option("#taskmap select", "7")
+        assert f"{abs(tasks[7]['at'][0]):.3g}" in page.inner_text("#taskmap h3")
+    assert not wrong
+
+
+def drawn_at(page: Any, point: list[float]) -> Any:
+    """Where a point lies in the first picture of the map, in pixels."""
+    return page.evaluate(
+        "([chart, [x, y]]) => [[document.querySelector(chart).plot.scale('x').apply(x),"
+        " document.querySelector(chart).plot.scale('y').apply(y)]]",
+        [MAP, point],
+    )
+
+
+def test_colours_and_cells_tell_the_return_and_the_gain(browser: Any, tmp_path: Path):
+    shown = contents()
+    tasks = [{"split": "test", "at": [x, y], "met": 2, "returns": [x - y, 10 * x + y]} for x in range(4) for y in range(4)]
+    shown["map"] |= {"tasks": tasks, "axes": [{"name": name, "bounds": [0, 3]} for name in ("row", "column")]}
+    with opened(browser, written(tmp_path, shown)) as (page, _):
+        for button, values in (
+            ("last", [t["returns"][1] for t in tasks]),
+            ("gain", [t["returns"][1] - t["returns"][0] for t in tasks]),
+        ):
+            page.click(f"#taskmap .choice button:nth-child({1 if button == 'last' else 3})")
+            fills, expected = page.evaluate(
+                """([chart, values]) => {
+                    const { plot } = document.querySelector(chart);
+                    const cells = [...plot.querySelectorAll("[aria-description=cells] rect")];
+                    const expected = values.map((value) => plot.scale("color").apply(value));
+                    return [cells.map((cell) => cell.getAttribute("fill")), expected];
+                }""",
+                [MAP, values],
+            )
+            assert fills == expected and len(set(fills)) > 4
+
+
+@pytest.mark.parametrize("theme, language", [*product(("light", "dark"), ("en", "zh"))])
+def test_axe_finds_nothing_serious(browser: Any, tmp_path: Path, theme: str, language: str):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with opened(browser, written(tmp_path, contents(seeds=2)), theme=theme, language=language) as (page, _):
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        found = Axe().run(page).response["violations"]
+    assert not [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
+
+
+def test_it_prints_in_light_colours_without_its_buttons(browser: Any, tmp_path: Path):
+    with opened(browser, written(tmp_path, contents()), theme="dark") as (page, _):
+        page.emulate_media(media="print")
+        assert not page.is_visible("#theme")
+        assert page.evaluate("getComputedStyle(document.getElementById('adaptation')).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_its_policy_allows_its_own_scripts_and_nothing_else():
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html(contents()))
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert all(source.startswith("'sha256-") for name in ("script-src", "style-src") for source in rules[name].split())
+
+
+def test_numbers_that_json_has_not_are_refused():
+    shown = contents()
+    shown["done"] = float("nan")
+    with pytest.raises(ValueError):
+        html(shown)
+
+
+def test_each_language_says_all_that_the_other_says(browser: Any, tmp_path: Path):
+    with opened(browser, written(tmp_path, contents())) as (page, _):
+        words = json.loads(page.evaluate("JSON.stringify(WORDS)"))
+    assert words["en"].keys() == words["zh"].keys()
+    for key, text in words["en"].items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", words["zh"][key])), key

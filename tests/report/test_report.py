@@ -1,0 +1,83 @@
+"""The command: what the page says of a run is what the evaluator says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import quickstudy as qs
+from quickstudy.cli import main
+
+OPTIONS = {"num_tasks": 6, "episodes": 2, "split": "test", "seed": 1, "greedy": False}
+FLAGS = ["--num-tasks", "6", "--episodes", "2", "--seed", "1"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, two seeds of it, and a policy that is told the task."""
+    folder = tmp_path_factory.mktemp("runs")
+    small = ["grid-navigation", "--size", "3", "--iterations", "2", "--threads", "1", "--evaluate-every", "1"]
+    small += ["--evaluate-tasks", "4", "--hidden-size", "8"]
+    assert main(["train", "rl2", *small, "--trials", "8", "--run", str(folder / "one")]) == 0
+    assert main(["train", "rl2", *small, "--trials", "8", "--seeds", "2", "--run", str(folder / "two")]) == 0
+    assert main(["train", "task-informed", *small, "--n-envs", "8", "--run", str(folder / "told")]) == 0
+    return folder
+
+
+def shown(path: Path) -> Any:
+    [text] = re.findall(r'id="contents">(.*?)</script>', path.read_text())
+    return json.loads(text)
+
+
+def test_a_run_beside_itself_unadapted_chance_and_who_is_told(runs: Path):
+    assert main(["report", str(runs / "one"), *FLAGS, "--informed", str(runs / "told")]) == 0
+    found = shown(runs / "one" / "report.html")
+    learner, told = qs.load(runs / "one"), qs.load(runs / "told")
+    agents = {
+        "learner": learner,
+        "unadapted": qs.Forgetful(learner),
+        "random": qs.Random(learner.tasks),
+        "informed": told,
+    }
+    assert [curve["who"] for curve in found["adaptation"]["curves"]] == list(agents)
+    for curve in found["adaptation"]["curves"]:
+        rows = qs.evaluate(agents[curve["who"]], **OPTIONS).rows  # pyright: ignore[reportArgumentType]
+        for drawn, row in zip(curve["rows"], rows, strict=True):
+            assert drawn == pytest.approx(row, rel=1e-5)
+    measured = [json.loads(line) for line in (runs / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert [stop["iteration"] for stop in found["adaptation"]["validation"]] == [1, 2]
+    for stop, row in zip(found["adaptation"]["validation"], measured, strict=True):
+        assert stop["returns"] == pytest.approx([row[f"validation/episode_{k}/return_iqm"] for k in range(1, 5)], rel=1e-5)
+    assert found["facts"]["config"]["tasks"]["size"] == "3"
+    assert found["facts"]["command"].startswith("quickstudy train rl2")
+
+
+def test_a_folder_of_seeds_is_pooled(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "deep" / "two.html"
+    assert main(["report", str(runs / "two"), *FLAGS, "-o", str(path)]) == 0
+    found = shown(path)
+    capsys.readouterr()
+    assert main(["evaluate", str(runs / "two"), *FLAGS, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["episodes"]
+    for drawn, row in zip(found["adaptation"]["curves"][0]["rows"], rows, strict=True):
+        assert drawn == pytest.approx(row, rel=1e-5)
+    assert found["seeds"] == [0, 1] and len(found["series"]["seeds"]) == 2
+
+
+def test_a_policy_that_does_not_adapt_is_not_shown_twice(runs: Path, tmp_path: Path):
+    assert main(["report", str(runs / "told"), *FLAGS, "-o", str(tmp_path / "told.html")]) == 0
+    found = shown(tmp_path / "told.html")["adaptation"]
+    assert not found["adapts"] and [curve["who"] for curve in found["curves"]] == ["learner", "random"]
+
+
+def test_what_cannot_be_told_is_said_in_a_line(runs: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["report", str(runs)]) == 2
+    assert main(["report", str(runs / "one"), "--informed", str(runs / "two")]) == 2
+    assert main(["report", str(runs / "one"), "--informd", "x"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+    assert "is no run" in lines[0] and "takes a run of task-informed" in lines[1] and "did you mean '--informed'" in lines[2]
