@@ -285,7 +285,7 @@ WORKS: dict[str, Work] = {
         {"layout": "half-circle", "payoff": "sparse", "max_episode_steps": 20, "episodes_per_trial": 6},
         400,
         ("random",),
-        {"VariBAD": Trained(sparse_navigation_varibad, 2)},
+        {"VariBAD": Trained(sparse_navigation_varibad, 1)},
         "VariBAD",
         picture="Goals on a half-circle, paid only near them: return on 400 held-out goals",
     ),

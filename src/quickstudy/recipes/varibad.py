@@ -37,8 +37,8 @@ def sparse_navigation_varibad(seed: int = 0) -> Recipe:
         belief_updates=3,
         belief_batch=32,
         reward_reads="arrival",
-        novelty_weight=0.1,
-        error_weight=0.1,
-        bonus_iterations=130,
+        novelty_weight=3.0,
+        error_weight=1.0,
+        bonus_iterations=100,
     )
     return Recipe(VariBAD(tasks, config, seed=seed), 130)
