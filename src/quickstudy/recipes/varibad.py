@@ -26,19 +26,19 @@ def grid_navigation_varibad(seed: int = 0, iterations: int = 260) -> Recipe:
 
 
 def sparse_navigation_varibad(seed: int = 0) -> Recipe:
-    """VariBAD with HyperX's bonuses on a half-circle of goals that pay only near them: 998,400 steps."""
+    """VariBAD with HyperX's bonuses on a half-circle of goals that pay only near them: 599,040 steps."""
     tasks = make("point-navigation", layout="half-circle", payoff="sparse", max_episode_steps=20, episodes_per_trial=6)
     config = VariBAD.Config(
         trials=64,
         learning_rate=2e-3,
         ent_coef=0.005,
-        anneal_iterations=130,
+        anneal_iterations=78,
         belief_rate=3e-3,
         belief_updates=3,
         belief_batch=32,
         reward_reads="arrival",
-        novelty_weight=0.1,
-        error_weight=0.1,
-        bonus_iterations=130,
+        novelty_weight=3.0,
+        error_weight=1.0,
+        bonus_iterations=60,
     )
-    return Recipe(VariBAD(tasks, config, seed=seed), 130)
+    return Recipe(VariBAD(tasks, config, seed=seed), 78)
