@@ -2,7 +2,8 @@
 
 The statistics move once after each meta-iteration. They stand still while a trial is lived, in adaptation and at test. The
 percept keeps the raw reward, which is what tells tasks apart; only the reward that a learner is trained on is scaled, by the
-spread of discounted returns, and its raw value stands beside it as `transition.info["raw_reward"]`.
+spread of discounted returns, and its raw value stands beside it as `transition.info["raw_reward"]`. What a
+learner keeps in a replay stays as it was normalised when it was seen.
 """
 
 from __future__ import annotations
