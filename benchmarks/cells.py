@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from quickstudy.algorithms import BASELINES
 from quickstudy.algorithms.baselines import Forgetful
+from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
 from quickstudy.algorithms.normalised import Normalised
 from quickstudy.protocol import Agent, Learner, TaskDistribution
 from quickstudy.recipes import (
@@ -26,7 +28,7 @@ from quickstudy.recipes import (
     point_navigation_rl2,
     tabular_mdp,
 )
-from quickstudy.recipes.off_policy import frozen_lake_recurrent_sac
+from quickstudy.recipes.off_policy import frozen_lake_recurrent_sac, point_navigation_multi_task_sac
 from quickstudy.recipes.pearl import (
     half_cheetah_velocity_maml,
     half_cheetah_velocity_pearl,
@@ -60,6 +62,13 @@ def from_scratch(learner: Learner) -> dict[str, Agent]:
     """The same learner before meta-training, adapting in the same way."""
     plain = learner.learner if isinstance(learner, Normalised) else learner
     return {"from-scratch": BASELINES["from-scratch"](plain.tasks, config=plain.config)}
+
+
+def not_fine_tuned(learner: Learner) -> dict[str, Agent]:
+    """The same weights, left as they are on every task."""
+    frozen = MultiTaskSAC(learner.tasks, replace(learner.config, fine_tune_steps=0), seed=learner.seed)
+    frozen.load_state_dict(learner.state_dict())
+    return {"multi-task-SAC, not fine-tuned": frozen}
 
 
 class Trained(NamedTuple):
@@ -310,6 +319,7 @@ WORKS: dict[str, Work] = {
             "MAML": Trained(point_navigation_maml, 2, from_scratch, extrapolates=True),
             "task-informed": Trained(point_navigation_informed, 2, extrapolates=True),
             "multi-task": Trained(point_navigation_multi_task, 2, extrapolates=True),
+            "multi-task-SAC": Trained(point_navigation_multi_task_sac, 1, not_fine_tuned, extrapolates=True),
         },
         "task-informed",
         picture="point-navigation: return on 400 held-out goals",

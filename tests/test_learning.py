@@ -9,6 +9,7 @@ from quickstudy.algorithms import ALGORITHMS
 from quickstudy.oracles import oracle
 from quickstudy.protocol import Agent, Learner
 from quickstudy.recipes import point_navigation_informed, point_navigation_multi_task
+from quickstudy.recipes.off_policy import point_navigation_multi_task_sac
 from quickstudy.recipes.pearl import point_navigation_pearl
 
 pytestmark = pytest.mark.slow
@@ -72,5 +73,34 @@ def test_one_who_is_told_walks_straight_there():
     assert min(episodes(learner)) > -3
 
 
+def test_a_fine_tuned_critic_finds_the_way_to_the_goal_and_the_pretrained_one_stays_in_the_middle():
+    """One episode of a new task is enough to beat what no policy without adaptation can: about the middle."""
+    learner = trained(point_navigation_multi_task_sac().learner, 60)
+    first, *later = qs.evaluate(learner, num_tasks=60).returns.mean(0).tolist()
+    assert first < MIDDLE + 3 and later[0] > MIDDLE + 12 and later[-1] > -14
+
+
+def test_recurrent_sac_passes_thompson_sampling_on_bandits():
+    tasks = qs.tasks.make("bandit")
+    config = qs.RecurrentSAC.Config(
+        trials=256, updates=8, gamma=0.95, target_rate=0.05, entropy_share=0.2, anneal_iterations=150
+    )
+    learner = trained(qs.RecurrentSAC(tasks, config), 150)
+    ours, best, other = (
+        float(qs.evaluate(agent, num_tasks=10_000).returns.mean())
+        for agent in (learner, oracle("bayes-optimal", tasks), oracle("thompson-sampling", tasks))
+    )
+    assert other + 0.2 < ours < best + 0.05
+
+
 def test_every_algorithm_has_a_test_here():
-    assert set(ALGORITHMS) == {"rl2", "varibad", "maml", "pearl", "multi-task", "task-informed"}
+    assert set(ALGORITHMS) == {
+        "rl2",
+        "recurrent-sac",
+        "varibad",
+        "maml",
+        "pearl",
+        "multi-task",
+        "multi-task-sac",
+        "task-informed",
+    }

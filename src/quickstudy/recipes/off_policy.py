@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
 from quickstudy.algorithms.recurrent_sac import RecurrentSAC
 from quickstudy.recipes import Recipe
 from quickstudy.tasks import make
@@ -27,3 +28,9 @@ def frozen_lake_recurrent_sac(seed: int = 0) -> Recipe:
         anneal_iterations=460,
     )
     return Recipe(RecurrentSAC(make("frozen-lake"), config, seed=seed), 460)
+
+
+def point_navigation_multi_task_sac(seed: int = 0) -> Recipe:
+    """Multi-task SAC on goals in a square, fine-tuned on its own transitions after each episode."""
+    config = MultiTaskSAC.Config(updates=24, gamma=0.95)
+    return Recipe(MultiTaskSAC(make("point-navigation", episodes_per_trial=4), config, seed=seed), 100)
