@@ -34,10 +34,10 @@ SHORTFALL = {
     ("recurrent-sac", "continuous"): 0.3,
     ("multi-task-sac", "continuous"): 0.5,
 }
-"""What is lost for a reason: a Gaussian explorer keeps the spread that its gradient step needs, and pays for it; so does recurrent
-SAC, which also goes further to one side at first than it need to be told on which one the target is. One who acts as if a sample
-of its belief were the task walks to one side at first, for 0.5 on average, where the middle pays 0.75. Nothing has taught
-multi-task SAC what one reward at one action says of others: its critics find out in two episodes or three."""
+"""What is lost for a reason: a Gaussian explorer keeps the spread that its gradient step needs, and pays for it. So does
+recurrent SAC, which also goes further to one side at first than it need to be told on which one the target is. One who acts as
+if a sample of its belief were the task walks to one side at first, for 0.5 on average, where the middle pays 0.75. Nothing has
+taught multi-task SAC what one reward at one action says of others: its critics find out in two episodes or three."""
 
 PROBES = {"discrete": HiddenButton, "continuous": HiddenSide}
 
