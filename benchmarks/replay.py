@@ -9,7 +9,6 @@ the same tensors by ready-made random indices, other ones at each call: what no 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
+from speed import seconds
 from torch import Tensor
 
 from quickstudy.data.replay import Records, Replay
@@ -24,18 +24,6 @@ from quickstudy.protocol import counter
 from quickstudy.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TASKS, BATCH, STEPS = 100, 256, 200
-
-
-def seconds(work: Callable[[], object], repeats: int = 30) -> float:
-    """The median time of one call, after a few to warm up."""
-    for _ in range(3):
-        work()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
 
 
 def transitions(*lead: int) -> Records:
@@ -62,7 +50,7 @@ def plain(fields: Records, draws: list[Tensor]) -> Callable[[], Records]:
 
 def rates(title: str, samples: int, replay: Callable[[], object], indexing: Callable[[], object]) -> None:
     """Prints a row of the first table."""
-    ours, theirs = seconds(replay), seconds(indexing)
+    ours, theirs = seconds(replay, 30), seconds(indexing, 30)
     print(f"| {title} | {samples:,} | {samples / ours:,.0f} | {samples / theirs:,.0f} | {theirs / ours:.0%} |", flush=True)
 
 

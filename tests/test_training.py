@@ -139,22 +139,23 @@ def test_a_stopped_run_saves_says_how_to_go_on_and_leaves_with_0(number: signal.
     assert fingerprint(run) == fingerprint(finished)
 
 
+class StopsAfter:
+    """A learner that is interrupted, as by Ctrl-C, when it has done so many meta-iterations and begins the next."""
+
+    def __init__(self, learner: Any, iterations: int):
+        self.learner, self.iterations = learner, iterations
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(self.learner, key)
+
+    def train_step(self, work: Work) -> Metrics:
+        if self.learner.iteration == self.iterations:
+            raise KeyboardInterrupt
+        return self.learner.train_step(work)
+
+
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_every_algorithm_resumes_bit_for_bit(name: str, tmp_path: Path):
-    class StopsAfter:
-        """The learner, interrupted as by Ctrl-C when it begins its fifth meta-iteration."""
-
-        def __init__(self, learner: Any):
-            self.learner = learner
-
-        def __getattr__(self, key: str) -> Any:
-            return getattr(self.learner, key)
-
-        def train_step(self, work: Work) -> Metrics:
-            if self.learner.iteration == 4:
-                raise KeyboardInterrupt
-            return self.learner.train_step(work)
-
     def learner() -> Any:
         entry = ALGORITHMS[name]
         return entry.make(qs.tasks.make("bandit"), entry.config(**SMALL[name]), seed=1)
@@ -162,7 +163,7 @@ def test_every_algorithm_resumes_bit_for_bit(name: str, tmp_path: Path):
     options: dict[str, Any] = {"checkpoint_every": 3, "threads": 1, "quiet": True, "evaluate_every": 2, "evaluate_tasks": 4}
     qs.train(learner(), 8, tmp_path / "whole", **options)
     with pytest.raises(KeyboardInterrupt):
-        qs.train(StopsAfter(learner()), 8, tmp_path / "stopped", **options)  # type: ignore[arg-type]
+        qs.train(StopsAfter(learner(), 4), 8, tmp_path / "stopped", **options)  # type: ignore[arg-type]
     qs.resume(tmp_path / "stopped", quiet=True)
     assert fingerprint(tmp_path / "whole") == fingerprint(tmp_path / "stopped")
     states = [qs.load(tmp_path / run).state_dict() for run in ("whole", "stopped")]

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from probes import HiddenButton
 from small import SMALL
-from test_training import fingerprint
+from test_training import StopsAfter, fingerprint
 from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.check.learner import differing
 from quickstudy.ops.state import copy_state
-from quickstudy.protocol import Learner, Metrics, Work
+from quickstudy.protocol import Learner
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.work import open_work
 
@@ -100,24 +100,10 @@ def test_what_no_worker_survives_stops_the_run_and_says_how_to_see_it(tmp_path: 
 
 
 def test_a_run_goes_on_with_another_number_of_workers(tmp_path: Path):
-    class StopsAfter:
-        """The learner, interrupted as by Ctrl-C when it begins its third meta-iteration."""
-
-        def __init__(self, learner: Any):
-            self.learner = learner
-
-        def __getattr__(self, key: str) -> Any:
-            return getattr(self.learner, key)
-
-        def train_step(self, work: Work) -> Metrics:
-            if self.learner.iteration == 2:
-                raise KeyboardInterrupt
-            return self.learner.train_step(work)
-
     bandit = qs.tasks.make("bandit")
     qs.train(small("rl2", bandit), 5, tmp_path / "whole", **OPTIONS)
     with pytest.raises(KeyboardInterrupt):
-        qs.train(StopsAfter(small("rl2", bandit)), 5, tmp_path / "stopped", workers=2, **OPTIONS)  # type: ignore[arg-type]
+        qs.train(StopsAfter(small("rl2", bandit), 2), 5, tmp_path / "stopped", workers=2, **OPTIONS)  # type: ignore[arg-type]
     qs.resume(tmp_path / "stopped", quiet=True, workers=1)
     assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
     assert "workers = 2" in (tmp_path / "stopped" / "config.toml").read_text()
