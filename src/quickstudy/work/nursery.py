@@ -95,14 +95,14 @@ def nursery_of(process: int) -> Nursery:
 
 def live(descriptors: list[int]) -> NoReturn:
     """The life of a worker, in a process that was just forked."""
-    status = 1
+    # each leaves where its frames still hold the channel: once that closes, the parent takes it for dead and kills it
     try:
         main(*descriptors)
-        status = 0
+        os._exit(0)
     except SystemExit as leave:
-        status = leave.code if isinstance(leave.code, int) else 1
+        os._exit(leave.code if isinstance(leave.code, int) else 1)
     finally:
-        os._exit(status)
+        os._exit(1)
 
 
 def raise_workers(descriptor: int, modules: list[str]) -> None:
