@@ -1,4 +1,4 @@
-"""Settings of each algorithm under which a probe task takes seconds."""
+"""Settings of each algorithm under which a probe task takes seconds, and settings that learn nothing and take no time."""
 
 from typing import Any
 
@@ -64,3 +64,25 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "task-informed": {"n_envs": 256, "hidden_size": 16, "learning_rate": 5e-3},
 }
+
+LEAST: dict[str, dict[str, Any]] = {
+    "rl2": {"trials": 8, "n_epochs": 1, "minibatches": 2},
+    "varibad": {"trials": 8, "n_epochs": 1, "minibatches": 2, "belief_updates": 2, "belief_batch": 8},
+    "maml": {"meta_batch_size": 4, "lanes": 4, "n_epochs": 1},
+    "pearl": {"num_train_tasks": 8, "trials": 4, "updates": 2, "meta_batch_size": 4, "batch_size": 8},
+    "multi-task": {"n_envs": 16, "n_epochs": 1, "minibatches": 2},
+    "recurrent-sac": {"trials": 8, "updates": 2, "batch_size": 8},
+    "multi-task-sac": {"num_train_tasks": 8, "meta_batch_size": 8, "batch_size": 16, "fine_tune_steps": 4},
+    "task-informed": {"n_envs": 16, "n_epochs": 1, "minibatches": 2},
+}
+TINY = {name: small | LEAST[name] for name, small in SMALL.items()}
+"""For tests of what holds whether anything is learnt or not."""
+
+
+def as_options(settings: dict[str, Any]) -> list[str]:
+    """Settings as the command line takes them."""
+    return [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in settings.items()
+        if value is not False
+    ]

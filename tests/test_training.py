@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from probes import HiddenButton
-from small import SMALL
+from small import TINY
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -158,7 +158,7 @@ class StopsAfter:
 def test_every_algorithm_resumes_bit_for_bit(name: str, tmp_path: Path):
     def learner() -> Any:
         entry = ALGORITHMS[name]
-        return entry.make(qs.tasks.make("bandit"), entry.config(**SMALL[name]), seed=1)
+        return entry.make(qs.tasks.make("bandit"), entry.config(**TINY[name]), seed=1)
 
     options: dict[str, Any] = {"checkpoint_every": 3, "threads": 1, "quiet": True, "evaluate_every": 2, "evaluate_tasks": 4}
     qs.train(learner(), 8, tmp_path / "whole", **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ class Evaluation:
         """Scores of all tasks as (seed, task)."""
         return scores.double().reshape(-1, self.num_tasks).numpy()
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, float]]:
         """One row an episode: how many episodes of the task had been adapted on before it, and the statistics of its return.
 

@@ -244,6 +244,7 @@ def test_a_trust_region_step_moves_by_the_kl_it_may_and_improves():
     assert any(not torch.equal(before[key], value) for key, value in learner.learned.items())
 
 
+@pytest.mark.slow
 def test_trust_regions_too_learn_to_find_the_hidden_button(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()
     learner = MAML(qs.NativeTasks(HiddenButton()), MAML.Config(hidden_size=16, inner_rate=0.5, max_kl=0.02))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from gymnasium import spaces
-from small import SMALL
+from small import SMALL, TINY
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -155,7 +155,7 @@ def test_what_was_seen_is_joined_in_the_order_it_was_lived():
 def test_a_fine_tuned_critic_learns_the_values_of_its_own_task():
     """One state, two buttons: after many steps on both, each is worth what it pays, whatever it was worth before."""
     tasks = qs.tasks.make("bandit", arms=2, pulls=1)
-    agent = qs.MultiTaskSAC(tasks, qs.MultiTaskSAC.Config(hidden_size=16, fine_tune_steps=400, fine_tune_rate=1e-2, gamma=0.01))
+    agent = qs.MultiTaskSAC(tasks, qs.MultiTaskSAC.Config(hidden_size=16, fine_tune_steps=150, fine_tune_rate=2e-2, gamma=0.01))
     explorer, one = agent.explorer(), torch.zeros(2, 1, dtype=torch.float32)
     size = explorer.brain.learned.policy["0.weight"].shape[1]
     observation = torch.zeros(2, 2, size)
@@ -180,7 +180,7 @@ def test_a_fine_tuned_critic_learns_the_values_of_its_own_task():
 
 @pytest.mark.parametrize("options", [{"prioritised": 0.6}, {"replay_on_disk": True}, {"replay_size": 4}], ids=str)
 def test_every_way_of_drawing_resumes_bit_for_bit(options: dict[str, Any]):
-    subject = Subject(qs.MultiTaskSAC, qs.MultiTaskSAC.Config(**SMALL["multi-task-sac"] | options))
+    subject = Subject(qs.MultiTaskSAC, qs.MultiTaskSAC.Config(**TINY["multi-task-sac"] | options))
     for clause in ("seeds", "resuming"):
         CLAUSES[clause](subject)
 

@@ -100,6 +100,7 @@ def test_discounted_returns_stop_at_episodes():
         total = 0.0 if ended[step] else total
 
 
+@pytest.mark.slow
 def test_a_task_on_another_scale_is_learnt_with_normalisers_and_not_without():
     """Observations near 5,000 saturate every unit of a network that reads them raw."""
     scores = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from probes import HiddenButton, HiddenSide, Survival
-from small import SMALL
+from small import SMALL, TINY
 from torch import Tensor
 from torch.func import functional_call
 
@@ -205,13 +205,13 @@ def test_a_shared_memory_is_trained_by_the_critics_alone():
     ids=str,
 )
 def test_every_way_of_learning_resumes_bit_for_bit(options: dict[str, Any]):
-    subject = Subject(RecurrentSAC, RecurrentSAC.Config(**SMALL["recurrent-sac"] | {"updates": 3} | options))
+    subject = Subject(RecurrentSAC, RecurrentSAC.Config(**TINY["recurrent-sac"] | options))
     for clause in ("seeds", "resuming"):
         CLAUSES[clause](subject)
 
 
 def test_td3_resumes_bit_for_bit_with_its_delayed_policy():
-    config = RecurrentSAC.Config(**SMALL["recurrent-sac"] | {"updates": 3, "method": "td3"})
+    config = RecurrentSAC.Config(**TINY["recurrent-sac"] | {"updates": 3, "method": "td3"})
     agents = [RecurrentSAC(qs.tasks.make("point-navigation", max_episode_steps=5), config) for _ in range(2)]
     work = InProcess(agents[0].tasks)
     for _ in range(3):

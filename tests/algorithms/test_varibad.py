@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from probes import HiddenButton
-from small import SMALL
+from small import SMALL, TINY
 from torch.func import functional_call
 
 import quickstudy as qs
@@ -128,7 +128,7 @@ def test_the_error_bonus_asks_the_belief_that_has_seen_the_step():
 @pytest.mark.parametrize("clause", ["resuming", "metrics"])
 def test_keeps_its_contract_with_every_option(clause: str):
     options = {"transition_weight": 1.0, "novelty_weight": 0.1, "error_weight": 0.1, "credit": "episode", "replay_trials": 70}
-    finding = judge(clause, lambda: CLAUSES[clause](Subject(VariBAD, VariBAD.Config(**SMALL["varibad"] | options))))
+    finding = judge(clause, lambda: CLAUSES[clause](Subject(VariBAD, VariBAD.Config(**TINY["varibad"] | options))))
     assert finding.passed, finding.detail
 
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import SMALL
+from small import TINY
 from torch import Generator
 
 import quickstudy as qs
 from quickstudy.algorithms.rl2 import RecurrentPolicy
-from quickstudy.check.learner import check_learner
+from quickstudy.check.learner import CLAUSES, Subject, check_learner
+from quickstudy.check.report import judge
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Policy, State, Work
 
-CONFIG = qs.RL2.Config(**SMALL["rl2"] | {"trials": 8})
+CONFIG = qs.RL2.Config(**TINY["rl2"])
 FAULTS: list[tuple[str, type[Any]]] = []
 
 
@@ -180,8 +181,8 @@ class Unwritable(qs.RL2):
 @pytest.mark.parametrize(("check", "learner"), FAULTS, ids=[learner.__name__ for _, learner in FAULTS])
 def test_a_faulty_learner_is_found(check: str, learner: type[Any]):
     config = OddConfig(trials=8) if learner is Unwritable else CONFIG
-    report = check_learner(learner, config)
-    assert check in report.failed, str(report)
+    finding = judge(check, lambda: CLAUSES[check](Subject(learner, config)))
+    assert finding.passed is False, finding.detail
 
 
 def test_a_sound_learner_passes_and_the_report_reads_well():

@@ -10,8 +10,14 @@ from planted import LIMIT, PLANTED, Cart, Own, Planted
 
 import quickstudy as qs
 from quickstudy import tasks as families
-from quickstudy.check.tasks import check_tasks
+from quickstudy.check.report import judge
+from quickstudy.check.tasks import CLAUSES, check_tasks
+from quickstudy.check.walk import Trial, global_seeds
 from quickstudy.tasks.metaworld import Benchmark
+from quickstudy.tasks.mujoco.families import Family
+
+QUICK_CLASSICS = "CartPole-v1", "MountainCarContinuous-v0", "FrozenLake-v1"
+"""Discrete and continuous actions, vectors and numbers as observations."""
 
 
 def test_there_are_at_least_thirty():
@@ -20,27 +26,34 @@ def test_there_are_at_least_thirty():
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.fault)
 def test_a_planted_fault_is_found(planted: Planted):
-    report = check_tasks(planted.build())
-    assert planted.check in report.failed, str(report)
+    trial, names = Trial(planted.build(), 0, "FILE.py:OBJECT"), list(CLAUSES)
+    with global_seeds(0):
+        for name in names[: names.index(planted.check) + 1]:
+            finding = judge(name, lambda name=name: CLAUSES[name](trial))
+    assert finding.passed is False, finding.detail
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [(name, {}) for name, options in families.FAMILIES.items() if not isinstance(options(), Benchmark)]  # a file of their own
+    [
+        (name, {}) for name, options in families.FAMILIES.items() if not isinstance(options(), Benchmark | Family)
+    ]  # files of their own
     + [
         ("bandit", {"payoff": "gaussian", "episodes_per_trial": 2}),
         ("grid-navigation", {"size": 9}),
         ("point-navigation", {"payoff": "sparse", "layout": "half-circle"}),
     ],
 )
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", [0, pytest.param(7, marks=pytest.mark.slow)])
 def test_shipped_families_pass(name: str, options: dict[str, Any], seed: int):
     report = check_tasks(families.make(name, **options), seed=seed)
     assert not report.failed, str(report)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Box2D's, when it is imported
-@pytest.mark.parametrize("name", CLASSICS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK_CLASSICS else pytest.mark.slow) for name in CLASSICS]
+)
 def test_gymnasium_classics_pass(name: str):
     if name == "LunarLander-v3":
         pytest.importorskip("Box2D", reason="needs the extra box2d")
@@ -48,6 +61,7 @@ def test_gymnasium_classics_pass(name: str):
     assert not report.failed, str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fault_of_a_classic_is_found():
     """BipedalWalker keeps its physics engine, and with it what the engine remembers, over resets."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Share
-from small import SMALL
+from small import TINY, as_options
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -29,10 +29,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_on_a_full_disk_the_checkpoint_before_loads(name: str, small_disk: Path, share: Share):
-    given = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL[name].items() if not isinstance(value, bool)]
     options = ["--iterations=400", "--threads=1", "--checkpoint-every=1", "--keep-checkpoints=400", "--evaluate-every=0"]
     run = small_disk / "run"
-    command = [sys.executable, "-m", "quickstudy", "train", name, "bandit", "--run", str(run), *options, *given]
+    command = [
+        sys.executable,
+        "-m",
+        "quickstudy",
+        "train",
+        name,
+        "bandit",
+        "--run",
+        str(run),
+        *options,
+        *as_options(TINY[name]),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

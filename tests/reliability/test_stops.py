@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import Share
-from small import SMALL
+from small import TINY, as_options
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -24,15 +24,13 @@ from quickstudy.runs.checkpoint import load_latest
 from quickstudy.storage import sha256
 
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
-ITERATIONS = 60
+ITERATIONS = 120
 
 
 def command(name: str, run: Path) -> list[str]:
-    """A short run of an algorithm with its small settings, saved often."""
-    given = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL[name].items() if not isinstance(value, bool)]
-    given += [f"--{key.replace('_', '-')}" for key, value in SMALL[name].items() if value is True]
+    """A short run of an algorithm with its least settings, saved often."""
     options = [f"--iterations={ITERATIONS}", "--threads=1", "--checkpoint-every=2", "--evaluate-every=0"]
-    return [sys.executable, "-m", "quickstudy", "train", name, "bandit", "--run", str(run), *options, *given]
+    return [sys.executable, "-m", "quickstudy", "train", name, "bandit", "--run", str(run), *options, *as_options(TINY[name])]
 
 
 def resuming(run: Path) -> list[str]:
@@ -95,7 +93,7 @@ def test_stopped_at_any_checkpoint_a_run_resumes_to_the_same_bits(name: str, tmp
     entry = ALGORITHMS[name]
 
     def learner() -> Any:
-        return entry.make(qs.tasks.make("bandit"), entry.config(**SMALL[name]), seed=1)
+        return entry.make(qs.tasks.make("bandit"), entry.config(**TINY[name]), seed=1)
 
     options: dict[str, Any] = {"checkpoint_every": 1, "keep_checkpoints": 30, "threads": 1, "quiet": True, "evaluate_every": 0}
     whole = tmp_path / "whole"
@@ -122,16 +120,16 @@ one_in_a_hurry = pytest.mark.parametrize(
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(name: str, tmp_path: Path, finished: Any, share: Share):
     """One kill in five is aimed inside a save: at a checkpoint or a segment that is being written."""
     run, chance, inside, kills = tmp_path / "killed", random.Random(name), 0, 0
-    while kills < share.of(50, 5):
+    while kills < share.of(50, 2):
         left = ITERATIONS - rows(run)
         if left < 5:  # there must be something left to kill
             shutil.rmtree(run)
             left = ITERATIONS
         process = begin(resuming(run) if (run / "latest.json").exists() else command(name, run))
         moment = reaches(run, ITERATIONS - left + chance.choice([0, 1, 1, 2]))
-        if not wait_for(partial(saving, run) if kills % 5 == 4 else moment, process):
+        if not wait_for(partial(saving, run) if kills % 5 == 1 else moment, process):
             continue
-        if kills % 5 != 4:
+        if kills % 5 != 1:
             time.sleep(chance.random() * 0.05)
         process.kill()
         process.wait()

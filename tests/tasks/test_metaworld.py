@@ -138,6 +138,7 @@ def test_the_same_seed_gives_the_same_bits_in_any_number_of_processes():
     assert torch.equal(first, rewards(0)) and torch.equal(first, rewards(2)) and len(first.unique()) == 10
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_of_a_task_distribution():
     report = qs.check_tasks(small("metaworld-ml1", environment="reach-v3"))
     assert not report.failed, str(report)
@@ -212,7 +213,9 @@ class Theirs:
 
 
 @pytest.mark.usefixtures("few_goals")
-@pytest.mark.parametrize(("family", "theirs"), [("metaworld-ml1", "reach-v3"), ("metaworld-ml10", "ML10")])
+@pytest.mark.parametrize(
+    ("family", "theirs"), [("metaworld-ml1", "reach-v3"), pytest.param("metaworld-ml10", "ML10", marks=pytest.mark.slow)]
+)
 def test_the_protocol_gives_what_the_packages_own_evaluation_gives(family: str, theirs: str, monkeypatch: pytest.MonkeyPatch):
     """10 episodes to adapt on, 3 frozen, each goal of the test split once, one environment of a name.
 

@@ -203,7 +203,14 @@ def test_rewards_by_hand():
     )
 
 
-@pytest.mark.parametrize("name", [name for name, options in FAMILIES.items() if isinstance(options(), Family)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "half-cheetah-velocity" else pytest.mark.slow)
+        for name, options in FAMILIES.items()
+        if isinstance(options(), Family)
+    ],
+)
 def test_it_keeps_the_contract_of_a_task_distribution(name: str):
     report = qs.check_tasks(qs.tasks.make(name, max_episode_steps=20))
     assert not report.failed, str(report)

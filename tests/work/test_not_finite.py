@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import SMALL
+from small import TINY
 from test_training import fingerprint
 
 import quickstudy as qs
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 0, "ch
 def small(name: str = "rl2") -> Learner:
     entry = ALGORITHMS[name]
     tasks = qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2)
-    return entry.make(tasks, entry.config(**SMALL[name]), seed=5)
+    return entry.make(tasks, entry.config(**TINY[name]), seed=5)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from probes import HiddenButton
-from small import SMALL
+from small import TINY
 from test_training import StopsAfter, fingerprint
 from torch import Tensor
 
@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 3, "ev
 def small(name: str, tasks: Any = None) -> Learner:
     entry = ALGORITHMS[name]
     tasks = tasks or qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2)
-    return entry.make(tasks, entry.config(**SMALL[name] | {"shards": 2}), seed=5)
+    return entry.make(tasks, entry.config(**TINY[name] | {"shards": 2}), seed=5)
 
 
 @pytest.fixture(scope="module")
