@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from quickstudy.runs.seeds import create_seeds
 from quickstudy.storage import sha256
 from quickstudy.training import train_seeds
 
-OPTIONS = ["--iterations", "40", "--trials", "32", "--hidden-size", "16", "--threads", "1"]
+OPTIONS = ["--iterations", "40", "--trials", "16", "--hidden-size", "16", "--n-epochs", "1", "--threads", "1"]
 OPTIONS += ["--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
 
 
@@ -89,7 +88,7 @@ def test_tensorboard_can_read_it(finished: Path):
 
     board = EventAccumulator(str(finished / "tensorboard")).Reload()
     points = board.Scalars("rollout/ep_rew_mean")
-    assert len(points) == 40 and points[0].step == 32 * 60
+    assert len(points) == 40 and points[0].step == 16 * 60
 
 
 def test_the_stored_configuration_is_enough_to_run_again(finished: Path, tmp_path: Path):
@@ -107,29 +106,12 @@ def test_the_stored_configuration_is_enough_to_run_again(finished: Path, tmp_pat
     assert fingerprint(finished) == fingerprint(tmp_path / "again")
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(finished: Path, tmp_path: Path):
-    run, chance = tmp_path / "killed", random.Random(0)
-    process = subprocess.Popen(command(run), stderr=subprocess.DEVNULL)
-    for kill in range(4):
-        if kill % 2:  # in the middle of a save, as seen from outside
-            wait_for(lambda: rows(run) >= 36 or list((run / "checkpoints").glob(".*.tmp")), process)
-        else:
-            target = min(36, rows(run) + chance.randint(2, 8))
-            wait_for(lambda target=target: rows(run) >= target, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process = subprocess.Popen([sys.executable, "-m", "quickstudy", "resume", str(run)], stderr=subprocess.DEVNULL)
-    assert process.wait(120) == 0
-    assert fingerprint(run) == fingerprint(finished)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_saves_says_how_to_go_on_and_leaves_with_0(number: signal.Signals, finished: Path, tmp_path: Path):
+def test_after_ctrl_c_a_run_saves_says_how_to_go_on_and_leaves_with_0(finished: Path, tmp_path: Path):
     run = tmp_path / "stopped"
     process = subprocess.Popen(command(run), stderr=subprocess.PIPE)
     wait_for(lambda: rows(run) >= 7, process)
     began = time.monotonic()
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 0 and time.monotonic() - began < 5
     assert f"resume with: quickstudy resume {run}" in error.decode()

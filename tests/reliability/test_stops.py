@@ -96,9 +96,9 @@ def test_stopped_at_any_checkpoint_a_run_resumes_to_the_same_bits(name: str, tmp
         return entry.make(qs.tasks.make("bandit"), entry.config(**TINY[name]), seed=1)
 
     options: dict[str, Any] = {"checkpoint_every": 1, "keep_checkpoints": 30, "threads": 1, "quiet": True, "evaluate_every": 0}
-    whole = tmp_path / "whole"
-    qs.train(learner(), 20, whole, **options)
-    for iteration in share.some(range(20), 2):
+    whole, iterations = tmp_path / "whole", share.of(20, 6)
+    qs.train(learner(), iterations, whole, **options)
+    for iteration in share.some(range(iterations), 2):
         run = tmp_path / f"from-{iteration}"
         shutil.copytree(whole, run)
         for folder in (run / "checkpoints").iterdir():
