@@ -27,7 +27,7 @@ from quickstudy.storage import sha256
 from quickstudy.training import train_seeds
 
 OPTIONS = ["--iterations", "40", "--trials", "16", "--hidden-size", "16", "--n-epochs", "1", "--threads", "1"]
-OPTIONS += ["--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
+OPTIONS += ["--max-episode-steps", "4", "--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
 
 
 def command(run: Path) -> list[str]:
@@ -88,7 +88,7 @@ def test_tensorboard_can_read_it(finished: Path):
 
     board = EventAccumulator(str(finished / "tensorboard")).Reload()
     points = board.Scalars("rollout/ep_rew_mean")
-    assert len(points) == 40 and points[0].step == 16 * 60
+    assert len(points) == 40 and points[0].step == 16 * 16
 
 
 def test_the_stored_configuration_is_enough_to_run_again(finished: Path, tmp_path: Path):
