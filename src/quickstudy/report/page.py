@@ -7,12 +7,24 @@ from base64 import b64encode
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
-SCRIPTS = ("words.js", "parts.js", "adaptation.js", "taskmap.js", "learning.js", "facts.js", "main.js")
+SCRIPTS = ("words.js", "parts.js", "adaptation.js", "taskmap.js", "learning.js", "facts.js", "head.js", "main.js")
 """In the order in which they are read: each may use those before it."""
+
+
+class Parts(NamedTuple):
+    """What a page is made of: files of this room, by name, or of others, by path."""
+
+    styles: tuple[str | Path, ...] = ("page.css",)
+    scripts: tuple[str | Path, ...] = SCRIPTS
+    connects: bool = False
+    """Whether it may ask the server that it came from."""
+
+
+REPORT = Parts()
 PLOT_STYLE = """\
 :where(.plot) {
   --plot-background: white;
@@ -28,13 +40,13 @@ PLOT_STYLE = """\
 """What the plotting library writes into each of its pictures of the class `plot`: the policy knows it by its hash."""
 
 
-def page(contents: dict[str, Any]) -> str:
+def page(contents: dict[str, Any], parts: Parts = REPORT) -> str:
     """A report's contents as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
-    style = read("page.css")
-    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, SCRIPTS))]
+    style = "\n".join(map(read, parts.styles))
+    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, parts.scripts))]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; style-src {digest(style)} {digest(PLOT_STYLE)};"
-        " base-uri 'none'; form-action 'none'"
+        " base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if parts.connects else "")
     )
     return "\n".join(
         [
@@ -59,8 +71,8 @@ def page(contents: dict[str, Any]) -> str:
     )
 
 
-def read(name: str) -> str:
-    """One of the page's own files."""
+def read(name: str | Path) -> str:
+    """One of the page's own files, or another room's."""
     return (WEB / name).read_text(encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import load_checkpoint, load_latest, prune, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
+from quickstudy.runs.trainer import leave_mark, remove_mark
 from quickstudy.storage import flush_to_disk, to_json, write_atomically
 
 SEEDS = "seeds.json"
@@ -62,6 +63,7 @@ class Run:
         self._board = SummaryWriter(
             str(folder / "tensorboard"), purge_step=progress.timesteps + 1 if progress.timesteps else None
         )
+        leave_mark(folder)
 
     def log(self, row: Metrics, timesteps: int) -> int:
         """Appends a meta-iteration's metrics, environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
@@ -74,6 +76,7 @@ class Run:
 
     def _append(self, file: Any, row: Metrics, timesteps: int) -> None:
         file.write(f"{to_json(row)}\n".encode())
+        file.flush()  # whoever watches sees it at once
         for name, value in row.items():
             if "/" in name:
                 self._board.add_scalar(name, value, timesteps)
@@ -113,6 +116,8 @@ class Run:
         for file in (self._metrics, self._timing, self._board):
             with contextlib.suppress(OSError):
                 file.close()
+        with contextlib.suppress(OSError):
+            remove_mark(self.folder)
 
 
 def refuse_links(folder: Path) -> None:

@@ -1,39 +1,6 @@
-// The page as a whole: drawn once, and again when the language changes.
-function render() {
-  document.documentElement.lang = state.language;
-  document.getElementById("title").textContent = CONTENTS.title;
-  const { seeds } = CONTENTS;
-  document.getElementById("subtitle").textContent = [
-    CONTENTS.run,
-    seeds.length > 1 ? word("seeds", { seeds: seeds.join(", ") }) : word("seed", { seed: seeds[0] }),
-    word("progress", {
-      done: CONTENTS.done.toLocaleString("en"),
-      iterations: CONTENTS.iterations.toLocaleString("en"),
-    }),
-  ].join(" · ");
-  document.getElementById("made").textContent = word("made", { version: CONTENTS.version, date: CONTENTS.made });
-  document.querySelector(".skip").textContent = word("skip");
-  language.textContent = word("language");
-  language.lang = word("otherLanguage");
-  theme.textContent = word(dark() ? "light" : "dark");
-  document
-    .getElementById("main")
-    .replaceChildren(...[adaptation(), taskmap(), learning(), health(), facts()].filter((part) => part !== null));
+// The report: a run's pictures, one below the other.
+function sections() {
+  return [adaptation(), taskmap(), learning(), health(), facts()];
 }
 
-function dark() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-const language = document.getElementById("language");
-const theme = document.getElementById("theme");
-language.addEventListener("click", () => {
-  state.language = word("otherLanguage");
-  render();
-});
-theme.addEventListener("click", () => {
-  document.documentElement.dataset.theme = dark() ? "light" : "dark";
-  theme.textContent = word(dark() ? "light" : "dark");
-});
 render();
