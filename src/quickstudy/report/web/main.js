@@ -18,7 +18,7 @@ function render() {
   theme.textContent = word(dark() ? "light" : "dark");
   document
     .getElementById("main")
-    .replaceChildren(...[adaptation(), taskmap(), learning(), health(), facts()].filter((part) => part !== null));
+    .replaceChildren(...[adaptation(), taskmap(), world(), learning(), health(), facts()].filter((part) => part !== null));
 }
 
 function dark() {
