@@ -31,6 +31,24 @@ def task_map(axes: int, episodes: int, generator: np.random.Generator) -> dict[s
     return {"axes": [{"name": f"goal {axis + 1}", "bounds": [-1, 1]} for axis in range(axes)], "left_out": 0, "tasks": tasks}
 
 
+def world(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Two trials in a plane: a goal, which is hidden from the agent, and the agent, which is somewhere else at each moment."""
+    shapes: list[list[Any]] = [["polygon", 0, "#ffffff", [-1, -1, 1, -1, 1, 1]], ["disc", 1, "#e5a50a", [0.5, 0.5], 0.1]]
+    trials = []
+    for task in range(2):
+        told = []
+        for episode in range(episodes):
+            trace = generator.uniform(-1, 1, size=(6 + episode % 2, 2)).round(3).tolist()
+            shapes += [["disc", 0, "#0b6e99", place, 0.05] for place in trace]
+            first = len(shapes) - len(trace)
+            steps = list(range(len(trace)))
+            ground, figures = [[0]] * len(trace), [[1, first + step] for step in steps]
+            totals = generator.normal(size=len(trace)).round(3).tolist()
+            told.append({"steps": steps, "totals": totals, "ground": ground, "figures": figures, "trace": trace})
+        trials.append({"task": {"goal 1": task, "goal 2": 0.5}, "view": [-1, -1, 1, 1], "episodes": told})
+    return {"every": 1, "shapes": shapes, "trials": trials}
+
+
 def contents(
     luck: int = 0,
     *,
@@ -83,6 +101,7 @@ def contents(
             "validation": validation,
         },
         "map": task_map(axes, episodes, generator),
+        "world": world(episodes, generator),
         "series": made,
         "made": "2026-11-25 21:00 UTC",
         "version": "0.1.0",

@@ -82,6 +82,9 @@ HOSTILE = [
 ]
 
 
+WORLD = "#world .scenes > div"
+
+
 def written(folder: Path, shown: Any) -> Path:
     path = folder / "report.html"
     path.write_text(html(shown))
@@ -131,6 +134,7 @@ def test_hostile_text_is_shown_and_does_nothing(browser: Any, tmp_path: Path):
     for line in [*shown["series"]["seeds"], shown["series"]["iqm"]]:
         line |= {name: line["rollout/ep_rew_mean"] for name in metrics}
     shown["series"]["metrics"] += metrics
+    shown["world"]["trials"][0]["task"] = {text: 1 for text in HOSTILE}
     # TOML has no half characters, names of folders may
     shown["title"] = "".join(HOSTILE).replace("\ud800", "")
     shown["run"] = shown["adaptation"]["algorithm"] = "".join(HOSTILE)
@@ -163,7 +167,7 @@ def test_the_keyboard_reaches_all_of_it(browser: Any, tmp_path: Path):
         for _ in range(20):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName.toLowerCase()"))
-            if reached[-1] == "input":
+            if reached.count("input") == 1 and reached[-1] == "input":
                 page.keyboard.press("Home")
                 assert drawn(page, ADAPTATION, "[aria-description=validation] > *") == validation(page, stops[0])
                 page.keyboard.press("ArrowRight")
@@ -247,6 +251,52 @@ def test_colours_and_cells_tell_the_return_and_the_gain(browser: Any, tmp_path: 
                 [MAP, values],
             )
             assert fills == expected and len(set(fills)) > 4
+
+
+def test_the_episodes_of_a_trial_move_in_lock_step(browser: Any, tmp_path: Path):
+    shown = contents(episodes=3)
+    with opened(browser, written(tmp_path, shown)) as (page, wrong):
+        for task, moment in ((0, 6), (1, 2)):
+            page.select_option("#world select >> nth=0", str(task))
+            page.focus("#world input[type=range]")
+            page.keyboard.press("Home")
+            for _ in range(moment):
+                page.keyboard.press("ArrowRight")
+            trial = shown["world"]["trials"][task]["episodes"]
+            traces = [episode["trace"][: moment + 1] for episode in trial]
+            assert paths(page, f"{WORLD}:first-child") == [[[x, -y] for x, y in trace] for trace in traces]
+            assert paths(page, f"{WORLD}:nth-child(2)") == [[[x, -y] for x, y in traces[0]]]
+            assert paths(page, f"{WORLD}:nth-child(3)") == [[[x, -y] for x, y in traces[2]]]
+            totals = [episode["totals"][min(moment, len(episode["totals"]) - 1)] for episode in trial]
+            notes = page.locator("#world .scenes .note").all_inner_texts()
+            assert [note.split()[-1].lstrip("\u2212") for note in notes] == [f"{abs(totals[0]):.2f}", f"{abs(totals[2]):.2f}"]
+        page.select_option("#world .scenes select >> nth=0", value="1")
+        assert paths(page, f"{WORLD}:nth-child(2)") == paths(page, f"{WORLD}:first-child")[1:2]
+    assert not wrong
+
+
+def paths(page: Any, place: str) -> list[list[list[float]]]:
+    """The paths in a picture, in the world's units."""
+    texts = page.evaluate(
+        "(place) => [...document.querySelectorAll(place)].map((p) => p.getAttribute('points'))", f"{place} .path"
+    )
+    return [[[float(number) for number in pair.split(",")] for pair in text.split()] for text in texts]
+
+
+def test_the_goal_can_be_hidden_and_the_trial_played(browser: Any, tmp_path: Path):
+    with opened(browser, written(tmp_path, contents(episodes=2))) as (page, wrong):
+        count = "document.querySelectorAll('#world [fill=\"#e5a50a\"]').length"
+        assert page.evaluate(count) == 3
+        page.click("#world .choice button:nth-child(2)")
+        assert page.evaluate(count) == 0
+        assert "step 6 of 6" in page.inner_text("#world output")
+        page.click("#world .controls > button")
+        page.locator("#world output", has_text="step 2 of 6").wait_for()
+        page.click("#world .controls > button")
+        stopped = page.inner_text("#world output")
+        page.wait_for_timeout(500)
+        assert page.inner_text("#world output") == stopped
+    assert not wrong
 
 
 @pytest.mark.parametrize("theme, language", [*product(("light", "dark"), ("en", "zh"))])

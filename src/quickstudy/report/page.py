@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
-SCRIPTS = ("words.js", "parts.js", "adaptation.js", "taskmap.js", "learning.js", "facts.js", "head.js", "main.js")
+SCRIPTS = (
+    "words.js",
+    "parts.js",
+    "adaptation.js",
+    "taskmap.js",
+    "world.js",
+    "learning.js",
+    "facts.js",
+    "head.js",
+    "main.js",
+)
 """In the order in which they are read: each may use those before it."""
 
 

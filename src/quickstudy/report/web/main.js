@@ -1,6 +1,6 @@
 // The report: a run's pictures, one below the other.
 function sections() {
-  return [adaptation(), taskmap(), learning(), health(), facts()];
+  return [adaptation(), taskmap(), world(), learning(), health(), facts()];
 }
 
 render();

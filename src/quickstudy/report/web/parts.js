@@ -7,6 +7,10 @@ const state = {
   metric: null,
   measure: "last",
   task: 0,
+  trial: 0,
+  pair: null,
+  moment: Infinity,
+  goal: true,
 };
 
 const LOOKS = {
