@@ -1,9 +1,13 @@
-"""`quickstudy watch`."""
+"""`quickstudy watch` and `quickstudy play`."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
+
+from quickstudy.cli.evaluate import one_agent
+from quickstudy.cli.options import positive
 
 WATCH_EXAMPLES = """\
 examples:
@@ -11,6 +15,16 @@ examples:
   quickstudy watch runs/five --open     # a folder of seeds, in the usual browser
 
 The page may be opened several times. It listens on 127.0.0.1 alone; to look from elsewhere, forward the port by ssh.
+"""
+
+
+PLAY_EXAMPLES = """\
+examples:
+  quickstudy play runs/grid                            # prints an address: open it in a browser on this machine
+  quickstudy play runs/grid --episodes 8 --greedy      # more episodes than in training, most likely actions
+  quickstudy play bayes-optimal grid-navigation        # the best that any agent can do
+
+A goal in a grid or in the plane is picked by a click, other parameters by sliders. The evaluator's own loop lives the episodes.
 """
 
 
@@ -46,4 +60,33 @@ def watch(arguments: list[str]) -> int:
     from quickstudy.live.watch import watcher
 
     serve(watcher(given.run, given.port), given.open)
+    return 0
+
+
+def play(arguments: list[str]) -> int:
+    """`quickstudy play`."""
+    parser = argparse.ArgumentParser(
+        prog="quickstudy play",
+        description="Picks tasks in the browser and shows how an agent adapts to them, episode by episode, and what it knows.",
+        epilog=PLAY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder of a run, or the name of a baseline or an oracle")
+    parser.add_argument(
+        "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
+    )
+    parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of a trial (default: as in training)")
+    parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
+    parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
+    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_server_options(parser)
+    given, rest = parser.parse_known_args(arguments)
+
+    from quickstudy.live.play import player
+    from quickstudy.live.server import serve
+
+    agent = one_agent(given, rest, parser)
+    command = shlex.join(["quickstudy", "play", *arguments])
+    serve(player(agent, given.run, command, given.port, given.episodes, given.greedy), given.open)
     return 0

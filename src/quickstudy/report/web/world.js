@@ -154,7 +154,7 @@ function at(episode, what) {
 // Early episodes are light and broad, late ones dark and narrow, so that equal paths show all of their colours.
 function episodeLook(index, count) {
   const share = count > 1 ? index / (count - 1) : 1;
-  return { color: d3.interpolateViridis(0.78 - 0.73 * share), width: 7 - 4.5 * share };
+  return { color: d3.interpolateViridis(0.78 - 0.48 * share), width: 7 - 4.5 * share };
 }
 
 function episodeEntry(index, count) {

@@ -1,0 +1,476 @@
+// An agent that is played with: a task is picked, and its trial arrives episode by episode and is shown step by step.
+Object.assign(WORDS.en, {
+  made: "Served by quickstudy {version} on this machine, to this machine only.",
+  playing: "Pick a task, watch it adapt",
+  aim: "Click into the picture, or choose from the list: the goal is there, and the agent doesn't know.",
+  set: "Set the task's parameters; the agent isn't told them.",
+  draw: "The tasks of this family have too many parameters to be set one by one. Draw one; the agent isn't told which.",
+  scoredAs: "The evaluator's own loop lives the trial, {actions}.",
+  otherTask: "A held-out task",
+  otherLuck: "The same again",
+  world: "The world",
+  own: "What the agent believes",
+  exact: "What can be known",
+  beliefText: "The chance of each cell to hold the goal. Left what the agent's belief decodes to, right the exact posterior.",
+  exactText: "Beside the world: the chance of each cell to hold the goal, reckoned exactly from what the agent has seen.",
+  living: "Living episode {episode} of {episodes} …",
+  pace: "episode {episode} of {episodes}, step {step} of {steps}, return so far {total}",
+  told: "Return by episode: {returns}.",
+  broken: "The trial ended: {error}",
+  lost: "The server of this page doesn't answer any more. Start it again: {again}",
+  returns: "Return by episode",
+  byStep: "Return so far, by step",
+  stepOf: "step of the episode",
+  lanesText: "The method adapts on {lanes} episodes at once: the picture shows the first, the return is their mean.",
+});
+Object.assign(WORDS.zh, {
+  made: "由本机的 quickstudy {version} 提供，仅供本机访问。",
+  playing: "选择任务，观察适应",
+  aim: "点击图中位置或从列表中选择：目标就在那里，而智能体并不知道。",
+  set: "设定任务参数；智能体不会被告知。",
+  draw: "该族任务的参数太多，无法逐一设定。请抽取一个；智能体不会被告知。",
+  scoredAs: "由评估器自己的循环运行，{actions}。",
+  otherTask: "抽取留出任务",
+  otherLuck: "再来一次",
+  world: "世界",
+  own: "智能体的信念",
+  exact: "可知的内容",
+  beliefText: "每个格子藏有目标的概率。左为智能体信念的解码，右为精确后验。",
+  exactText: "世界旁边：根据智能体所见精确计算的、每个格子藏有目标的概率。",
+  living: "正在运行第 {episode} / {episodes} 回合……",
+  pace: "第 {episode} / {episodes} 回合，第 {step} / {steps} 步，目前回报 {total}",
+  told: "各回合回报：{returns}。",
+  broken: "试验已终止：{error}",
+  lost: "此页面的服务器不再响应。重新启动：{again}",
+  returns: "各回合回报",
+  byStep: "各步累计回报",
+  stepOf: "回合中的步",
+  lanesText: "该方法一次用 {lanes} 个回合来适应：图中显示第一个，回报为均值。",
+});
+
+const STILL = matchMedia("(prefers-reduced-motion: reduce)").matches;
+let trial = blank();
+let asking = null;
+let clock = null;
+
+function blank() {
+  CONTENTS.world = { shapes: [] };
+  return { episodes: [], values: {}, task: "", luck: 0, over: false, episode: 0, moment: 0, problem: "" };
+}
+
+function subtitle() {
+  document.getElementById("subtitle").textContent = CONTENTS.run;
+}
+
+function sections() {
+  return [trying()];
+}
+
+function trying() {
+  const { aimed, drawn, fields, greedy, lanes } = CONTENTS;
+  const notes = [
+    word(aimed ? "aim" : fields.length ? "set" : "draw"),
+    word("scoredAs", { actions: word(greedy ? "greedy" : "sampled") }),
+    ...(lanes > 1 ? [word("lanesText", { lanes })] : []),
+  ];
+  const slide = element("input", { type: "range", id: "moment", min: 0, max: 0, value: 0, step: 1, oninput: scrub });
+  const made = section(
+    "playing",
+    element("p", { class: "note" }, notes.join(" ")),
+    element(
+      "div",
+      { class: "controls", id: "fields" },
+      ...fields.map(fieldControl),
+      element("button", { type: "button", id: "other", onclick: () => go({ luck: nextLuck() }) }, word("otherTask")),
+      fields.length
+        ? element("button", { type: "button", id: "again", onclick: () => go({ ...chosen(), luck: nextLuck() }) }, word("otherLuck"))
+        : null,
+    ),
+    fields.length ? null : element("p", { id: "task" }),
+    drawn
+      ? element(
+          "div",
+          { class: "controls" },
+          element("button", { type: "button", id: "play", onclick: toggle }, word("play")),
+          element("label", {}, `${word("moment")} `, slide),
+          element("output", { id: "pace" }),
+        )
+      : null,
+    element("div", { id: "legend" }),
+    element("div", { class: "scenes", id: "pictures" }, drawn ? picture("world", worldPicture, aimed) : null),
+    element("p", { class: "note", id: "belief" }),
+    element(
+      "div",
+      { class: "beside" },
+      CONTENTS.episodes > 1
+        ? element("div", {}, element("h3", {}, word("returns")), chart(returnsPlot, word("returns")))
+        : null,
+      element("div", {}, element("h3", {}, word("byStep")), chart(totalsPlot, word("byStep"))),
+    ),
+    element("p", { id: "told", role: "status" }),
+  );
+  // the page is being put together: what it shows is told when it stands
+  queueMicrotask(() => {
+    setFields();
+    tell();
+  });
+  return made;
+}
+
+function picture(name, draw, clicked = false) {
+  const made = chart(draw, word(name));
+  if (clicked) {
+    made.classList.add("aimed");
+    made.addEventListener("click", aim);
+  }
+  return element("div", { id: `picture-${name}` }, element("h3", {}, word(name)), made);
+}
+
+function fieldControl({ name, low, high, logarithmic, options }) {
+  if (options) {
+    const select = element(
+      "select",
+      { "data-field": name, onchange: () => go({ ...chosen(), luck: trial.luck }) },
+      ...options.map((text, index) => element("option", { value: index }, text)),
+    );
+    return element("label", {}, `${name} `, select);
+  }
+  const output = element("output");
+  // a slider has a thousand places between its ends; where orders of magnitude count they are even steps of the logarithm
+  const along = logarithmic ? d3.scaleLog([low, high], [0, 1000]) : d3.scaleLinear([low, high], [0, 1000]);
+  const input = element("input", {
+    type: "range",
+    "data-field": name,
+    min: 0,
+    max: 1000,
+    step: "any",
+    oninput: () => show(),
+    onchange: () => go({ ...chosen(), luck: trial.luck }),
+  });
+  const show = () => {
+    output.textContent = number(along.invert(Number(input.value)));
+    input.setAttribute("aria-valuetext", output.textContent);
+  };
+  input.along = along;
+  input.show = show;
+  return element("label", {}, `${name} `, input, output);
+}
+
+// What the controls stand on.
+function chosen() {
+  const values = {};
+  for (const each of document.querySelectorAll("[data-field]")) {
+    const place = Number(each.value);
+    values[each.dataset.field] = each.along ? each.along.invert(place) : place;
+  }
+  return values;
+}
+
+function setFields() {
+  for (const each of document.querySelectorAll("[data-field]")) {
+    const value = trial.values[each.dataset.field];
+    if (value === undefined) continue;
+    each.value = each.along ? each.along(value) : value;
+    each.show?.();
+  }
+}
+
+function nextLuck() {
+  return (trial.luck + 1) % (CONTENTS.most_luck + 1);
+}
+
+// A click into the picture of the world, in the world's own units.
+function aim(event) {
+  const svg = event.currentTarget.querySelector("svg");
+  const seen = svg.getBoundingClientRect();
+  const [left, low, right, high] = viewed();
+  const x = left + ((event.clientX - seen.left) / seen.width) * (right - left);
+  const y = high - ((event.clientY - seen.top) / seen.height) * (high - low);
+  go({ x, y, luck: trial.luck });
+}
+
+// Asks for a trial; one that is under way is given up.
+async function go(given) {
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  pause();
+  trial = { ...blank(), luck: given.luck };
+  tell();
+  try {
+    const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(given) };
+    const answer = await fetch("trial", { ...options, signal });
+    if (answer.ok) await read(answer.body, signal);
+    else trial.problem = word("broken", { error: (await answer.text()).trim() });
+  } catch {
+    if (signal.aborted) return;
+    trial.problem = word("lost", { again: CONTENTS.again });
+  }
+  if (!signal.aborted) tell();
+}
+
+async function read(body, signal) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (signal.aborted) return;
+    if (done) break;
+    const lines = (text + value).split("\n");
+    text = lines.pop();
+    for (const line of lines) take(JSON.parse(line));
+  }
+  trial.over = trial.episodes.length === CONTENTS.episodes;
+}
+
+// A part of the trial: which task it is, an episode, or what went wrong.
+function take(part) {
+  if (part.error) trial.problem = word("broken", { error: part.error });
+  else if (part.values) {
+    Object.assign(trial, part);
+    setFields();
+  } else {
+    CONTENTS.world.shapes.push(...part.shapes);
+    trial.episodes.push(part);
+    trial.over = trial.episodes.length === CONTENTS.episodes;
+    if (STILL || !CONTENTS.drawn) [trial.episode, trial.moment] = [trial.episodes.length - 1, part.moments.length - 1];
+    else if (trial.episodes.length === 1) resume();
+  }
+  tell();
+}
+
+function resume() {
+  const last = trial.episodes.length - 1;
+  if (trial.over && trial.episode === last && trial.moment === trial.episodes[last].moments.length - 1)
+    trial.episode = trial.moment = 0;
+  clock = setTimeout(advance, 0);
+}
+
+function toggle() {
+  if (clock) pause();
+  else resume();
+  tell();
+}
+
+function pause() {
+  clearTimeout(clock);
+  clock = null;
+}
+
+function advance() {
+  const count = trial.episodes[trial.episode].moments.length;
+  const pace = Math.max(25, Math.min(220, 3500 / count));
+  if (trial.moment < count - 1) trial.moment += 1;
+  else if (trial.episode < trial.episodes.length - 1) [trial.episode, trial.moment] = [trial.episode + 1, 0];
+  else if (trial.over) {
+    pause();
+    return tell();
+  }
+  // the end of an episode stands for a moment
+  clock = setTimeout(advance, trial.moment === trial.episodes[trial.episode].moments.length - 1 ? 3 * pace : pace);
+  tell();
+}
+
+function scrub(event) {
+  pause();
+  let place = Number(event.currentTarget.value);
+  trial.episode = 0;
+  while (place >= trial.episodes[trial.episode].moments.length) {
+    place -= trial.episodes[trial.episode].moments.length;
+    trial.episode += 1;
+  }
+  trial.moment = place;
+  tell();
+}
+
+// Brings all that the page shows up to the moment.
+function tell() {
+  const { episodes, episode, moment, over, problem, task } = trial;
+  const at = episodes[episode];
+  if (!CONTENTS.fields.length) document.getElementById("task").textContent = task;
+  const told = document.getElementById("told");
+  const returns = episodes.map(({ total, success }) => number(total) + (success === null ? "" : success > 0 ? " ✓" : " ✗"));
+  const says =
+    problem ||
+    (over
+      ? word("told", { returns: returns.join(", ") })
+      : word("living", { episode: episodes.length + 1, episodes: CONTENTS.episodes }));
+  if (told.textContent !== says) told.textContent = says;
+  if (CONTENTS.drawn) tellMoment(at, episode, moment);
+  tellBelief(at?.belief);
+  tellLegend(episodes.length);
+  for (const each of document.querySelectorAll("#playing .chart")) each.redraw();
+}
+
+function tellMoment(at, episode, moment) {
+  document.getElementById("play").textContent = word(clock ? "pause" : "play");
+  document.getElementById("play").disabled = !at;
+  const slide = document.getElementById("moment");
+  slide.disabled = !at;
+  if (!at) return;
+  slide.max = d3.sum(trial.episodes, ({ moments }) => moments.length) - 1;
+  slide.value = d3.sum(trial.episodes.slice(0, episode), ({ moments }) => moments.length) + moment;
+  const pace = word("pace", {
+    episode: episode + 1,
+    episodes: CONTENTS.episodes,
+    step: at.moments[moment],
+    steps: at.steps,
+    total: number(at.totals[moment]),
+  });
+  slide.setAttribute("aria-valuetext", pace);
+  document.getElementById("pace").textContent = pace;
+}
+
+// Pictures of beliefs come with the first trial that has some, and stay.
+function tellBelief(belief) {
+  if (!belief) return;
+  const pictures = document.getElementById("pictures");
+  for (const name of ["own", "exact"])
+    if (belief[name] && !document.getElementById(`picture-${name}`))
+      pictures.append(picture(name, (width) => beliefPicture(name, width)));
+  document.getElementById("belief").textContent = word(belief.own ? "beliefText" : "exactText");
+}
+
+function tellLegend(count) {
+  const place = document.getElementById("legend");
+  if (place.childElementCount || !count || CONTENTS.episodes === 1) return;
+  place.append(legend(d3.range(CONTENTS.episodes).map((index) => episodeEntry(index, CONTENTS.episodes))));
+}
+
+// What shows all of the episodes so far.
+function viewed() {
+  const views = trial.episodes.map(({ view }) => view);
+  return [0, 1, 2, 3].map((side) => (side < 2 ? d3.min : d3.max)(views, (view) => view[side]));
+}
+
+function worldPicture(width) {
+  const at = trial.episodes[trial.episode];
+  if (!at) return element("p", { class: "note" }, word("living", { episode: 1, episodes: CONTENTS.episodes }));
+  const svg = paper(viewed(), width);
+  const pixel = (viewed()[2] - viewed()[0]) / Number(svg.attr("width"));
+  drawShapes(svg.append("g"), at.ground[trial.moment]);
+  trial.episodes.slice(0, trial.episode + 1).forEach(({ trace }, index) => {
+    if (!trace) return;
+    const { color, width: thick } = episodeLook(index, CONTENTS.episodes);
+    const now = index === trial.episode;
+    line(svg, pairs((now ? trace.slice(0, trial.moment + 1) : trace).flat()), (now ? 3 : thick) * pixel, color)
+      .attr("class", "path")
+      .attr("stroke-opacity", now ? 1 : 0.45);
+  });
+  drawShapes(svg.append("g").attr("class", "figures"), at.figures[trial.moment]);
+  return svg.node();
+}
+
+function beliefPicture(name, width) {
+  const at = trial.episodes[trial.episode];
+  if (!at?.belief) return element("p");
+  const { size } = at.belief;
+  const svg = paper(viewed(), width);
+  at.belief[name][trial.moment].forEach((chance, cell) => {
+    const [row, column] = [Math.floor(cell / size), cell % size];
+    // the root tells small chances apart, of which there are many at first
+    const share = Math.sqrt(chance);
+    svg
+      .append("rect")
+      .attr("class", "cell")
+      .attr("x", column - 0.48)
+      .attr("y", -row - 0.48)
+      .attr("width", 0.96)
+      .attr("height", 0.96)
+      .attr("rx", 0.06)
+      .attr("fill", d3.interpolateRgb("#f2f5f7", "#0b6e99")(share))
+      .attr("data-chance", chance);
+    svg
+      .append("text")
+      .attr("x", column)
+      .attr("y", -row)
+      .attr("font-size", 0.26)
+      .attr("text-anchor", "middle")
+      .attr("dominant-baseline", "central")
+      .attr("fill", share > 0.6 ? "white" : "#1b1b1b")
+      .text(chance >= 0.005 ? `${Math.round(100 * chance)} %` : "");
+  });
+  const [x, y] = at.trace[trial.moment];
+  svg
+    .append("circle")
+    .attr("cx", x)
+    .attr("cy", -y)
+    .attr("r", 0.4)
+    .attr("fill", "none")
+    .attr("stroke", "#d1603d")
+    .attr("stroke-width", 0.06);
+  return svg.node();
+}
+
+function returnsPlot(width) {
+  const rows = trial.episodes.map(({ total }, index) => ({ episode: index + 1, total }));
+  const past = rows.slice(0, trial.episode + 1);
+  const color = LOOKS.learner.color;
+  const count = CONTENTS.episodes;
+  return plot({
+    width,
+    height: 240,
+    marginLeft: 52,
+    x: {
+      label: word("episode"),
+      domain: [0.7, count + 0.3],
+      ticks: d3.ticks(1, count, Math.min(count, 12)).filter(Number.isInteger),
+      tickFormat: "d",
+      labelAnchor: "center",
+      labelArrow: "none",
+    },
+    y: {
+      label: word("return"),
+      domain: rows.length > 1 ? d3.extent(rows, ({ total }) => total) : undefined,
+      grid: true,
+      nice: true,
+      ticks: 5,
+      tickFormat: tick,
+      labelArrow: "none",
+    },
+    marks: [
+      Plot.line(past, { x: "episode", y: "total", stroke: color, strokeWidth: 2.5 }),
+      Plot.dot(rows, { x: "episode", y: "total", stroke: color, strokeWidth: 1.5, r: 4.5, ariaDescription: "returns" }),
+      Plot.dot(past, { x: "episode", y: "total", fill: color, r: 4.5 }),
+    ],
+  });
+}
+
+// How the return of each episode came together, up to the moment.
+function totalsPlot(width) {
+  const seen = trial.episodes.slice(0, trial.episode + 1);
+  const lines = seen.map(({ moments, totals }, index) =>
+    moments
+      .slice(0, index === trial.episode ? trial.moment + 1 : moments.length)
+      .map((step, place) => ({ step, total: totals[place] })),
+  );
+  const all = trial.episodes.flatMap(({ totals }) => totals);
+  return plot({
+    width,
+    height: 240,
+    marginLeft: 52,
+    x: {
+      label: word("stepOf"),
+      domain: [0, d3.max(trial.episodes, ({ steps }) => steps) ?? 1],
+      ticks: Math.max(2, width / 90),
+      labelAnchor: "center",
+      labelArrow: "none",
+    },
+    y: {
+      label: word("return"),
+      domain: all.length ? d3.extent(all) : [0, 1],
+      grid: true,
+      nice: true,
+      ticks: 5,
+      tickFormat: tick,
+      labelArrow: "none",
+    },
+    marks: lines.map((rows, index) => {
+      const { color, width: thick } = episodeLook(index, CONTENTS.episodes);
+      return Plot.line(rows, { x: "step", y: "total", stroke: color, strokeWidth: thick, ariaDescription: "totals" });
+    }),
+  });
+}
+
+render();
+go({ luck: 0 });
