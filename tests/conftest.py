@@ -70,3 +70,14 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one meta-iteration, to be read."""
+    from quickstudy.cli import main
+
+    run = tmp_path_factory.mktemp("small") / "run"
+    small = ["--iterations", "1", "--trials", "4", "--hidden-size", "8", "--threads", "1", "--evaluate-every", "0"]
+    assert main(["train", "rl2", "bandit", "--run", str(run), *small]) == 0
+    return run

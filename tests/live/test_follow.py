@@ -41,12 +41,12 @@ def cut(run: Path, last: int) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, trained: Path) -> Path:
+def run(tmp_path: Path, small_run: Path) -> Path:
     """A run of 2000 meta-iterations of which none is done."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.toml").write_text(
-        (trained / "config.toml").read_text().replace("iterations = 1\n", "iterations = 2000\n")
+        (small_run / "config.toml").read_text().replace("iterations = 1\n", "iterations = 2000\n")
     )
     return folder
 
@@ -160,9 +160,9 @@ def test_who_trains_is_known_by_a_mark(tmp_path: Path):
     assert trainer_of(tmp_path) == "none"
 
 
-def test_a_run_that_is_done_says_so_and_a_stopped_one_how_to_go_on(run: Path, trained: Path):
+def test_a_run_that_is_done_says_so_and_a_stopped_one_how_to_go_on(run: Path, small_run: Path):
     assert Follower(run).figures()["trainer"] == {"state": "stopped", "command": f"quickstudy resume {run}"}
-    follower = Follower(trained)
+    follower = Follower(small_run)
     follower.look()
-    assert follower.figures()["trainer"] == {"state": "finished", "command": f"quickstudy report {trained}"}
-    assert not (trained / MARK).exists()
+    assert follower.figures()["trainer"] == {"state": "finished", "command": f"quickstudy report {small_run}"}
+    assert not (small_run / MARK).exists()

@@ -297,10 +297,10 @@ def test_its_policy_is_as_strict_as_that_of_watch():
     assert all(source.startswith("'sha256-") for sources in rules.values() for source in sources.split())
 
 
-def test_each_language_says_all_that_the_other_says(browser: Any, trained: Path):
+def test_each_language_says_all_that_the_other_says(browser: Any, small_run: Path):
     from quickstudy.live.watch import watcher
 
-    for server in (player(searcher(), "run", "play"), watcher(trained)):
+    for server in (player(searcher(), "run", "play"), watcher(small_run)):
         with serving(server), looking(browser, server, reduced_motion="reduce") as (page, _):
             words = json.loads(page.evaluate("JSON.stringify(WORDS)"))
         assert words["en"].keys() == words["zh"].keys()
@@ -308,15 +308,15 @@ def test_each_language_says_all_that_the_other_says(browser: Any, trained: Path)
             assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", words["zh"][key])), key
 
 
-def test_the_command_plays_a_run_and_says_in_a_line_what_it_cannot(trained: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_plays_a_run_and_says_in_a_line_what_it_cannot(small_run: Path, capsys: pytest.CaptureFixture[str]):
     from quickstudy.cli import main
 
-    command = [sys.executable, "-m", "quickstudy", "play", str(trained)]
+    command = [sys.executable, "-m", "quickstudy", "play", str(small_run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as playing:
         assert playing.stdout is not None
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/  \(Ctrl-C ends it\)\n", playing.stdout.readline())
         playing.terminate()
-    for arguments in (["nowhere"], [str(trained), "bandit"], [str(trained), "--port", "70000"], ["randm", "bandit"]):
+    for arguments in (["nowhere"], [str(small_run), "bandit"], [str(small_run), "--port", "70000"], ["randm", "bandit"]):
         try:
             assert main(["play", *arguments]) == 2
         except SystemExit as left:

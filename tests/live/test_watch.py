@@ -71,10 +71,10 @@ def test_it_follows_a_run_through_the_death_of_its_trainer(browser: Any, tmp_pat
     assert trainer_of(run) == "none"
 
 
-def test_it_is_quiet_fits_its_window_and_axe_finds_nothing_serious(browser: Any, trained: Path):
+def test_it_is_quiet_fits_its_window_and_axe_finds_nothing_serious(browser: Any, small_run: Path):
     from axe_playwright_python.sync_playwright import Axe
 
-    with serving(watcher(trained)) as server:
+    with serving(watcher(small_run)) as server:
         for theme, language in (("light", "en"), ("dark", "zh")):
             with looking(browser, server, theme=theme, language=language) as (page, wrong):
                 until(page, "[...document.querySelectorAll('#learning > .chart')].every((chart) => chart.plot)")
@@ -89,11 +89,11 @@ def test_it_is_quiet_fits_its_window_and_axe_finds_nothing_serious(browser: Any,
             assert not wrong
 
 
-def test_what_the_reader_opened_and_chose_stays_when_news_come(browser: Any, trained: Path, tmp_path: Path):
+def test_what_the_reader_opened_and_chose_stays_when_news_come(browser: Any, small_run: Path, tmp_path: Path):
     run = tmp_path / "run"
     run.mkdir()
     for name in ("config.toml", "metrics.jsonl", "timing.jsonl"):
-        (run / name).write_bytes((trained / name).read_bytes())
+        (run / name).write_bytes((small_run / name).read_bytes())
     with serving(watcher(run)) as server, looking(browser, server) as (page, wrong):
         page.select_option("#learning select", "train/loss")
         page.click("#health summary")
@@ -108,19 +108,19 @@ def test_what_the_reader_opened_and_chose_stays_when_news_come(browser: Any, tra
     assert not wrong
 
 
-def test_a_page_whose_server_is_gone_says_how_to_start_it(browser: Any, trained: Path):
-    server = watcher(trained)
+def test_a_page_whose_server_is_gone_says_how_to_start_it(browser: Any, small_run: Path):
+    server = watcher(small_run)
     thread = threading.Thread(target=server.serve)
     thread.start()
     with looking(browser, server) as (page, wrong):
         server.close()
         thread.join()
         page.wait_for_selector("#training[data-state=lost]")
-        assert page.inner_text("#type") == f"quickstudy watch {trained}"
+        assert page.inner_text("#type") == f"quickstudy watch {small_run}"
     assert all("ERR_CONNECTION_REFUSED" in each for each in wrong)
 
 
-def test_its_policy_adds_the_server_that_it_came_from_and_nothing_else(trained: Path):
+def test_its_policy_adds_the_server_that_it_came_from_and_nothing_else(small_run: Path):
     from quickstudy.live.watch import WATCH
 
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html({"title": "", "a": 1}, WATCH))
@@ -131,9 +131,9 @@ def test_its_policy_adds_the_server_that_it_came_from_and_nothing_else(trained: 
     assert all(source.startswith("'sha256-") for sources in rules.values() for source in sources.split())
 
 
-def test_ctrl_c_ends_it_at_once(trained: Path):
+def test_ctrl_c_ends_it_at_once(small_run: Path):
     watching = subprocess.Popen(
-        [sys.executable, "-m", "quickstudy", "watch", str(trained)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "quickstudy", "watch", str(small_run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert watching.stdout is not None
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/  \(Ctrl-C ends it\)\n", watching.stdout.readline())

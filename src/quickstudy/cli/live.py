@@ -12,7 +12,7 @@ from quickstudy.cli.options import positive
 WATCH_EXAMPLES = """\
 examples:
   quickstudy watch runs/grid            # prints an address: open it in a browser on this machine
-  quickstudy watch runs/five --open     # a folder of seeds, in the usual browser
+  quickstudy watch runs/five            # a folder of seeds
 
 The page may be opened several times. It listens on 127.0.0.1 alone; to look from elsewhere, forward the port by ssh.
 """
@@ -28,10 +28,9 @@ A goal in a grid or in the plane is picked by a click, other parameters by slide
 """
 
 
-def add_server_options(parser: argparse.ArgumentParser) -> None:
+def add_port(parser: argparse.ArgumentParser) -> None:
     """Where the page is."""
     parser.add_argument("--port", type=port, default=0, metavar="P", help="of the page's address (default: a free one)")
-    parser.add_argument("--open", action="store_true", help="open the page in the usual browser")
 
 
 def port(text: str) -> int:
@@ -53,13 +52,13 @@ def watch(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds, in training or not")
-    add_server_options(parser)
+    add_port(parser)
     given = parser.parse_args(arguments)
 
     from quickstudy.live.server import serve
     from quickstudy.live.watch import watcher
 
-    serve(watcher(given.run, given.port), given.open)
+    serve(watcher(given.run, given.port))
     return 0
 
 
@@ -80,7 +79,7 @@ def play(arguments: list[str]) -> int:
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
     parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
-    add_server_options(parser)
+    add_port(parser)
     given, rest = parser.parse_known_args(arguments)
 
     from quickstudy.live.play import player
@@ -88,5 +87,5 @@ def play(arguments: list[str]) -> int:
 
     agent = one_agent(given, rest, parser)
     command = shlex.join(["quickstudy", "play", *arguments])
-    serve(player(agent, given.run, command, given.port, given.episodes, given.greedy), given.open)
+    serve(player(agent, given.run, command, given.port, given.episodes, given.greedy))
     return 0

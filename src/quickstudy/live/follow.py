@@ -14,6 +14,8 @@ from quickstudy.report.series import (
     MOST_POINTS,
     NUMBERS,
     SECONDS,
+    STEPS,
+    VALIDATION,
     Buckets,
     Clock,
     Row,
@@ -89,7 +91,9 @@ class Line:
             room(self.last)
             self._means[0].add(row)
             if FIRST_VALIDATION in row:
-                self.validation[self.last] = figures(row)
+                self.validation[self.last] = {
+                    name: value for name, value in figures(row).items() if name == STEPS or name.startswith(VALIDATION)
+                }
         for row in map_rows(self._timing.lines()):
             found = True
             room(row["iteration"])
@@ -145,7 +149,8 @@ class Follower:
     def _state(self) -> dict[str, str]:
         """How the training stands, and the command that goes on with it."""
         lines, total = self._lines, self.config.training.iterations
-        found = [trainer_of(line.folder) for line in lines]
+        # seeds that are trained one after the other are one training
+        found = [trainer_of(folder) for folder in {self.folder, *(line.folder for line in lines)}]
         known = [state for state in ("alive", "elsewhere", "dead") if state in found]
         state = known[0] if known else "finished" if all(line.last >= total for line in lines) else "stopped"
         command = {"finished": "report", "dead": "resume", "stopped": "resume"}.get(state)

@@ -175,7 +175,7 @@ def player(agent: Agent, run: str, command: str, port: int = 0, episodes: int | 
     host, lock = Player(agent, episodes, greedy), threading.Lock()
     about = {
         "title": f"{agent.name} on {named(agent.tasks)}",
-        "run": run,
+        "run": Path(run).name,
         "version": version("quickstudy"),
         "made": "",
         "episodes": host.life.episodes,

@@ -9,7 +9,6 @@ import hmac
 import json
 import math
 import secrets
-import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -176,10 +175,8 @@ def numbers(body: bytes) -> Numbers:
     return {key: float(each) for key, each in value.items()}
 
 
-def serve(server: Server, browser: bool) -> None:
-    """Says where the page is, opens it if wanted, and answers until Ctrl-C."""
+def serve(server: Server) -> None:
+    """Says where the page is, and answers until Ctrl-C."""
     print(f"{server.url}  (Ctrl-C ends it)", flush=True)
-    if browser:
-        webbrowser.open(server.url)
     with suppress(KeyboardInterrupt):
         server.serve()

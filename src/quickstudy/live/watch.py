@@ -21,6 +21,8 @@ WATCH = Parts(
 def watcher(folder: Path, port: int = 0) -> Server:
     """A server of the page of a run or of a folder of seeds, for any number of browsers; UsageError where it is neither."""
     follower, lock = Follower(folder), threading.Lock()
+    # what a long run has written so far takes a while to read, and no browser should wait for it
+    follower.look()
     about = follower.about | {"version": version("quickstudy"), "made": "", "again": f"quickstudy watch {folder}"}
 
     def whole(query: dict[str, str]) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ VALIDATION = "validation/episode_"
 FIRST_VALIDATION = f"{VALIDATION}1/return_iqm"
 STEPS, SECONDS = "time/total_timesteps", "time/time_elapsed"
 AXES = ("iteration", STEPS, SECONDS)
+
+LARGEST = sys.float_info.max
+"""Whole numbers may be larger, and are no figures then."""
 
 Row = dict[str, Any]
 
@@ -56,7 +60,7 @@ def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
 
 def figures(row: Row) -> dict[str, float]:
     """The finite numbers of a row."""
-    return {name: float(value) for name, value in row.items() if type(value) in (int, float) and math.isfinite(value)}
+    return {name: float(value) for name, value in row.items() if type(value) in (int, float) and abs(value) <= LARGEST}
 
 
 class Clock:
@@ -80,8 +84,8 @@ class Buckets:
 
     def __init__(self, thinning: Thinning):
         self.thinning = thinning
-        self._sums: dict[str, NDArray[np.floating]] = {}
-        self._counts: dict[str, NDArray[np.floating]] = {}
+        self._sums: dict[str, list[float]] = {}
+        self._counts: dict[str, list[int]] = {}
         self._latest = 0
 
     def add(self, row: Row) -> None:
@@ -89,12 +93,12 @@ class Buckets:
         points, place = self.thinning.points, (row["iteration"] - 1) // self.thinning.rows
         if row["iteration"] <= self._latest:
             for column in (*self._sums.values(), *self._counts.values()):
-                column[place:] = 0
+                column[place:] = [0] * len(column[place:])
         self._latest = row["iteration"]
         if place < points:
             for name, value in figures(row).items():
                 if name not in self._sums:
-                    self._sums[name], self._counts[name] = np.zeros((2, points))
+                    self._sums[name], self._counts[name] = [0.0] * points, [0] * points
                 self._sums[name][place] += value
                 self._counts[name][place] += 1
 
@@ -102,20 +106,18 @@ class Buckets:
         """Makes room for twice as many meta-iterations: each point stands for twice as many as before."""
         points, rows = self.thinning
         self.thinning = Thinning(points, 2 * rows)
-        for table in (self._sums, self._counts):
-            for name, column in table.items():
-                pairs = np.zeros(points + points % 2)
-                pairs[:points] = column
-                table[name] = np.zeros(points)
-                table[name][: len(pairs) // 2] = pairs.reshape(-1, 2).sum(1)
+        for column in (*self._sums.values(), *self._counts.values()):
+            pairs = [sum(column[place : place + 2]) for place in range(0, points, 2)]
+            column[:] = pairs + [0] * (points - len(pairs))
 
     @property
     def means(self) -> dict[str, NDArray[np.floating]]:
         """Each metric's means, (point,); NaN where no row has it."""
-        return {
-            name: np.divide(total, self._counts[name], out=np.full_like(total, np.nan), where=self._counts[name] > 0)
-            for name, total in self._sums.items()
-        }
+        found = {}
+        for name, sums in self._sums.items():
+            total, count = np.array(sums), np.array(self._counts[name])
+            found[name] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return found
 
 
 def series(folders: Sequence[Path], seeds: Sequence[int]) -> dict[str, Any]:

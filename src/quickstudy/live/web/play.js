@@ -11,8 +11,9 @@ Object.assign(WORDS.en, {
   world: "The world",
   own: "What the agent believes",
   exact: "What can be known",
-  beliefText: "The chance of each cell to hold the goal. Left what the agent's belief decodes to, right the exact posterior.",
-  exactText: "Beside the world: the chance of each cell to hold the goal, reckoned exactly from what the agent has seen.",
+  beliefText:
+    "The chance of each cell to hold the goal. Left what the agent's belief decodes to, right the exact posterior.",
+  exactText: "The chance of each cell to hold the goal, reckoned exactly from what the agent has seen.",
   living: "Living episode {episode} of {episodes} …",
   pace: "episode {episode} of {episodes}, step {step} of {steps}, return so far {total}",
   told: "Return by episode: {returns}.",
@@ -36,7 +37,7 @@ Object.assign(WORDS.zh, {
   own: "智能体的信念",
   exact: "可知的内容",
   beliefText: "每个格子藏有目标的概率。左为智能体信念的解码，右为精确后验。",
-  exactText: "世界旁边：根据智能体所见精确计算的、每个格子藏有目标的概率。",
+  exactText: "根据智能体所见精确计算的、每个格子藏有目标的概率。",
   living: "正在运行第 {episode} / {episodes} 回合……",
   pace: "第 {episode} / {episodes} 回合，第 {step} / {steps} 步，目前回报 {total}",
   told: "各回合回报：{returns}。",
@@ -83,7 +84,11 @@ function trying() {
       ...fields.map(fieldControl),
       element("button", { type: "button", id: "other", onclick: () => go({ luck: nextLuck() }) }, word("otherTask")),
       fields.length
-        ? element("button", { type: "button", id: "again", onclick: () => go({ ...chosen(), luck: nextLuck() }) }, word("otherLuck"))
+        ? element(
+            "button",
+            { type: "button", id: "again", onclick: () => go({ ...chosen(), luck: nextLuck() }) },
+            word("otherLuck"),
+          )
         : null,
     ),
     fields.length ? null : element("p", { id: "task" }),
@@ -136,7 +141,7 @@ function fieldControl({ name, low, high, logarithmic, options }) {
     return element("label", {}, `${name} `, select);
   }
   const output = element("output");
-  // a slider has a thousand places between its ends; where orders of magnitude count they are even steps of the logarithm
+  // where orders of magnitude count, a slider goes in even steps of the logarithm
   const along = logarithmic ? d3.scaleLog([low, high], [0, 1000]) : d3.scaleLinear([low, high], [0, 1000]);
   const input = element("input", {
     type: "range",
@@ -289,7 +294,8 @@ function tell() {
   const at = episodes[episode];
   if (!CONTENTS.fields.length) document.getElementById("task").textContent = task;
   const told = document.getElementById("told");
-  const returns = episodes.map(({ total, success }) => number(total) + (success === null ? "" : success > 0 ? " ✓" : " ✗"));
+  const mark = (success) => (success === null ? "" : success > 0 ? " ✓" : " ✗");
+  const returns = episodes.map(({ total, success }) => number(total) + mark(success));
   const says =
     problem ||
     (over

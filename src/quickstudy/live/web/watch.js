@@ -1,4 +1,4 @@
-// A training that is followed: the server is asked every other second, while somebody looks, and only what is new is drawn.
+// A training that is followed: while somebody looks, the server is asked every other second, and what is new is drawn.
 const EVERY = 2000;
 
 Object.assign(WORDS.en, {
@@ -17,7 +17,8 @@ Object.assign(WORDS.en, {
   s: "{seconds} s",
   byEpisode: "Validation",
   byEpisodeText:
-    "Return by episode on validation tasks, the same ones each time: a line for each evaluation, the faintest the oldest.",
+    "Return by episode on validation tasks, the same ones each time: a line for each evaluation, " +
+    "the faintest the oldest.",
 });
 Object.assign(WORDS.zh, {
   made: "由本机的 quickstudy {version} 提供，仅供本机访问。",
@@ -60,7 +61,8 @@ function tellTraining(place) {
   place.querySelector("#type").textContent = command;
   place.querySelector("#type").hidden = !command;
   place.querySelector("progress").value = CONTENTS.done;
-  const doing = [word("doing", { done: CONTENTS.done.toLocaleString("en"), iterations: CONTENTS.iterations.toLocaleString("en") })];
+  const [done, iterations] = [CONTENTS.done, CONTENTS.iterations].map((count) => count.toLocaleString("en"));
+  const doing = [word("doing", { done, iterations })];
   if (CONTENTS.left !== null) doing.push(word("left", { left: duration(CONTENTS.left) }));
   place.querySelector("#doing").textContent = doing.join(", ");
 }
@@ -79,12 +81,7 @@ function byEpisode() {
   if (!stops.length) return section("byEpisode", element("p", { class: "note" }, word("noValidation")));
   state.stop = Math.min(state.stop ?? Infinity, stops.length - 1);
   const picture = chart((width) => byEpisodePlot(stops, width), word("byEpisode"));
-  return section(
-    "byEpisode",
-    element("p", { class: "note" }, word("byEpisodeText")),
-    picture,
-    slider(stops, picture),
-  );
+  return section("byEpisode", element("p", { class: "note" }, word("byEpisodeText")), picture, slider(stops, picture));
 }
 
 function byEpisodePlot(stops, width) {

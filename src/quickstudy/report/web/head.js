@@ -1,4 +1,4 @@
-// The frame of every page, around its `sections` and below its `subtitle`: drawn once, and again when the language changes.
+// The frame of every page, around its `sections`: drawn once, and again when the language changes.
 function render() {
   document.documentElement.lang = state.language;
   document.getElementById("title").textContent = CONTENTS.title;
