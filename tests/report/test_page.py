@@ -270,7 +270,7 @@ def test_the_episodes_of_a_trial_move_in_lock_step(browser: Any, tmp_path: Path)
             totals = [episode["totals"][min(moment, len(episode["totals"]) - 1)] for episode in trial]
             notes = page.locator("#world .scenes .note").all_inner_texts()
             assert [note.split()[-1].lstrip("\u2212") for note in notes] == [f"{abs(totals[0]):.2f}", f"{abs(totals[2]):.2f}"]
-        page.select_option("#world .scenes select >> nth=0", value="1")
+        page.select_option("#world .scenes select >> nth=0", index=1)
         assert paths(page, f"{WORLD}:nth-child(2)") == paths(page, f"{WORLD}:first-child")[1:2]
     assert not wrong
 
