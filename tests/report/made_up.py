@@ -35,7 +35,7 @@ def world(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
     """Two trials in a plane: a goal, which is hidden from the agent, and the agent, which is somewhere else at each moment."""
     shapes: list[list[Any]] = [["polygon", 0, "#ffffff", [-1, -1, 1, -1, 1, 1]], ["disc", 1, "#e5a50a", [0.5, 0.5], 0.1]]
     trials = []
-    for task in range(2):
+    for _ in range(2):
         told = []
         for episode in range(episodes):
             trace = generator.uniform(-1, 1, size=(6 + episode % 2, 2)).round(3).tolist()
@@ -45,8 +45,43 @@ def world(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
             ground, figures = [[0]] * len(trace), [[1, first + step] for step in steps]
             totals = generator.normal(size=len(trace)).round(3).tolist()
             told.append({"steps": steps, "totals": totals, "ground": ground, "figures": figures, "trace": trace})
-        trials.append({"task": {"goal 1": task, "goal 2": 0.5}, "view": [-1, -1, 1, 1], "episodes": told})
+        trials.append({"view": [-1, -1, 1, 1], "episodes": told})
     return {"every": 1, "shapes": shapes, "trials": trials}
+
+
+def by_step(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Two trials of the same episodes as in `world`, each step with a belief, chances of cells and causes."""
+    trials = []
+    for task in range(2):
+        lengths = [5 + episode % 2 for episode in range(episodes)]
+        count = sum(lengths)
+        chances = generator.dirichlet(np.ones(9), size=count).round(3).tolist()
+        belief = {name: generator.uniform(0.1, 1, size=(2, count)).round(3).tolist() for name in ("mean", "std")}
+        trials.append(
+            {
+                "task": {"goal 1": task, "goal 2": 0.5},
+                "lengths": lengths,
+                "moments": list(range(count)),
+                "rewards": generator.normal(size=count).round(3).tolist(),
+                "belief": belief,
+                "exact": chances,
+                "decoded": chances[::-1],
+                "causes": [generator.normal(size=place + 1).round(3).tolist() for place in range(count)],
+            }
+        )
+    return {"size": 3, "entries": [2, 5], "trials": trials}
+
+
+def mind(axes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """An embedding of 30 tasks, and what gradient steps did."""
+    tasks = [{"at": generator.normal(size=axes).tolist(), "place": generator.normal(size=2).tolist()} for _ in range(30)]
+    names = [f"goal {axis + 1}" for axis in range(axes)]
+    pairs = generator.uniform(0, 1, size=(60, 2)).round(3).tolist()
+    losses = generator.normal(size=(2, 2, 12)).round(3).tolist()
+    return {
+        "embedding": {"kind": "memory", "size": 64, "axes": names, "shares": [0.6, 0.3], "tasks": tasks},
+        "inner": {"pairs": pairs, "losses": losses},
+    }
 
 
 def contents(
@@ -102,6 +137,8 @@ def contents(
         },
         "map": task_map(axes, episodes, generator),
         "world": world(episodes, generator),
+        "steps": by_step(episodes, generator),
+        **mind(axes, generator),
         "series": made,
         "made": "2026-11-25 21:00 UTC",
         "version": "0.1.0",

@@ -11,7 +11,9 @@ from typing import Any
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
-SCRIPTS = ("words.js", "parts.js", "adaptation.js", "taskmap.js", "world.js", "learning.js", "facts.js", "main.js")
+SCRIPTS = tuple(
+    f"{name}.js" for name in ("words", "parts", "adaptation", "taskmap", "world", "steps", "mind", "learning", "facts", "main")
+)
 """In the order in which they are read: each may use those before it."""
 PLOT_STYLE = """\
 :where(.plot) {

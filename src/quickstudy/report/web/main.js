@@ -16,9 +16,10 @@ function render() {
   language.textContent = word("language");
   language.lang = word("otherLanguage");
   theme.textContent = word(dark() ? "light" : "dark");
+  onTrial.length = 0;
   document
     .getElementById("main")
-    .replaceChildren(...[adaptation(), taskmap(), world(), learning(), health(), facts()].filter((part) => part !== null));
+    .replaceChildren(...[adaptation(), taskmap(), world(), steps(), mind(), learning(), health(), facts()].filter((part) => part !== null));
 }
 
 function dark() {
