@@ -158,7 +158,7 @@ def in_double(lived: Lived) -> Lived:
     [policy, *others] = lived.policies
     fields = {name: getattr(policy, name) for name in ("weights", "encoder_weights", "actor") if hasattr(policy, name)}
     doubled = {name: tree_map(lambda weight: weight.detach().double(), value) for name, value in fields.items()}
-    return lived._replace(policies=[replace(policy, **doubled), *others])  # pyright: ignore[reportCallIssue]
+    return lived._replace(policies=[replace(policy, **doubled), *others])  # pyright: ignore[reportArgumentType]
 
 
 def rl2_by_steps(policy: Any, clock: Tensor, action: Tensor, seen: list[Tensor]) -> Tensor:

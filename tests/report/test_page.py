@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser import drawn, opened, placed
-from made_up import contents
+from made_up import HOSTILE, contents
 
 from quickstudy.report.page import page as html
 
@@ -28,60 +28,6 @@ CASES = {
 }
 ADAPTATION, LEARNING = "#adaptation > .chart", "#learning > .chart"
 MAP, EPISODES = "#taskmap .beside > div:first-child .chart", "#taskmap .beside > div:last-child .chart"
-HOSTILE = [
-    "<script>window.pwned = 1</script>",
-    "</script><script>window.pwned = 1</script>",
-    "<!--<script>",
-    "<img src=x onerror='window.pwned = 1'>",
-    "<svg onload=window.pwned=1>",
-    "\"><b onmouseover='window.pwned = 1'>",
-    "' onfocus='window.pwned=1' autofocus='",
-    "javascript:window.pwned=1",
-    "{{7*7}} ${7*7} #{7*7} <%= 7*7 %>",
-    "&lt;b&gt; &amp; &#60;",
-    "</style><style>*{display:none}</style>",
-    "</title><h1>",
-    "<iframe srcdoc='<script>parent.pwned=1</script>'>",
-    "<a href='https://example.org'>click</a>",
-    "<meta http-equiv=refresh content='0;url=https://example.org'>",
-    "<base href='https://example.org/'>",
-    "<link rel=stylesheet href='https://example.org/x.css'>",
-    "url(https://example.org/x.png)",
-    "\u2028\u2029\u0000\u0007",
-    "\u202egnp.exe",
-    "\ud800",
-    "__proto__",
-    "constructor",
-    "toString",
-    "{tasks} {split}",
-    "]]>",
-    "<![CDATA[<script>window.pwned=1</script>]]>",
-    "\\u003cscript\\u003ewindow.pwned=1\\u003c/script\\u003e",
-    "%3Cscript%3Ewindow.pwned%3D1%3C/script%3E",
-    "+ADw-script+AD4-window.pwned=1+ADw-/script+AD4-",
-    "'; window.pwned = 1; //",
-    '"; window.pwned = 1; //',
-    "`; window.pwned = 1; //",
-    "\\'; window.pwned = 1; //",
-    "\n\r\t",
-    "",
-    " ",
-    "a" * 5000,
-    "很长的名字" * 200,
-    "🎯" * 300,
-    "../../../etc/passwd",
-    "$&$1$`$'",
-    "NaN",
-    "null",
-    "<math><mtext></form><form><mglyph><style></math><img src onerror=window.pwned=1>",
-    "<template><script>window.pwned=1</script></template>",
-    "<object data='https://example.org'>",
-    "<form action='https://example.org'><button>",
-    "var(--x); } * { display: none",
-    "@import 'https://example.org'",
-]
-
-
 WORLD = "#world .scenes > div"
 
 

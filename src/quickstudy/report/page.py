@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -11,10 +12,9 @@ from typing import Any
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
-SCRIPTS = tuple(
-    f"{name}.js" for name in ("words", "parts", "adaptation", "taskmap", "world", "steps", "mind", "learning", "facts", "main")
-)
-"""In the order in which they are read: each may use those before it."""
+REPORT = ("adaptation.js", "taskmap.js", "world.js", "steps.js", "mind.js", "learning.js", "facts.js", "report.js")
+COMPARISON = ("compare.js",)
+"""The scripts of each kind of page, in the order in which they are read: each may use those before it."""
 PLOT_STYLE = """\
 :where(.plot) {
   --plot-background: white;
@@ -30,10 +30,10 @@ PLOT_STYLE = """\
 """What the plotting library writes into each of its pictures of the class `plot`: the policy knows it by its hash."""
 
 
-def page(contents: dict[str, Any]) -> str:
-    """A report's contents as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
+def page(contents: dict[str, Any], own: Sequence[str] = REPORT) -> str:
+    """The contents of a kind of page as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
     style = read("page.css")
-    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, SCRIPTS))]
+    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, ["words.js", "parts.js", *own, "main.js"]))]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; style-src {digest(style)} {digest(PLOT_STYLE)};"
         " base-uri 'none'; form-action 'none'"

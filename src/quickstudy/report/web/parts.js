@@ -12,6 +12,7 @@ const state = {
   moment: Infinity,
   goal: true,
   step: 0,
+  learnt: "validation",
 };
 
 const LOOKS = {

@@ -37,7 +37,7 @@ function steps() {
       drawnWorld ? element("div", {}, element("h3", {}, word("here")), drawnWorld) : null,
       ...cells.map(([what, cell]) => element("div", {}, element("h3", {}, word(what)), cell)),
     ),
-    first.exact ? element("p", { class: "note" }, word("exactText")) : null,
+    first.exact ? element("p", { class: "note" }, cellNotes(first).join(" ")) : null,
     element("h3", {}, word(first.causes ? "causes" : "rewards")),
     first.causes ? element("p", { class: "note" }, word("causesText")) : null,
     first.causes
@@ -60,6 +60,10 @@ function beliefPart(beliefs) {
       ...beliefs.map(([entry, plot]) => element("div", {}, element("h3", {}, `${word("entry")} ${entry}`), plot)),
     ),
   ];
+}
+
+function cellNotes({ decoded }) {
+  return [word("exactText"), ...(decoded ? [word("decodedText")] : [])];
 }
 
 function stepNotes({ moments, lengths }) {
@@ -202,7 +206,7 @@ function timelinePlot(trial, width) {
         frameAnchor: "top",
         dy: -2,
         fill: "var(--quiet)",
-        text: (_, index) => `${word("oneEpisode")} ${index + 1}`.slice(width / labels.length < 80 ? -1 : 0),
+        text: (_, index) => `${word("oneEpisode")} ${index + 1}`.slice((width - 80) / labels.length < 75 ? -1 : 0),
       }),
     ],
   });

@@ -3,6 +3,7 @@ let playing = null;
 
 function world() {
   const found = CONTENTS.world;
+  onTrial.length = 0;
   if (!found) return section("world", element("p", { class: "note" }, word("noWorld")));
   const trial = () => found.trials[state.trial];
   const last = () => trial().episodes.length - 1;
