@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional
 
 from quickstudy.algorithms.varibad import VariBAD
 from quickstudy.nets.belief import Belief
-from quickstudy.oracles.grid import Search, posterior
-from quickstudy.protocol import Agent, Experience, Percept, counter
+from quickstudy.oracles.grid import posterior
+from quickstudy.protocol import Agent, Experience, Percept
+from quickstudy.report.cells import decoded, prior, tells_cells
 from quickstudy.report.series import short
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.native import NativeTasks
@@ -31,11 +30,8 @@ def beliefs_of(agent: Agent) -> Callable[[Experience], Told | None]:
     pool several lanes. An episode has a moment for its start and one after each step.
     """
     family = agent.tasks.dynamics if isinstance(agent.tasks, NativeTasks) else None
-    if not isinstance(family, GridNavigation) or agent.lanes > 1 or len(Search(family).goals()) == 0:
+    if not isinstance(family, GridNavigation) or agent.lanes > 1:
         return lambda experience: None
-    decodes = (
-        isinstance(agent, VariBAD) and agent.predicts.reward_loss == "bernoulli" and agent.predicts.reward_reads == "arrival"
-    )
     possible = prior(family).expand(1, 1, -1)
 
     def told(experience: Experience) -> Told:
@@ -45,18 +41,11 @@ def beliefs_of(agent: Agent) -> Callable[[Experience], Told | None]:
             possible = posterior(percept, possible)
             exact.append(possible[0, 0] / possible.sum())
         found = {"size": family.size, "exact": rows(torch.stack(exact))}
-        if decodes:
-            found["own"] = rows(decoded(agent, experience))  # type: ignore[arg-type]
+        if tells_cells(agent):
+            found["own"] = rows(decoded(agent, beliefs(agent, experience), SAMPLES))
         return found
 
     return told
-
-
-def prior(family: GridNavigation) -> Float[Tensor, "cell"]:
-    """Uniform over the goal cells."""
-    goals = torch.from_numpy(Search(family).goals())
-    chances = torch.zeros(family.size**2).index_fill(0, goals[:, 0] * family.size + goals[:, 1], 1.0)
-    return chances / chances.sum()
 
 
 def moments(experience: Experience) -> list[Percept]:
@@ -66,19 +55,13 @@ def moments(experience: Experience) -> list[Percept]:
 
 
 @torch.no_grad()
-def decoded(learner: VariBAD, experience: Experience) -> Float[Tensor, "moment cell"]:
-    """The chance of each cell to pay, by the decoder, as a distribution over cells."""
+def beliefs(learner: VariBAD, experience: Experience) -> Belief:
+    """What was believed at each moment of an episode of one lane, (moment, latent)."""
     policy, memory = learner.explorer(), experience.end_memory
     inputs, _ = policy.read(experience.end_percept, memory["state"], memory["step"], memory["episode"] + 1)
     notes = experience.act.notes | {"inputs": torch.cat([experience.act.notes["inputs"], inputs[:, :, None]], 2)}
-    belief = learner.beliefs(experience._replace(act=experience.act._replace(notes=notes)))
-    mean, log_variance = (part[0, 0] for part in belief)
-    noise = torch.randn(SAMPLES, *mean.shape, generator=counter(learner.seed, 0, "samples of beliefs"))
-    latent = Belief(mean, log_variance).sample(noise)
-    cells = functional.one_hot(torch.arange(learner.tasks.observation_space.n)).float()  # type: ignore[attr-defined]
-    logits = functional_call(learner.model["reward"], learner.model_weights["reward"], (latent, cells.expand(SAMPLES, -1, -1)))
-    chances = logits[..., 0].sigmoid().mean(0)
-    return chances / chances.sum(-1, keepdim=True)
+    believed = learner.beliefs(experience._replace(act=experience.act._replace(notes=notes)))
+    return Belief(*(part[0, 0] for part in believed))
 
 
 def rows(chances: Float[Tensor, "moment cell"]) -> list[list[Any]]:

@@ -17,7 +17,7 @@ from quickstudy.live.fields import fields_of, plain_fields, task_of, values_of
 from quickstudy.live.server import Answer, Numbers, Server
 from quickstudy.protocol import Agent, Experience, Shard, TaskDistribution, Tasks
 from quickstudy.report.contents import parameters_of
-from quickstudy.report.page import Parts, data, page
+from quickstudy.report.page import Kind, data, page
 from quickstudy.report.series import short
 from quickstudy.report.trials import Studio, has_scenes
 from quickstudy.report.world import as_list, trace, view
@@ -27,11 +27,7 @@ from quickstudy.video.film import named
 from quickstudy.work import LocalSite, threads
 
 WEB = Path(__file__).parent / "web"
-PLAY = Parts(
-    ("page.css", WEB / "live.css", WEB / "play.css"),
-    ("words.js", "parts.js", "world.js", "head.js", WEB / "play.js"),
-    connects=True,
-)
+PLAY = Kind(("world.js", WEB / "play.js"), (WEB / "play.css",), connects=True)
 MOST_LUCK = 10**6
 FARTHEST = 1e3
 """How far from the middle of a picture a task may be picked."""

@@ -8,14 +8,10 @@ from pathlib import Path
 
 from quickstudy.live.follow import Follower
 from quickstudy.live.server import Answer, Server
-from quickstudy.report.page import Parts, data, page
+from quickstudy.report.page import Kind, data, page
 
 WEB = Path(__file__).parent / "web"
-WATCH = Parts(
-    ("page.css", WEB / "live.css"),
-    ("words.js", "parts.js", "adaptation.js", "learning.js", "facts.js", "head.js", WEB / "watch.js"),
-    connects=True,
-)
+WATCH = Kind(("adaptation.js", "learning.js", "facts.js", WEB / "watch.js"), (WEB / "live.css",), connects=True)
 
 
 def watcher(folder: Path, port: int = 0) -> Server:

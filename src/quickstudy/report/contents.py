@@ -14,7 +14,10 @@ import torch
 from quickstudy.algorithms.baselines import Forgetful, Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool
 from quickstudy.protocol import Agent, TaskDistribution
+from quickstudy.report.inner import inner_steps
+from quickstudy.report.minds import embedding, inside, known
 from quickstudy.report.series import series, short, validations
+from quickstudy.report.steps import steps
 from quickstudy.report.tasks import task_map
 from quickstudy.report.trials import live_trials
 from quickstudy.report.world import world
@@ -39,6 +42,8 @@ def contents(
     options = {"batch": batch} | (options or {})
     scored = evaluations(runs, informed, options)
     lived = live_trials(runs[0].learner, **options)
+    mind = inside(lived)
+    found = known(mind)
     return {
         "title": f"{config.algorithm} on {config.tasks}",
         "run": folder.name,
@@ -49,6 +54,9 @@ def contents(
         "adaptation": adaptation(scored) | {"validation": validations(folders)},
         "map": task_map([scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(runs[0].learner.tasks)),
         "world": world(lived),
+        "embedding": embedding(mind, found) if found else None,
+        "inner": inner_steps(mind),
+        "steps": steps(mind, found),
         "series": series(folders, seeds),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": version("quickstudy"),

@@ -11,30 +11,20 @@ from typing import Any, NamedTuple
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
-SCRIPTS = (
-    "words.js",
-    "parts.js",
-    "adaptation.js",
-    "taskmap.js",
-    "world.js",
-    "learning.js",
-    "facts.js",
-    "head.js",
-    "main.js",
-)
-"""In the order in which they are read: each may use those before it."""
 
 
-class Parts(NamedTuple):
-    """What a page is made of: files of this room, by name, or of others, by path."""
+class Kind(NamedTuple):
+    """A kind of page: files of this room by name, of others by path."""
 
-    styles: tuple[str | Path, ...] = ("page.css",)
-    scripts: tuple[str | Path, ...] = SCRIPTS
+    scripts: tuple[str | Path, ...]
+    """In the order in which they are read: each may use those before it. They name the page's parts, see `main.js`."""
+    styles: tuple[str | Path, ...] = ()
     connects: bool = False
-    """Whether it may ask the server that it came from."""
+    """Whether the page may ask the server that it came from."""
 
 
-REPORT = Parts()
+REPORT = Kind(("adaptation.js", "taskmap.js", "world.js", "steps.js", "mind.js", "learning.js", "facts.js", "report.js"))
+COMPARISON = Kind(("compare.js",))
 PLOT_STYLE = """\
 :where(.plot) {
   --plot-background: white;
@@ -50,13 +40,14 @@ PLOT_STYLE = """\
 """What the plotting library writes into each of its pictures of the class `plot`: the policy knows it by its hash."""
 
 
-def page(contents: dict[str, Any], parts: Parts = REPORT) -> str:
-    """A report's contents as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
-    style = "\n".join(map(read, parts.styles))
-    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, parts.scripts))]
+def page(contents: dict[str, Any], kind: Kind = REPORT) -> str:
+    """The contents of a kind of page as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
+    style = "\n".join(map(read, ["page.css", *kind.styles]))
+    own = ["words.js", "parts.js", *kind.scripts, "main.js"]
+    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, own))]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; style-src {digest(style)} {digest(PLOT_STYLE)};"
-        " base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if parts.connects else "")
+        " base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if kind.connects else "")
     )
     return "\n".join(
         [

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from quickstudy.report.series import short
-from quickstudy.report.tasks import MOST_AXES, numbers_of
 from quickstudy.report.trials import Lived
 from quickstudy.scene import YELLOW, Disc, Line, Point, Polygon, Scene, Shape, tint
 
@@ -47,15 +46,8 @@ def world(lived: Lived) -> dict[str, Any] | None:
                     "trace": trace([scenes[step] for step in steps]),
                 }
             )
-        trials.append({"task": named(lived, task), "view": view(whole), "episodes": episodes})
+        trials.append({"view": view(whole), "episodes": episodes})
     return {"every": every, "shapes": [told for _, told in shapes.values()], "trials": trials}
-
-
-def named(lived: Lived, task: int) -> dict[str, Any]:
-    """What the first numbers of a task's parameters are called, and what they are."""
-    names = [name for key, value in lived.tasks.items() for name in numbers_of(key, value)]
-    numbers = [number for value in lived.tasks.values() for number in value[task].flatten().tolist()]
-    return {name: short(number) for name, number in list(zip(names, numbers, strict=True))[:MOST_AXES]}
 
 
 def view(scenes: Sequence[Scene]) -> list[Any]:

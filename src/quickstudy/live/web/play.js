@@ -59,12 +59,10 @@ function blank() {
   return { episodes: [], values: {}, task: "", luck: 0, over: false, episode: 0, moment: 0, problem: "" };
 }
 
-function subtitle() {
-  document.getElementById("subtitle").textContent = CONTENTS.run;
-}
+const PARTS = [trying];
 
-function sections() {
-  return [trying()];
+function subtitle() {
+  return [CONTENTS.run];
 }
 
 function trying() {
@@ -478,5 +476,5 @@ function totalsPlot(width) {
   });
 }
 
-render();
-go({ luck: 0 });
+// once the page has been put together
+queueMicrotask(() => go({ luck: 0 }));

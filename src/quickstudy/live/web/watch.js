@@ -38,8 +38,12 @@ Object.assign(WORDS.zh, {
   byEpisodeText: "验证任务上每回合的回报，每次任务相同：每次评估一条线，越淡越早。",
 });
 
-function sections() {
-  return [training(), byEpisode(), learning(), health(), facts()];
+const PARTS = [training, byEpisode, learning, health, facts];
+
+// How far it has come changes, and is told below.
+function subtitle() {
+  const { run, seeds } = CONTENTS;
+  return [run, seeds.length > 1 ? word("seeds", { seeds: seeds.join(", ") }) : word("seed", { seed: seeds[0] })];
 }
 
 // How the training stands, and what to type where it doesn't go on.
@@ -128,7 +132,6 @@ function show(fresh) {
   const latest = state.stop === stops - 1;
   Object.assign(CONTENTS, fresh);
   if (CONTENTS.series.metrics.join() !== before) return render();
-  subtitle();
   tellTraining(document.getElementById("training"));
   if (CONTENTS.validation.length !== stops) {
     if (latest) state.stop = Infinity;
@@ -156,5 +159,4 @@ async function follow() {
   setTimeout(follow, EVERY);
 }
 
-render();
 follow();

@@ -1,16 +1,3 @@
-// Which run is shown, and how far it has come.
-function subtitle() {
-  const { seeds } = CONTENTS;
-  document.getElementById("subtitle").textContent = [
-    CONTENTS.run,
-    seeds.length > 1 ? word("seeds", { seeds: seeds.join(", ") }) : word("seed", { seed: seeds[0] }),
-    word("progress", {
-      done: CONTENTS.done.toLocaleString("en"),
-      iterations: CONTENTS.iterations.toLocaleString("en"),
-    }),
-  ].join(" · ");
-}
-
 // What was run: the command, each section of the configuration, the machine.
 function facts() {
   const { command, config, system } = CONTENTS.facts;

@@ -3,6 +3,7 @@ let playing = null;
 
 function world() {
   const found = CONTENTS.world;
+  onTrial.length = 0;
   if (!found) return section("world", element("p", { class: "note" }, word("noWorld")));
   const trial = () => found.trials[state.trial];
   const last = () => trial().episodes.length - 1;
@@ -10,7 +11,7 @@ function world() {
   const traced = trial().episodes[0].trace !== null;
   const paths = traced ? chart((width) => pathsPicture(trial(), width), word("paths")) : null;
   const pictures = state.pair.map((_, side) =>
-    chart((width) => episodePicture(trial(), state.pair[side], width), `${word("episode")} ${side + 1}`),
+    chart((width) => episodePicture(trial(), state.pair[side], state.moment, width), word("oneEpisode")),
   );
   const notes = state.pair.map(() => element("p", { class: "note" }));
   const output = element("output");
@@ -63,7 +64,7 @@ function world() {
     state.goal,
     (shown) => {
       state.goal = shown;
-      redraw();
+      for (const each of onTrial) each();
     },
   );
   const sides = state.pair.map((_, side) =>
@@ -78,7 +79,7 @@ function world() {
   const part = section(
     "world",
     element("p", { class: "note" }, worldNotes(found).join(" ")),
-    element("div", { class: "controls" }, trialSelect(found, redraw), goal),
+    element("div", { class: "controls" }, trialSelect(redraw), goal),
     element("div", { class: "controls" }, play, element("label", {}, `${word("moment")} `, slide), output),
     traced ? legend(trial().episodes.map((_, index) => episodeEntry(index, last() + 1))) : null,
     element(
@@ -100,7 +101,10 @@ function worldNotes({ every }) {
   return notes;
 }
 
-function trialSelect({ trials }, redraw) {
+// Pictures of one trial change together, wherever it is chosen.
+const onTrial = [];
+
+function trialSelect(redraw) {
   const says = (task) =>
     Object.entries(task)
       .map(([name, value]) => `${name} = ${plainNumber(value)}`)
@@ -110,17 +114,17 @@ function trialSelect({ trials }, redraw) {
     {
       onchange: () => {
         state.trial = Number(select.value);
-        redraw();
+        for (const each of onTrial) each();
       },
     },
-    ...trials.map(({ task }, index) =>
-      element(
-        "option",
-        { value: index, selected: index === state.trial ? "" : null },
-        `${index + 1}: ${says(task)}`,
-      ),
+    ...CONTENTS.steps.trials.map(({ task }, index) =>
+      element("option", { value: index, selected: index === state.trial ? "" : null }, `${index + 1}: ${says(task)}`),
     ),
   );
+  onTrial.push(() => {
+    select.value = state.trial;
+    redraw();
+  });
   return element("label", {}, `${word("task")} `, select);
 }
 
@@ -147,8 +151,8 @@ function episodeSelect(side, redraw) {
   return select;
 }
 
-function at(episode, what) {
-  return episode[what][Math.min(state.moment, episode.steps.length - 1)];
+function at(episode, what, moment = state.moment) {
+  return episode[what][Math.min(moment, episode.steps.length - 1)];
 }
 
 // Early episodes are light and broad, late ones dark and narrow, so that equal paths show all of their colours.
@@ -237,15 +241,15 @@ function pathsPicture({ view, episodes }, width) {
   return picture.node();
 }
 
-function episodePicture({ view, episodes }, index, width) {
+function episodePicture({ view, episodes }, index, moment, width) {
   const episode = episodes[index];
   const picture = paper(view, width);
   const pixel = (view[2] - view[0]) / Number(picture.attr("width"));
-  drawShapes(picture.append("g"), at(episode, "ground"));
+  drawShapes(picture.append("g"), at(episode, "ground", moment));
   if (episode.trace) {
     const { color } = episodeLook(index, episodes.length);
-    line(picture, pairs(episode.trace.slice(0, state.moment + 1).flat()), 3 * pixel, color).attr("class", "path");
+    line(picture, pairs(episode.trace.slice(0, moment + 1).flat()), 3 * pixel, color).attr("class", "path");
   }
-  drawShapes(picture.append("g"), at(episode, "figures"));
+  drawShapes(picture.append("g"), at(episode, "figures", moment));
   return picture.node();
 }
