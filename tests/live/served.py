@@ -38,7 +38,7 @@ def looking(
     wrong: list[str] = []
     looks: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "color_scheme": theme, "locale": language}
     context = browser.new_context(**looks, **options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(180_000)
     page = context.new_page()
     page.add_init_script(VIOLATIONS)
     page.on("request", lambda request: None if request.url.startswith(server.url) else wrong.append(f"request {request.url}"))
@@ -52,7 +52,7 @@ def looking(
 
 def until(page: Any, expression: str, arg: Any = None) -> None:
     """Waits until something holds on a page, asking from outside: the page's policy allows no text to be run inside."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not page.evaluate(expression, arg):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(30)

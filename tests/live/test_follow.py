@@ -132,6 +132,10 @@ def test_the_pace_of_late_tells_how_long_it_takes(run: Path):
     leave_mark(run)
     follower.look()
     assert follower.figures()["left"] == pytest.approx(0.5 * (2000 - 30))
+    cut(run, 10)
+    append(run, 11, 13)
+    follower.look()
+    assert follower.figures()["left"] == pytest.approx(0.5 * (2000 - 13))
 
 
 def test_who_trains_is_known_by_a_mark(tmp_path: Path):

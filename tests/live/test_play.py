@@ -6,8 +6,6 @@ import json
 import math
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ from served import asked, looking, serving, until
 from small import SMALL
 
 import quickstudy as qs
+from quickstudy.cli import main
 from quickstudy.live.fields import fields_of, task_of, values_of
 from quickstudy.live.play import FARTHEST, MOST_LUCK, PLAY, Player, moments_of, player
 from quickstudy.live.server import Server
@@ -308,17 +307,15 @@ def test_each_language_says_all_that_the_other_says(browser: Any, small_run: Pat
             assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", words["zh"][key])), key
 
 
-def test_the_command_plays_a_run_and_says_in_a_line_what_it_cannot(small_run: Path, capsys: pytest.CaptureFixture[str]):
-    from quickstudy.cli import main
-
-    command = [sys.executable, "-m", "quickstudy", "play", str(small_run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as playing:
-        assert playing.stdout is not None
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/  \(Ctrl-C ends it\)\n", playing.stdout.readline())
-        playing.terminate()
-    for arguments in (["nowhere"], [str(small_run), "bandit"], [str(small_run), "--port", "70000"], ["randm", "bandit"]):
-        try:
-            assert main(["play", *arguments]) == 2
-        except SystemExit as left:
-            assert left.code == 2
-    assert len(capsys.readouterr().err.splitlines()) >= 4
+def test_the_command_plays_a_run_and_says_in_a_line_what_it_cannot(
+    small_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(Server, "serve", lambda server: server._server.server_close())
+    assert main(["play", str(small_run), "--greedy"]) == 0
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/  \(Ctrl-C ends it\)\n", capsys.readouterr().out)
+    for arguments in (["nowhere"], [str(small_run), "bandit"], ["randm", "bandit"], [str(small_run), "--opn"]):
+        assert main(["play", *arguments]) == 2
+    with pytest.raises(SystemExit):
+        main(["play", str(small_run), "--port", "70000"])
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 5 and "70000 is no port: 1 to 65535" in said

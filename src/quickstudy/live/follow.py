@@ -99,6 +99,8 @@ class Line:
             room(row["iteration"])
             row = self._clock(row)
             self._means[1].add(row)
+            if self._pace and row["iteration"] <= self._pace[-1][0]:
+                self._pace.clear()
             self._pace.append((row["iteration"], figures(row).get(SECONDS, 0.0)))
         return again or found
 

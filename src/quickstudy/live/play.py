@@ -27,7 +27,8 @@ from quickstudy.video.film import named
 from quickstudy.work import LocalSite, threads
 
 WEB = Path(__file__).parent / "web"
-PLAY = Kind(("world.js", WEB / "play.js"), (WEB / "play.css",), connects=True)
+OWN = (WEB / "playwords.js", WEB / "playpictures.js", WEB / "play.js")
+PLAY = Kind(("world.js", *OWN), (WEB / "play.css",), connects=True)
 MOST_LUCK = 10**6
 FARTHEST = 1e3
 """How far from the middle of a picture a task may be picked."""
