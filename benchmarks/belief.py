@@ -16,48 +16,16 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional
 
 from quickstudy.algorithms.varibad import VariBAD
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.nets.belief import Belief
-from quickstudy.oracles.grid import Search, posterior
-from quickstudy.protocol import Percept, Shard, counter
+from quickstudy.protocol import Shard
+from quickstudy.report.cells import decoded, exact, prior, tells_cells
 from quickstudy.runs import load
-from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.work import LocalSite
 
 RUNS = Path(__file__).parent.parent / "runs" / "results" / "grid-navigation"
-
-
-def prior(family: GridNavigation) -> Float[Tensor, "cell"]:
-    """Uniform over the goal cells."""
-    goals = torch.from_numpy(Search(family).goals())
-    chances = torch.zeros(family.size**2).index_fill(0, goals[:, 0] * family.size + goals[:, 1], 1.0)
-    return chances / chances.sum()
-
-
-def exact(family: GridNavigation, percepts: Percept) -> Float[Tensor, "task lane time cell"]:
-    """The posterior over the goal at each step of trials."""
-    lead = percepts.first.shape[:2]
-    possible, found = prior(family).expand(*lead, -1), []
-    for step in range(percepts.first.shape[2]):
-        possible = posterior(Percept(*(part[:, :, step] for part in percepts)), possible)
-        found.append(possible / possible.sum(-1, keepdim=True))
-    return torch.stack(found, 2)
-
-
-@torch.no_grad()
-def decoded(learner: VariBAD, belief: Belief, samples: int) -> Float[Tensor, "step cell"]:
-    """The chance of each cell to pay, by the decoder, as a distribution over cells."""
-    generator, chances = counter(learner.seed, 0, "samples of beliefs"), torch.zeros(())
-    cells = functional.one_hot(torch.arange(learner.tasks.observation_space.n)).float()  # type: ignore[attr-defined]
-    for _ in range(samples):
-        latent = belief.sample(torch.randn(belief.mean.shape, generator=generator))
-        logits = functional_call(learner.model["reward"], learner.model_weights["reward"], (latent[None], cells[None]))
-        chances = chances + logits[0, :, :, 0].sigmoid()
-    return chances / chances.sum(-1, keepdim=True)
 
 
 def total_variation(one: Float[Tensor, "*lead cell"], other: Float[Tensor, "*#lead cell"]) -> Float[Tensor, "*lead"]:
@@ -89,7 +57,7 @@ def main() -> None:
     print("| run | distance of the belief to the exact posterior | of the prior | share |\n| --- | --- | --- | --- |")
     for run in runs:
         learner = load(run)
-        if not isinstance(learner, VariBAD) or learner.config.reward_loss != "bernoulli":
+        if not tells_cells(learner):
             sys.exit(f"error: {run} is no run of VariBAD that predicts whether a reward is above zero")
         ours, known = measure(learner)
         print(f"| {run.name} | {ours:.3f} | {known:.3f} | {ours / known:.2f} |", flush=True)

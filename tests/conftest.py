@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import matplotlib
 import pytest
@@ -55,3 +56,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def share(request: pytest.FixtureRequest) -> Share:
     """The share of a count that this run of the tests tries."""
     return Share(request.config.getoption("--full"), request.node.nodeid.split("[")[0])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for all pages; tests that need it are skipped where it isn't installed."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium isn't installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one meta-iteration, to be read."""
+    from quickstudy.cli import main
+
+    run = tmp_path_factory.mktemp("small") / "run"
+    small = ["--iterations", "1", "--trials", "4", "--hidden-size", "8", "--threads", "1", "--evaluate-every", "0"]
+    assert main(["train", "rl2", "bandit", "--run", str(run), *small]) == 0
+    return run

@@ -33,6 +33,7 @@ FLOORS = {
     "report": 5,
     "video": 5,
     "training": 5,
+    "live": 6,
     "recipes": 6,
     "cli": 7,
     "__main__": 8,

@@ -30,6 +30,8 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     lines = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("quickstudy")]
     assert len(commands) >= 6
+    # pages are served until Ctrl-C
+    monkeypatch.setattr("quickstudy.live.server.Server.serve", lambda server: server._server.server_close())
     for command in commands:
         shorter = {
             "train": ["--iterations", "1", "--trials", "8", "--evaluate-every", "0"],

@@ -406,7 +406,7 @@ def test_the_command_films_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert main([*run, "--greedy", "--fps", "2", "-o", "one.gif"]) == 0
     assert Path("one.gif").exists() and not Path("one.mp4").exists()
     assert main(["video", "grid"]) == 2
-    assert "film one: quickstudy video grid/seed-0" in capsys.readouterr().err
+    assert "take one: quickstudy video grid/seed-0" in capsys.readouterr().err
     # the folder is still a run, with its film
     assert main(["evaluate", "grid", "--num-tasks", "2"]) == 0
 

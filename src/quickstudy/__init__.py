@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from quickstudy.evaluation import evaluate as evaluate
     from quickstudy.oracles import oracle as oracle
     from quickstudy.plots import plot_adaptation as plot_adaptation
+    from quickstudy.report.notebook import show as show
     from quickstudy.runs import load as load
     from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
     from quickstudy.tasks.informed import Informed as Informed
@@ -69,6 +70,7 @@ PUBLIC = {
     "evaluate": "evaluation",
     "Evaluation": "evaluation",
     "load": "runs",
+    "show": "report.notebook",
     "check_tasks": "check.tasks",
     "check_learner": "check.learner",
     "plot_adaptation": "plots",

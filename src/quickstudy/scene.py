@@ -100,6 +100,15 @@ class Drawn(Protocol):
         ...
 
 
+@runtime_checkable
+class Aimed(Protocol):
+    """What dynamics that are drawn may offer besides: tasks that are picked in the picture."""
+
+    def task_at(self, place: Point) -> Tasks:
+        """The task whose goal lies nearest to a place in the picture; no batch axes."""
+        ...
+
+
 def tint(color: str, share: float) -> str:
     """A colour mixed with white: `share` of it is left."""
     parts = (int(color[start : start + 2], 16) for start in (1, 3, 5))

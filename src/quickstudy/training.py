@@ -30,6 +30,8 @@ from quickstudy.runs import warn_of
 from quickstudy.runs.config import RunConfig, Training, config_of, require_device
 from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
+from quickstudy.runs.trainer import leave_mark, remove_mark
+from quickstudy.runs.writers import require_writer
 from quickstudy.work import open_work, threads
 
 NOTHING: Mapping[str, Any] = {}
@@ -81,7 +83,12 @@ def train_seeds(
     `resume`. Ctrl-C saves, as in `train`, and raises KeyboardInterrupt.
     """
     runs = read_seeds(folder)
-    if not any([train_seed(run, tasks, algorithm, quiet, places) for run in runs]):
+    leave_mark(folder)
+    try:
+        trained = any([train_seed(run, tasks, algorithm, quiet, places) for run in runs])
+    finally:
+        remove_mark(folder)
+    if not trained:
         iterations = runs[0].config.training.iterations
         print(f"{folder} is finished: its {len(runs)} seeds have done their {iterations} meta-iterations", file=sys.stderr)
 
@@ -120,12 +127,14 @@ def go_on(
 ) -> Metrics:
     """Meta-trains a stored run from where it was saved."""
     config, learner, progress, _ = opened
+    require_writer(config.training.log)
     return loop(learner, config, Run(folder, config, progress), progress, quiet, together, places)
 
 
 def resolve(training: Training) -> Training:
     """Replaces what depends on the machine by what it comes to here, so that the run can be repeated elsewhere."""
     require_device(training.device)
+    require_writer(training.log)
     return replace(training, threads=training.threads or torch.get_num_threads())
 
 

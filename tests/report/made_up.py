@@ -6,6 +6,60 @@ from typing import Any
 
 import numpy as np
 
+HOSTILE = [
+    "<script>window.pwned = 1</script>",
+    "</script><script>window.pwned = 1</script>",
+    "<!--<script>",
+    "<img src=x onerror='window.pwned = 1'>",
+    "<svg onload=window.pwned=1>",
+    "\"><b onmouseover='window.pwned = 1'>",
+    "' onfocus='window.pwned=1' autofocus='",
+    "javascript:window.pwned=1",
+    "{{7*7}} ${7*7} #{7*7} <%= 7*7 %>",
+    "&lt;b&gt; &amp; &#60;",
+    "</style><style>*{display:none}</style>",
+    "</title><h1>",
+    "<iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "<a href='https://example.org'>click</a>",
+    "<meta http-equiv=refresh content='0;url=https://example.org'>",
+    "<base href='https://example.org/'>",
+    "<link rel=stylesheet href='https://example.org/x.css'>",
+    "url(https://example.org/x.png)",
+    "\u2028\u2029\u0000\u0007",
+    "\u202egnp.exe",
+    "\ud800",
+    "__proto__",
+    "constructor",
+    "toString",
+    "{tasks} {split}",
+    "]]>",
+    "<![CDATA[<script>window.pwned=1</script>]]>",
+    "\\u003cscript\\u003ewindow.pwned=1\\u003c/script\\u003e",
+    "%3Cscript%3Ewindow.pwned%3D1%3C/script%3E",
+    "+ADw-script+AD4-window.pwned=1+ADw-/script+AD4-",
+    "'; window.pwned = 1; //",
+    '"; window.pwned = 1; //',
+    "`; window.pwned = 1; //",
+    "\\'; window.pwned = 1; //",
+    "\n\r\t",
+    "",
+    " ",
+    "a" * 5000,
+    "很长的名字" * 200,
+    "🎯" * 300,
+    "../../../etc/passwd",
+    "$&$1$`$'",
+    "NaN",
+    "null",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=window.pwned=1>",
+    "<template><script>window.pwned=1</script></template>",
+    "<object data='https://example.org'>",
+    "<form action='https://example.org'><button>",
+    "var(--x); } * { display: none",
+    "@import 'https://example.org'",
+]
+"""Text that would do harm where it were taken for more than text."""
+
 
 def curve(who: str, episodes: int, generator: np.random.Generator) -> dict[str, Any]:
     """A return by episode with its interval."""
@@ -29,6 +83,59 @@ def task_map(axes: int, episodes: int, generator: np.random.Generator) -> dict[s
         for split, low, high in [("test", -1, 1)] * 25 + [("extrapolation", 1, 1.5)] * 10
     ]
     return {"axes": [{"name": f"goal {axis + 1}", "bounds": [-1, 1]} for axis in range(axes)], "left_out": 0, "tasks": tasks}
+
+
+def world(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Two trials in a plane: a goal, which is hidden from the agent, and the agent, which is somewhere else at each moment."""
+    shapes: list[list[Any]] = [["polygon", 0, "#ffffff", [-1, -1, 1, -1, 1, 1]], ["disc", 1, "#e5a50a", [0.5, 0.5], 0.1]]
+    trials = []
+    for _ in range(2):
+        told = []
+        for episode in range(episodes):
+            trace = generator.uniform(-1, 1, size=(6 + episode % 2, 2)).round(3).tolist()
+            shapes += [["disc", 0, "#0b6e99", place, 0.05] for place in trace]
+            first = len(shapes) - len(trace)
+            steps = list(range(len(trace)))
+            ground, figures = [[0]] * len(trace), [[1, first + step] for step in steps]
+            totals = generator.normal(size=len(trace)).round(3).tolist()
+            told.append({"steps": steps, "totals": totals, "ground": ground, "figures": figures, "trace": trace})
+        trials.append({"view": [-1, -1, 1, 1], "episodes": told})
+    return {"every": 1, "shapes": shapes, "trials": trials}
+
+
+def by_step(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Two trials of the same episodes as in `world`, each step with a belief, chances of cells and causes."""
+    trials = []
+    for task in range(2):
+        lengths = [5 + episode % 2 for episode in range(episodes)]
+        count = sum(lengths)
+        chances = generator.dirichlet(np.ones(9), size=count).round(3).tolist()
+        belief = {name: generator.uniform(0.1, 1, size=(2, count)).round(3).tolist() for name in ("mean", "std")}
+        trials.append(
+            {
+                "task": {"goal 1": task, "goal 2": 0.5},
+                "lengths": lengths,
+                "moments": list(range(count)),
+                "rewards": generator.normal(size=count).round(3).tolist(),
+                "belief": belief,
+                "exact": chances,
+                "decoded": chances[::-1],
+                "causes": [generator.normal(size=place + 1).round(3).tolist() for place in range(count)],
+            }
+        )
+    return {"size": 3, "entries": [2, 5], "trials": trials}
+
+
+def mind(axes: int, generator: np.random.Generator) -> dict[str, Any]:
+    """An embedding of 30 tasks, and what gradient steps did."""
+    tasks = [{"at": generator.normal(size=axes).tolist(), "place": generator.normal(size=2).tolist()} for _ in range(30)]
+    names = [f"goal {axis + 1}" for axis in range(axes)]
+    pairs = generator.uniform(0, 1, size=(60, 2)).round(3).tolist()
+    losses = generator.normal(size=(2, 2, 12)).round(3).tolist()
+    return {
+        "embedding": {"kind": "memory", "size": 64, "axes": names, "shares": [0.6, 0.3], "tasks": tasks},
+        "inner": {"pairs": pairs, "losses": losses},
+    }
 
 
 def contents(
@@ -83,7 +190,52 @@ def contents(
             "validation": validation,
         },
         "map": task_map(axes, episodes, generator),
+        "world": world(episodes, generator),
+        "steps": by_step(episodes, generator),
+        **mind(axes, generator),
         "series": made,
         "made": "2026-11-25 21:00 UTC",
+        "version": "0.1.0",
+    }
+
+
+def comparison(luck: int = 0, *, runs: int = 3, episodes: int = 4, learnt: int = 8) -> Any:
+    """All that the page of a comparison shows, as `quickstudy.report.comparison` gives it."""
+    generator = np.random.default_rng(luck)
+    told = []
+    for number in range(runs):
+        middle = float(generator.normal())
+        lines = {
+            what: [[1000 * (step + 1), value] for step, value in enumerate(generator.normal(size=learnt).tolist())]
+            for what in ("validation", "training")
+        }
+        told.append(
+            {"run": f"runs/{number}", "algorithm": "rl2", "seeds": list(range(number + 1)), "lanes": 1}
+            | {"iqm": middle, "low": middle - 0.5, "high": middle + 0.7, "mean": middle + 0.1}
+            | {"rows": curve("learner", episodes, generator)["rows"]}
+            | lines
+        )
+    shares = np.sort(generator.uniform(size=(runs, 21)), axis=1)[:, ::-1]
+    return {
+        "title": f"{runs} runs on grid-navigation",
+        "tasks": 100,
+        "split": "test",
+        "splits": "partitioned",
+        "greedy": False,
+        "episodes": episodes,
+        "runs": told,
+        "improvement": [
+            {"x": x, "y": y, "probability": chance, "low": chance - 0.1, "high": chance + 0.1}
+            for x in range(runs)
+            for y in range(x + 1, runs)
+            for chance in [float(generator.uniform(0.1, 0.9))]
+        ],
+        "profile": {
+            "taus": np.linspace(-3, 5, 21).tolist(),
+            "runs": [
+                {"share": row.tolist(), "low": (row * 0.9).tolist(), "high": (row * 0.9 + 0.1).tolist()} for row in shares
+            ],
+        },
+        "made": "2026-11-26 01:00 UTC",
         "version": "0.1.0",
     }

@@ -20,7 +20,19 @@ FLAGS = ["--num-tasks", "6", "--episodes", "2", "--seed", "1"]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, two seeds of it, and a policy that is told the task."""
     folder = tmp_path_factory.mktemp("runs")
-    small = ["grid-navigation", "--size", "3", "--iterations", "2", "--threads", "1", "--evaluate-every", "1"]
+    small = [
+        "grid-navigation",
+        "--size",
+        "3",
+        "--max-episode-steps",
+        "5",
+        "--iterations",
+        "2",
+        "--threads",
+        "1",
+        "--evaluate-every",
+        "1",
+    ]
     small += ["--evaluate-tasks", "4", "--hidden-size", "8"]
     assert main(["train", "rl2", *small, "--trials", "8", "--run", str(folder / "one")]) == 0
     assert main(["train", "rl2", *small, "--trials", "8", "--seeds", "2", "--run", str(folder / "two")]) == 0
@@ -81,3 +93,34 @@ def test_what_cannot_be_told_is_said_in_a_line(runs: Path, capsys: pytest.Captur
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
     assert "is no run" in lines[0] and "takes a run of task-informed" in lines[1] and "did you mean '--informed'" in lines[2]
+
+
+def test_a_comparison_is_what_its_tables_say(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    names = [str(runs / "two"), str(runs / "told")]
+    path = tmp_path / "deep" / "compare.html"
+    assert main(["compare", *names, *FLAGS, "--json", "-o", str(path)]) == 0
+    said = capsys.readouterr()
+    told, found = json.loads(said.out), shown(path)
+    assert str(path) in said.err
+    for row, run in zip(told["runs"], found["runs"], strict=True):
+        same = ("run", "algorithm", "seeds", "lanes")
+        assert [run[key] for key in same] == [row[key] for key in same]
+        assert [run[key] for key in ("iqm", "low", "high", "mean")] == pytest.approx(
+            [row[key] for key in ("iqm", "low", "high", "mean")], rel=1e-5
+        )
+    # of each pair one way is shown
+    [pair] = found["improvement"]
+    [first] = [row for row in told["improvement"] if row["x"] == names[0]]
+    assert pair == pytest.approx({"x": 0, "y": 1} | {key: first[key] for key in ("probability", "low", "high")}, rel=1e-5)
+    taus = found["profile"]["taus"]
+    assert [taus[0], taus[-1]] == pytest.approx([told["profile"][0]["tau"], told["profile"][-1]["tau"]], rel=1e-5)
+    for place, run in enumerate(found["profile"]["runs"]):
+        for end in (0, -1):
+            assert run["share"][end] == pytest.approx(told["profile"][end]["runs"][place]["share"], abs=1e-4)
+    files = [(runs / "two" / f"seed-{seed}" / "metrics.jsonl").read_text() for seed in (0, 1)]
+    seeds = [[json.loads(line) for line in file.splitlines()] for file in files]
+    middles = [sum(rows[step]["validation/episode_4/return_iqm"] for rows in seeds) / 2 for step in (0, 1)]
+    steps = [rows["time/total_timesteps"] for rows in seeds[0]]
+    assert found["runs"][0]["validation"] == [pytest.approx([x, y], rel=1e-5) for x, y in zip(steps, middles, strict=True)]
+    trained = [sum(rows[step]["rollout/ep_rew_mean"] for rows in seeds) / 2 for step in (0, 1)]
+    assert found["runs"][0]["training"] == [pytest.approx([x, y], rel=1e-5) for x, y in zip(steps, trained, strict=True)]

@@ -57,9 +57,11 @@ def test_gaps_and_numbers_that_are_none_stay_gaps(tmp_path: Path):
     measured = rows(6)
     measured[1]["train/loss"] = None
     measured[2]["train/loss"] = True
+    measured[0]["train/large"] = 10**400
     del measured[3]["train/loss"]
     folder = run(tmp_path / "run", measured[:4] + measured[5:])
     [line] = series([folder], [0])["seeds"]
+    assert "train/large" not in line
     assert line["train/loss"] == [measured[0]["train/loss"], None, None, None, None, measured[5]["train/loss"]]
     assert line["time/total_timesteps"][4] is None
 

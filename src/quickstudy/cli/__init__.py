@@ -21,6 +21,8 @@ commands:
   evaluate RUN                 adapt to held-out tasks and show the return by episode
   compare RUN RUN ...          evaluate runs on the same held-out tasks: which does better, and how surely
   report RUN                   a run's pictures as one HTML file: adaptation, learning curves, health
+  watch RUN                    follow a training in the browser, as it goes
+  play RUN                     pick a task in the browser and see the agent adapt to it
   video RUN                    film the episodes of one trial side by side, as mp4 and GIF
   check TASKS | ALGORITHM      run a task distribution or a learner through its contract, and say what fails
   doctor                       versions, devices, threads, and extras with how to install them
@@ -41,6 +43,8 @@ COMMANDS = {
     "evaluate": "evaluate.evaluate",
     "compare": "compare.compare",
     "report": "report.report",
+    "watch": "live.watch",
+    "play": "live.play",
     "video": "video.video",
     "check": "check.check",
     "doctor": "listing.doctor",

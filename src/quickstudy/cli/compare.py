@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -22,8 +23,8 @@ from quickstudy.ops.statistics import (
     spaced_taus,
 )
 
-TAUS = 12
-"""Returns at which the profiles are printed."""
+TAUS, DRAWN_TAUS = 12, 101
+"""Returns at which the profiles are printed, and at which they are drawn."""
 
 
 def compare(arguments: list[str]) -> int:
@@ -46,6 +47,7 @@ def compare(arguments: list[str]) -> int:
         help="for a run with a learner of your own: its class again; several classes: once for each, as in training",
     )
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the profiles")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="write all of it as a page of pictures")
     given, rest = parser.parse_known_intermixed_args(arguments)
     refuse(rest, parser)
     if len(given.runs) < 2 or len(set(given.runs)) < len(given.runs):
@@ -59,7 +61,7 @@ def compare(arguments: list[str]) -> int:
     found = {
         "runs": [summary(name, opened[name], evaluation) for name, evaluation in evaluations.items()],
         "improvement": improvement(evaluations),
-        "profile": profile(evaluations),
+        "profile": profile(evaluations, TAUS),
     }
     if given.json:
         names = ("tasks", "split", "splits", "num_tasks", "seed", "greedy", "trained_episodes")
@@ -71,7 +73,21 @@ def compare(arguments: list[str]) -> int:
         from quickstudy.plots import plot_profiles
 
         plot_profiles(evaluations, given.picture, f"{first.tasks}: {first.how}")
+    if given.output:
+        write_page(given.output, evaluations, opened, found | {"profile": profile(evaluations, DRAWN_TAUS)})
     return 0
+
+
+def write_page(path: Path, evaluations: dict[str, Any], opened: dict[str, list[Any]], found: dict[str, Any]) -> None:
+    """The comparison as one HTML file, and on stderr where it is."""
+    from quickstudy.report.comparison import comparison
+    from quickstudy.report.page import COMPARISON, page
+    from quickstudy.storage import write_atomically
+
+    content = page(comparison(evaluations, opened, found), COMPARISON)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+    print(f"{path}  {len(content.encode()) / 1e6:.2f} MB", file=sys.stderr)
 
 
 def open_folders(given: argparse.Namespace) -> dict[str, list[Any]]:
@@ -141,9 +157,9 @@ def improvement(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def profile(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
-    """For each tau, the share of each run's trials with a return above it."""
-    taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], TAUS)
+def profile(evaluations: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """For each of so many taus, the share of each run's trials with a return above it."""
+    taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], count)
     rows = [{"tau": tau, "runs": []} for tau in taus.tolist()]
     for name, evaluation in evaluations.items():
         shares, (low, high) = performance_profile(evaluation.trials, taus), profile_interval(evaluation.trials, taus)

@@ -141,3 +141,19 @@ def untrained(name: str, tasks: str, arguments: list[str], command: str = "evalu
     options = parse_fields(f"quickstudy {command} {name} {tasks}", parts, arguments)
     distribution = make_tasks(tasks, options["tasks"])
     return BASELINES[name](distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []
+
+
+def one_agent(given: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> Any:
+    """The agent of a run, a baseline or an oracle, for a command that takes one; UsageError where there are several seeds."""
+    command = parser.prog.split()[-1]
+    if given.baseline_tasks and not Path(given.run).is_dir():
+        agent, rest = untrained(given.run, given.baseline_tasks, rest, command)
+        refuse(rest, parser)
+        return agent
+    refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
+    tasks = load_tasks(given.tasks) if given.tasks else None
+    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+    if len(runs) > 1:
+        first = f"{given.run}/seed-{runs[0].config.training.seed}"
+        raise UsageError(f"{given.run} holds a run for each of several seeds; take one: quickstudy {command} {first}")
+    return runs[0].learner

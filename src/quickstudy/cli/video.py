@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse, untrained
+from quickstudy.cli.evaluate import add_trial_options, one_agent, options_of
 from quickstudy.cli.options import natural, positive
-from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.errors import UsageError
 
 EXAMPLES = """\
@@ -51,7 +49,10 @@ def video(arguments: list[str]) -> int:
     if given.output and given.output.suffix not in SUFFIXES:
         raise UsageError(f"{given.output} is no name for a video; name it FILE.mp4 or FILE.gif")
     video_packages()
-    agent, name, folder = chosen(given, rest, parser)
+    agent = one_agent(given, rest, parser)
+    name, folder = "", Path(given.run) / "video"
+    if given.baseline_tasks:
+        name, folder = f"{given.run}-{Path(given.baseline_tasks).name.replace(':', '-')}-", Path("runs") / "video"
     shown = film(agent, task=given.task, **options_of(given))
     stem = f"{name}{given.split}-task{given.task}-seed{given.seed}{'-greedy' if given.greedy else ''}"
     paths = [given.output] if given.output else [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
@@ -60,23 +61,6 @@ def video(arguments: list[str]) -> int:
         print(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
     print("return by episode:", ", ".join(f"{episode[-1].total:.2f}" for episode in shown.episodes), file=sys.stderr)
     return 0
-
-
-def chosen(given: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> tuple[Any, str, Path]:
-    """The agent to be filmed, how its files begin, and the folder for them."""
-    if given.baseline_tasks and not Path(given.run).is_dir():
-        agent, rest = untrained(given.run, given.baseline_tasks, rest, "video")
-        refuse(rest, parser)
-        return agent, f"{given.run}-{Path(given.baseline_tasks).name.replace(':', '-')}-", Path("runs") / "video"
-    refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
-    tasks = load_tasks(given.tasks) if given.tasks else None
-    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
-    if len(runs) > 1:
-        seeds = [run.config.training.seed for run in runs]
-        raise UsageError(
-            f"{given.run} holds a run for each of several seeds; film one: quickstudy video {given.run}/seed-{seeds[0]}"
-        )
-    return runs[0].learner, "", Path(given.run) / "video"
 
 
 def wide(text: str) -> int:

@@ -14,8 +14,13 @@ import torch
 from quickstudy.algorithms.baselines import Forgetful, Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool
 from quickstudy.protocol import Agent, TaskDistribution
+from quickstudy.report.inner import inner_steps
+from quickstudy.report.minds import embedding, inside, known
 from quickstudy.report.series import series, short, validations
+from quickstudy.report.steps import steps
 from quickstudy.report.tasks import task_map
+from quickstudy.report.trials import live_trials
+from quickstudy.report.world import world
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
 from quickstudy.storage import read_json
@@ -33,7 +38,12 @@ def contents(
     folders = [folder / f"seed-{run.config.training.seed}" for run in runs] if holds_seeds(folder) else [folder]
     seeds = [run.config.training.seed for run in runs]
     config = runs[0].config
-    scored = evaluations(runs, informed, options or {})
+    batch = min(batch_of(run.learner.lanes) for run in [*runs, *informed])
+    options = {"batch": batch} | (options or {})
+    scored = evaluations(runs, informed, options)
+    lived = live_trials(runs[0].learner, **options)
+    mind = inside(lived)
+    found = known(mind)
     return {
         "title": f"{config.algorithm} on {config.tasks}",
         "run": folder.name,
@@ -43,6 +53,10 @@ def contents(
         "facts": facts(folder, folders[0]),
         "adaptation": adaptation(scored) | {"validation": validations(folders)},
         "map": task_map([scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(runs[0].learner.tasks)),
+        "world": world(lived),
+        "embedding": embedding(mind, found) if found else None,
+        "inner": inner_steps(mind),
+        "steps": steps(mind, found),
         "series": series(folders, seeds),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": version("quickstudy"),
@@ -55,11 +69,10 @@ def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dic
     `beyond` are the runs on tasks beyond those of training, where there are such and the tasks asked for are others.
     """
     learners, told = [run.learner for run in runs], [run.learner for run in informed]
-    batch = min(batch_of(agent.lanes) for agent in [*learners, *told])
     seeds = [run.config.training.seed for run in runs]
 
     def scored(agents: Sequence[Agent], numbers: Sequence[int], **others: Any) -> Evaluation:
-        found = [evaluate(agent, batch=batch, **(options | others)) for agent in agents]
+        found = [evaluate(agent, **(options | others)) for agent in agents]
         return pool(found, numbers) if len(found) > 1 else found[0]
 
     found = {"learner": scored(learners, seeds)}

@@ -7,12 +7,24 @@ from base64 import b64encode
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
-SCRIPTS = ("words.js", "parts.js", "adaptation.js", "taskmap.js", "learning.js", "facts.js", "main.js")
-"""In the order in which they are read: each may use those before it."""
+
+
+class Kind(NamedTuple):
+    """A kind of page: files of this room by name, of others by path."""
+
+    scripts: tuple[str | Path, ...]
+    """In the order in which they are read: each may use those before it. They name the page's parts, see `main.js`."""
+    styles: tuple[str | Path, ...] = ()
+    connects: bool = False
+    """Whether the page may ask the server that it came from."""
+
+
+REPORT = Kind(("adaptation.js", "taskmap.js", "world.js", "steps.js", "mind.js", "learning.js", "facts.js", "report.js"))
+COMPARISON = Kind(("compare.js",))
 PLOT_STYLE = """\
 :where(.plot) {
   --plot-background: white;
@@ -28,13 +40,14 @@ PLOT_STYLE = """\
 """What the plotting library writes into each of its pictures of the class `plot`: the policy knows it by its hash."""
 
 
-def page(contents: dict[str, Any]) -> str:
-    """A report's contents as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
-    style = read("page.css")
-    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, SCRIPTS))]
+def page(contents: dict[str, Any], kind: Kind = REPORT) -> str:
+    """The contents of a kind of page as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
+    style = "\n".join(map(read, ["page.css", *kind.styles]))
+    own = ["words.js", "parts.js", *kind.scripts, "main.js"]
+    scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, own))]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; style-src {digest(style)} {digest(PLOT_STYLE)};"
-        " base-uri 'none'; form-action 'none'"
+        " base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if kind.connects else "")
     )
     return "\n".join(
         [
@@ -59,8 +72,8 @@ def page(contents: dict[str, Any]) -> str:
     )
 
 
-def read(name: str) -> str:
-    """One of the page's own files."""
+def read(name: str | Path) -> str:
+    """One of the page's own files, or another room's."""
     return (WEB / name).read_text(encoding="utf-8")
 
 

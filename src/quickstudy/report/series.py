@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,12 @@ FEWEST_POINTS = 40
 MOST_STOPS = 60
 """Places of the slider over validation."""
 VALIDATION = "validation/episode_"
+FIRST_VALIDATION = f"{VALIDATION}1/return_iqm"
 STEPS, SECONDS = "time/total_timesteps", "time/time_elapsed"
 AXES = ("iteration", STEPS, SECONDS)
+
+LARGEST = sys.float_info.max
+"""Whole numbers may be larger, and are no figures then."""
 
 Row = dict[str, Any]
 
@@ -39,66 +44,80 @@ def rows_of(path: Path) -> Iterator[Row]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
-                yield row
+        yield from map_rows(file)
+
+
+def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
+    """Lines as rows, those passed over that are none."""
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
+            yield row
 
 
 def figures(row: Row) -> dict[str, float]:
     """The finite numbers of a row."""
-    return {name: float(value) for name, value in row.items() if type(value) in (int, float) and math.isfinite(value)}
+    return {name: float(value) for name, value in row.items() if type(value) in (int, float) and abs(value) <= LARGEST}
 
 
-def wall_time(rows: Iterator[Row]) -> Iterator[Row]:
-    """Rows of `timing.jsonl` with the seconds of all sessions before added: each resumed session counts from nothing."""
-    before, latest = 0.0, 0.0
-    for row in rows:
+class Clock:
+    """Adds to rows of `timing.jsonl` the seconds of all sessions before: each resumed session counts from nothing."""
+
+    def __init__(self) -> None:
+        self._before, self._latest = 0.0, 0.0
+
+    def __call__(self, row: Row) -> Row:
         elapsed = figures(row).get(SECONDS)
-        if elapsed is not None:
-            if elapsed < latest:
-                before += latest
-            latest = elapsed
-            row = row | {SECONDS: before + elapsed}
-        yield row
+        if elapsed is None:
+            return row
+        if elapsed < self._latest:
+            self._before += self._latest
+        self._latest = elapsed
+        return row | {SECONDS: self._before + elapsed}
 
 
 class Buckets:
-    """Means of rows over `thinning.rows` meta-iterations each."""
+    """Means of one file's rows over `thinning.rows` meta-iterations each."""
 
     def __init__(self, thinning: Thinning):
-        self._thinning = thinning
-        self._sums: dict[str, NDArray[np.floating]] = {}
-        self._counts: dict[str, NDArray[np.floating]] = {}
+        self.thinning = thinning
+        self._sums: dict[str, list[float]] = {}
+        self._counts: dict[str, list[int]] = {}
+        self._latest = 0
 
-    def read(self, rows: Iterator[Row]) -> None:
-        """Adds rows; where meta-iterations were done again after a resume, the last time counts."""
-        latest = 0
-        for row in rows:
-            place = (row["iteration"] - 1) // self._thinning.rows
-            if row["iteration"] <= latest:
-                for name in row:
-                    for table in (self._sums, self._counts):
-                        if name in table:
-                            table[name][place:] = 0
-            latest = row["iteration"]
-            if place < self._thinning.points:
-                for name, value in figures(row).items():
-                    if name not in self._sums:
-                        self._sums[name], self._counts[name] = np.zeros((2, self._thinning.points))
-                    self._sums[name][place] += value
-                    self._counts[name][place] += 1
+    def add(self, row: Row) -> None:
+        """Adds a row; where meta-iterations were done again after a resume, the last time counts."""
+        points, place = self.thinning.points, (row["iteration"] - 1) // self.thinning.rows
+        if row["iteration"] <= self._latest:
+            for column in (*self._sums.values(), *self._counts.values()):
+                column[place:] = [0] * len(column[place:])
+        self._latest = row["iteration"]
+        if place < points:
+            for name, value in figures(row).items():
+                if name not in self._sums:
+                    self._sums[name], self._counts[name] = [0.0] * points, [0] * points
+                self._sums[name][place] += value
+                self._counts[name][place] += 1
+
+    def widen(self) -> None:
+        """Makes room for twice as many meta-iterations: each point stands for twice as many as before."""
+        points, rows = self.thinning
+        self.thinning = Thinning(points, 2 * rows)
+        for column in (*self._sums.values(), *self._counts.values()):
+            pairs = [sum(column[place : place + 2]) for place in range(0, points, 2)]
+            column[:] = pairs + [0] * (points - len(pairs))
 
     @property
     def means(self) -> dict[str, NDArray[np.floating]]:
         """Each metric's means, (point,); NaN where no row has it."""
-        return {
-            name: np.divide(total, self._counts[name], out=np.full_like(total, np.nan), where=self._counts[name] > 0)
-            for name, total in self._sums.items()
-        }
+        found = {}
+        for name, sums in self._sums.items():
+            total, count = np.array(sums), np.array(self._counts[name])
+            found[name] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return found
 
 
 def series(folders: Sequence[Path], seeds: Sequence[int]) -> dict[str, Any]:
@@ -115,7 +134,11 @@ def series(folders: Sequence[Path], seeds: Sequence[int]) -> dict[str, Any]:
     points = max(FEWEST_POINTS, min(MOST_POINTS, NUMBERS // drawn))
     rows = max(1, math.ceil(last / points))
     thinning = Thinning(math.ceil(last / rows), rows)
-    lines = [line_of(folder, thinning) for folder in folders]
+    return drawn_lines([line_of(folder, thinning) for folder in folders], seeds, last, rows)
+
+
+def drawn_lines(lines: Sequence[dict[str, NDArray[np.floating]]], seeds: Sequence[int], last: int, rows: int) -> dict[str, Any]:
+    """Means of each run, (point,) a metric, as plain values: `last` meta-iterations, `rows` of them a point."""
     shown = sorted({name for line in lines for name in line if "/" in name and not name.startswith(VALIDATION)})
     metrics = [name for name in shown if name not in AXES]
     found: dict[str, Any] = {"rows": last, "rows_per_point": rows, "metrics": metrics}
@@ -129,10 +152,12 @@ def series(folders: Sequence[Path], seeds: Sequence[int]) -> dict[str, Any]:
 
 def line_of(folder: Path, thinning: Thinning) -> dict[str, NDArray[np.floating]]:
     """One run's means, those of its wall time included."""
-    buckets = Buckets(thinning)
-    buckets.read(rows_of(folder / "metrics.jsonl"))
-    buckets.read(wall_time(rows_of(folder / "timing.jsonl")))
-    return buckets.means
+    metrics, timing, clock = Buckets(thinning), Buckets(thinning), Clock()
+    for row in rows_of(folder / "metrics.jsonl"):
+        metrics.add(row)
+    for row in rows_of(folder / "timing.jsonl"):
+        timing.add(clock(row))
+    return timing.means | metrics.means
 
 
 def middle(lines: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
@@ -162,9 +187,14 @@ def validations(folders: Sequence[Path]) -> list[dict[str, Any]]:
     met: dict[int, list[Row]] = {}
     for folder in folders:
         for row in rows_of(folder / "metrics.jsonl"):
-            if f"{VALIDATION}1/return_iqm" in row:
+            if FIRST_VALIDATION in row:
                 met.setdefault(row["iteration"], []).append(figures(row))
-    complete = sorted(iteration for iteration, rows in met.items() if len(rows) == len(folders))
+    return stops(met, len(folders))
+
+
+def stops(met: dict[int, list[Row]], runs: int) -> list[dict[str, Any]]:
+    """The meta-iterations after which all runs were evaluated, thinned out, from the rows of each."""
+    complete = sorted(iteration for iteration, rows in met.items() if len(rows) == runs)
     kept = sorted({complete[round(place)] for place in np.linspace(0, len(complete) - 1, MOST_STOPS)}) if complete else []
     return [
         {

@@ -48,6 +48,8 @@ class Training:
     """Tasks of such an evaluation."""
     not_finite: Literal["stop", "skip", "rollback"] = "stop"
     """Where a number becomes NaN or infinite: stop, skip that meta-iteration, or go on from the last checkpoint due before."""
+    log: Literal["tensorboard", "wandb", "mlflow"] = "tensorboard"
+    """Where metrics go besides the run's own files: TensorBoard always; wandb and mlflow are extras, an account of your own."""
     profile: int = 0
     """Meta-iterations, after the first, of which a profile is printed and a trace kept in the run; it slows them down."""
 

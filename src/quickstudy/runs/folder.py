@@ -17,6 +17,8 @@ from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import load_checkpoint, load_latest, prune, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
+from quickstudy.runs.trainer import leave_mark, remove_mark
+from quickstudy.runs.writers import open_writers
 from quickstudy.storage import flush_to_disk, to_json, write_atomically
 
 SEEDS = "seeds.json"
@@ -51,17 +53,13 @@ class Run:
     """An open run folder. `metrics.jsonl` is deterministic and cut back on resuming; `timing.jsonl` tells of this machine."""
 
     def __init__(self, folder: Path, config: RunConfig, progress: Progress):
-        # TensorBoard takes a second to import, which nothing else here needs
-        from torch.utils.tensorboard.writer import SummaryWriter
-
         refuse_links(folder)
         self.folder, self.config = folder, config
         self._saved: int | None = None
         self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
         self._timing = (folder / "timing.jsonl").open("ab")
-        self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=progress.timesteps + 1 if progress.timesteps else None
-        )
+        self._writers = open_writers(folder, config.training.log, config.write(), progress.timesteps)
+        leave_mark(folder)
 
     def log(self, row: Metrics, timesteps: int) -> int:
         """Appends a meta-iteration's metrics, environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
@@ -74,9 +72,9 @@ class Run:
 
     def _append(self, file: Any, row: Metrics, timesteps: int) -> None:
         file.write(f"{to_json(row)}\n".encode())
-        for name, value in row.items():
-            if "/" in name:
-                self._board.add_scalar(name, value, timesteps)
+        file.flush()  # whoever watches sees it at once
+        for writer in self._writers:
+            writer.write({name: value for name, value in row.items() if "/" in name}, timesteps)
 
     def save(self, progress: Progress) -> Metrics:
         """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it; returns its time and size."""
@@ -87,7 +85,8 @@ class Run:
             for file in (self._metrics, self._timing):
                 file.flush()
                 os.fsync(file.fileno())
-            self._board.flush()
+            for writer in self._writers:
+                writer.flush()
             saved = save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
         except OSError as error:
             # writing into an open file tells no name
@@ -110,14 +109,16 @@ class Run:
 
     def close(self) -> None:
         """Closes the files; what a full disk kept from being written is not part of any checkpoint."""
-        for file in (self._metrics, self._timing, self._board):
+        for file in (self._metrics, self._timing, *self._writers):
             with contextlib.suppress(OSError):
                 file.close()
+        with contextlib.suppress(OSError):
+            remove_mark(self.folder)
 
 
 def refuse_links(folder: Path) -> None:
     """Raises QuickstudyError where writing to a run would write elsewhere, as somebody else's run might make one do."""
-    for name in ("metrics.jsonl", "timing.jsonl", "tensorboard", "checkpoints", "replay"):
+    for name in ("metrics.jsonl", "timing.jsonl", "tensorboard", "checkpoints", "replay", "wandb"):
         if (folder / name).is_symlink():
             raise QuickstudyError(
                 f"{folder / name} is a link: a run is written only where it lies; put what it points to there"

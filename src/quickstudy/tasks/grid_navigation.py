@@ -11,8 +11,8 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
-from quickstudy.scene import GREY, PALE, PAPER, YELLOW, Scene, Text, agent, grid, rectangle, star, tint
-from quickstudy.tasks.parameters import Choice, Parameter
+from quickstudy.scene import GREY, PALE, PAPER, YELLOW, Point, Scene, Text, agent, grid, rectangle, star, tint
+from quickstudy.tasks.parameters import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class GridNavigation:
         return spaces.Discrete(5)
 
     @property
-    def parameters(self) -> Mapping[str, Parameter]:
+    def parameters(self) -> Mapping[str, Choice]:
         cells = [(row, column) for row in range(self.size) for column in range(self.size)]
         return {"goal": Choice(*(cell for cell in cells if max(cell) > 1))}
 
@@ -77,3 +77,9 @@ class GridNavigation:
         ground = (rectangle((-0.5, -0.5), (self.size - 0.5, self.size - 0.5), PAPER), goal, *grid(self.size, PALE), start)
         figures = (star((goal_column, goal_row), 0.36, YELLOW), *agent((column, row), 0.26))
         return Scene(low, high, ground, figures, (column, row))
+
+    def task_at(self, place: Point) -> Tasks:
+        """The goal cell nearest to a place in the picture."""
+        table = self.parameters["goal"].table
+        column, row = place
+        return {"goal": table[(table - torch.tensor([row, column])).square().sum(-1).argmin()]}

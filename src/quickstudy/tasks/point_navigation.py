@@ -14,7 +14,7 @@ from torch import Tensor
 
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
-from quickstudy.scene import PALE, YELLOW, Disc, Line, Scene, agent, arc, star, tint
+from quickstudy.scene import PALE, YELLOW, Disc, Line, Point, Scene, agent, arc, star, tint
 from quickstudy.tasks.parameters import Parameter, Uniform
 
 GOAL_RADIUS = 0.2
@@ -101,3 +101,11 @@ class PointNavigation:
         goal = (Disc((goal_x, goal_y), GOAL_RADIUS, tint(YELLOW, 0.3)), star((goal_x, goal_y), 0.07 * half, YELLOW))
         ground = (Line(support, 0.008 * half, PALE), Disc((0.0, 0.0), 0.02 * half, PALE), *goal)
         return Scene((-half, -half), (half, half), ground, agent((x, y), 0.05 * half), (x, y))
+
+    def task_at(self, place: Point) -> Tasks:
+        """The goal nearest to a place in the picture."""
+        x, y = torch.tensor(place)
+        if self.layout == "square":
+            return {"goal": torch.stack([x, y]).clamp(-0.5, 0.5)}
+        # below the line, the nearer end of the half-circle
+        return {"angle": torch.atan2(y, x) if y >= 0 else torch.where(x < 0, math.pi, 0.0)}

@@ -2,23 +2,14 @@
 function render() {
   document.documentElement.lang = state.language;
   document.getElementById("title").textContent = CONTENTS.title;
-  const { seeds } = CONTENTS;
-  document.getElementById("subtitle").textContent = [
-    CONTENTS.run,
-    seeds.length > 1 ? word("seeds", { seeds: seeds.join(", ") }) : word("seed", { seed: seeds[0] }),
-    word("progress", {
-      done: CONTENTS.done.toLocaleString("en"),
-      iterations: CONTENTS.iterations.toLocaleString("en"),
-    }),
-  ].join(" · ");
+  document.getElementById("subtitle").textContent = subtitle().join(" · ");
   document.getElementById("made").textContent = word("made", { version: CONTENTS.version, date: CONTENTS.made });
   document.querySelector(".skip").textContent = word("skip");
   language.textContent = word("language");
   language.lang = word("otherLanguage");
   theme.textContent = word(dark() ? "light" : "dark");
-  document
-    .getElementById("main")
-    .replaceChildren(...[adaptation(), taskmap(), learning(), health(), facts()].filter((part) => part !== null));
+  const shown = PARTS.map((part) => part()).filter((part) => part !== null);
+  document.getElementById("main").replaceChildren(...shown);
 }
 
 function dark() {

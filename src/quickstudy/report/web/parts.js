@@ -7,6 +7,12 @@ const state = {
   metric: null,
   measure: "last",
   task: 0,
+  trial: 0,
+  pair: null,
+  moment: Infinity,
+  goal: true,
+  step: 0,
+  learnt: "validation",
 };
 
 const LOOKS = {
@@ -79,6 +85,7 @@ function plot(options) {
     marginBottom: 50,
     marginTop: 28,
     ...options,
+    x: { labelOffset: 42, ...options.x },
   });
   // groups have no role, so they may not have a label: the picture as a whole has one
   for (const group of drawn.querySelectorAll("g[aria-label]")) {
@@ -122,6 +129,25 @@ const SYMBOLS = {
   diamond: d3.symbolDiamond,
   star: d3.symbolStar,
 };
+
+function rampBar(interpolate) {
+  const bar = d3
+    .create("svg")
+    .attr("viewBox", "0 0 60 8")
+    .attr("width", 180)
+    .attr("height", 12)
+    .attr("preserveAspectRatio", "none")
+    .attr("aria-hidden", "true");
+  bar
+    .selectAll("rect")
+    .data(d3.range(60))
+    .join("rect")
+    .attr("x", (step) => step)
+    .attr("width", 1.1)
+    .attr("height", 8)
+    .attr("fill", (step) => interpolate(step / 59));
+  return bar.node();
+}
 
 function table(heads, rows) {
   const body = rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))));

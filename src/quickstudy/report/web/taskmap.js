@@ -245,24 +245,9 @@ function cellOf(tasks, x, y) {
 function rampOf() {
   const { scheme, domain } = colors();
   const interpolate = { viridis: d3.interpolateViridis, PuOr: d3.interpolatePuOr }[scheme];
-  const bar = d3
-    .create("svg")
-    .attr("viewBox", "0 0 60 8")
-    .attr("width", 180)
-    .attr("height", 12)
-    .attr("preserveAspectRatio", "none")
-    .attr("aria-hidden", "true");
-  bar
-    .selectAll("rect")
-    .data(d3.range(60))
-    .join("rect")
-    .attr("x", (step) => step)
-    .attr("width", 1.1)
-    .attr("height", 8)
-    .attr("fill", (step) => interpolate(step / 59));
   return [
     element("span", {}, number(domain[0])),
-    bar.node(),
+    rampBar(interpolate),
     element("span", {}, `${number(domain[1])}  ${word(state.measure)}`),
   ];
 }

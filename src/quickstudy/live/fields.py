@@ -1,0 +1,103 @@
+"""What can be set of a task: its parameters as bounded numbers, to which a page has sliders and lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Tasks
+from quickstudy.report.series import short
+from quickstudy.report.tasks import numbers_of
+from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
+
+MOST_FIELDS = 12
+"""Nobody would move more sliders than so many."""
+SPREADS = 3.0
+"""Standard deviations to either side of a mean that can be set."""
+
+
+class Field(NamedTuple):
+    """One number of a task between two bounds, or the number of one of its options."""
+
+    name: str
+    low: float
+    high: float
+    logarithmic: bool
+    options: list[str] | None
+
+
+def fields_of(parameters: Mapping[str, Any], task: Tasks) -> list[Field]:
+    """The fields of a family, for `task`, one of its tasks (1, ...); none where there are too many or some has no bounds."""
+    found: list[Field] = []
+    for name, values in task.items():
+        parameter = parameters.get(name)
+        if isinstance(parameter, Choice):
+            rows = parameter.table.reshape(len(parameter.values), -1).tolist()
+            options = [", ".join(f"{short(number)}" for number in row) for row in rows]
+            found.append(Field(name, 0, len(options) - 1, False, options))
+        elif isinstance(parameter, Uniform | LogUniform | Normal):
+            low, high = bounds(parameter)
+            logarithmic = isinstance(parameter, LogUniform)
+            found += [Field(each, low, high, logarithmic, None) for each in numbers_of(name, values)]
+        else:
+            return []
+    return found if len(found) <= MOST_FIELDS else []
+
+
+def bounds(parameter: Uniform | LogUniform | Normal) -> tuple[float, float]:
+    """Between what a number can be set."""
+    if isinstance(parameter, Normal):
+        return parameter.mean - SPREADS * parameter.std, parameter.mean + SPREADS * parameter.std
+    return parameter.low, parameter.high
+
+
+def task_of(fields: list[Field], parameters: Mapping[str, Any], like: Tasks, given: Mapping[str, float]) -> Tasks:
+    """The task (1, ...) that numbers describe, shaped like `like`; UsageError where one is missing or out of bounds."""
+    if given.keys() != {field.name for field in fields}:
+        raise UsageError(f"a task of this family is {', '.join(field.name for field in fields) or 'drawn'}, nothing else")
+    values = []
+    for field in fields:
+        value = given[field.name]
+        # a slider's text has fewer digits than a bound
+        slack = 0.0 if field.options else 1e-6 * (field.high - field.low)
+        if not field.low - slack <= value <= field.high + slack or (field.options and value % 1):
+            raise UsageError(f"{field.name} = {value:g} is not between {field.low:g} and {field.high:g}")
+        values.append(min(max(value, field.low), field.high))
+    task, left = {}, iter(values)
+    for name, example in like.items():
+        parameter = parameters[name]
+        if isinstance(parameter, Choice):
+            task[name] = parameter.table[int(next(left))].reshape(example.shape).clone()
+        else:
+            task[name] = torch.tensor([next(left) for _ in range(example.numel())]).reshape(example.shape)
+    return task
+
+
+def values_of(fields: list[Field], parameters: Mapping[str, Any], task: Tasks) -> dict[str, float]:
+    """The fields' numbers of a task (1, ...)."""
+    numbers: list[float] = []
+    for name, values in task.items():
+        parameter = parameters.get(name)
+        numbers += [float(option_of(parameter, values))] if isinstance(parameter, Choice) else values.flatten().tolist()
+    return dict(zip((field.name for field in fields), numbers, strict=True)) if fields else {}
+
+
+def option_of(parameter: Choice, values: Tensor) -> int:
+    """Which of a choice's values a task has: the nearest."""
+    table = parameter.table.reshape(len(parameter.values), -1)
+    return int((table - values.reshape(1, -1)).square().sum(-1).argmin())
+
+
+def plain_fields(fields: list[Field]) -> list[dict[str, Any]]:
+    """Fields as plain values; steps are a thousandth of the way."""
+    return [field._asdict() | {"low": bound(field.low), "high": bound(field.high)} for field in fields]
+
+
+def bound(value: float) -> float:
+    """A bound with enough digits."""
+    return float(f"{value:.9g}") if math.isfinite(value) else 0.0

@@ -1,0 +1,136 @@
+// The pictures of a trial, as of the moment that `trial` in play.js is at.
+
+// What shows all of the episodes so far.
+function viewed() {
+  const views = trial.episodes.map(({ view }) => view);
+  return [0, 1, 2, 3].map((side) => (side < 2 ? d3.min : d3.max)(views, (view) => view[side]));
+}
+
+function worldPicture(width) {
+  const at = trial.episodes[trial.episode];
+  if (!at) return element("p", { class: "note" }, word("living", { episode: 1, episodes: CONTENTS.episodes }));
+  const svg = paper(viewed(), width);
+  const pixel = (viewed()[2] - viewed()[0]) / Number(svg.attr("width"));
+  drawShapes(svg.append("g"), at.ground[trial.moment]);
+  trial.episodes.slice(0, trial.episode + 1).forEach(({ trace }, index) => {
+    if (!trace) return;
+    const { color, width: thick } = episodeLook(index, CONTENTS.episodes);
+    const now = index === trial.episode;
+    line(svg, pairs((now ? trace.slice(0, trial.moment + 1) : trace).flat()), (now ? 3 : thick) * pixel, color)
+      .attr("class", "path")
+      .attr("stroke-opacity", now ? 1 : 0.45);
+  });
+  drawShapes(svg.append("g").attr("class", "figures"), at.figures[trial.moment]);
+  return svg.node();
+}
+
+function beliefPicture(name, width) {
+  const at = trial.episodes[trial.episode];
+  if (!at?.belief) return element("p");
+  const { size } = at.belief;
+  const svg = paper(viewed(), width);
+  at.belief[name][trial.moment].forEach((chance, cell) => {
+    const [row, column] = [Math.floor(cell / size), cell % size];
+    // the root tells small chances apart, of which there are many at first
+    const share = Math.sqrt(chance);
+    svg
+      .append("rect")
+      .attr("class", "cell")
+      .attr("x", column - 0.48)
+      .attr("y", -row - 0.48)
+      .attr("width", 0.96)
+      .attr("height", 0.96)
+      .attr("rx", 0.06)
+      .attr("fill", d3.interpolateRgb("#f2f5f7", "#0b6e99")(share))
+      .attr("data-chance", chance);
+    svg
+      .append("text")
+      .attr("x", column)
+      .attr("y", -row)
+      .attr("font-size", 0.26)
+      .attr("text-anchor", "middle")
+      .attr("dominant-baseline", "central")
+      .attr("fill", share > 0.6 ? "white" : "#1b1b1b")
+      .text(chance >= 0.005 ? `${Math.round(100 * chance)} %` : "");
+  });
+  const [x, y] = at.trace[trial.moment];
+  svg
+    .append("circle")
+    .attr("cx", x)
+    .attr("cy", -y)
+    .attr("r", 0.4)
+    .attr("fill", "none")
+    .attr("stroke", "#d1603d")
+    .attr("stroke-width", 0.06);
+  return svg.node();
+}
+
+function returnsPlot(width) {
+  const rows = trial.episodes.map(({ total }, index) => ({ episode: index + 1, total }));
+  const past = rows.slice(0, trial.episode + 1);
+  const color = LOOKS.learner.color;
+  const count = CONTENTS.episodes;
+  return plot({
+    width,
+    height: 240,
+    marginLeft: 52,
+    x: {
+      label: word("episode"),
+      domain: [0.7, count + 0.3],
+      ticks: d3.ticks(1, count, Math.min(count, 12)).filter(Number.isInteger),
+      tickFormat: "d",
+      labelAnchor: "center",
+      labelArrow: "none",
+    },
+    y: {
+      label: word("return"),
+      domain: rows.length > 1 ? d3.extent(rows, ({ total }) => total) : undefined,
+      grid: true,
+      nice: true,
+      ticks: 5,
+      tickFormat: tick,
+      labelArrow: "none",
+    },
+    marks: [
+      Plot.line(past, { x: "episode", y: "total", stroke: color, strokeWidth: 2.5 }),
+      Plot.dot(rows, { x: "episode", y: "total", stroke: color, strokeWidth: 1.5, r: 4.5, ariaDescription: "returns" }),
+      Plot.dot(past, { x: "episode", y: "total", fill: color, r: 4.5 }),
+    ],
+  });
+}
+
+// How the return of each episode came together, up to the moment.
+function totalsPlot(width) {
+  const seen = trial.episodes.slice(0, trial.episode + 1);
+  const lines = seen.map(({ moments, totals }, index) =>
+    moments
+      .slice(0, index === trial.episode ? trial.moment + 1 : moments.length)
+      .map((step, place) => ({ step, total: totals[place] })),
+  );
+  const all = trial.episodes.flatMap(({ totals }) => totals);
+  return plot({
+    width,
+    height: 240,
+    marginLeft: 52,
+    x: {
+      label: word("stepOf"),
+      domain: [0, d3.max(trial.episodes, ({ steps }) => steps) ?? 1],
+      ticks: Math.max(2, width / 90),
+      labelAnchor: "center",
+      labelArrow: "none",
+    },
+    y: {
+      label: word("return"),
+      domain: all.length ? d3.extent(all) : [0, 1],
+      grid: true,
+      nice: true,
+      ticks: 5,
+      tickFormat: tick,
+      labelArrow: "none",
+    },
+    marks: lines.map((rows, index) => {
+      const { color, width: thick } = episodeLook(index, CONTENTS.episodes);
+      return Plot.line(rows, { x: "step", y: "total", stroke: color, strokeWidth: thick, ariaDescription: "totals" });
+    }),
+  });
+}

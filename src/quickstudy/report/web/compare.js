@@ -1,0 +1,240 @@
+// Several runs that met the same tasks: rliable's statistics, adaptation, and what training took.
+const RUN_LOOKS = ["circle", "square", "triangle", "diamond", "star", "circle", "square", "triangle"].map(
+  (symbol, index) => ({
+    color: `var(--run-${index + 1})`,
+    symbol,
+    width: 2.5,
+    dash: [null, "8,4", "2,4", "10,3,2,3", "4,2", "12,4", "1,3", "6,2,2,2"][index],
+  }),
+);
+
+const PARTS = [standing, curves, improvement, profiles, efficiency];
+
+function subtitle() {
+  return [
+    word("compareText", {
+      tasks: CONTENTS.tasks,
+      split: CONTENTS.split,
+      actions: word(CONTENTS.greedy ? "greedy" : "sampled"),
+    }),
+  ];
+}
+
+function lookOf(index) {
+  return RUN_LOOKS[index % RUN_LOOKS.length];
+}
+
+function runsLegend(runs = d3.range(CONTENTS.runs.length)) {
+  return legend(
+    runs.map((index) => {
+      const { run, algorithm, seeds } = CONTENTS.runs[index];
+      const many = word(seeds.length > 1 ? "seeds" : "seed", { seeds: seeds.join(", "), seed: seeds[0] });
+      return { look: lookOf(index), text: `${index + 1}: ${run} (${algorithm}, ${many})` };
+    }),
+  );
+}
+
+// A value with its interval, a row each.
+function intervalPlot(rows, label, width, domain) {
+  return plot({
+    width,
+    height: 74 + 34 * rows.length,
+    marginLeft: 64,
+    marginTop: 12,
+    x: { label, domain, nice: !domain, grid: true, ticks: Math.max(3, width / 110), tickFormat: tick, labelAnchor: "center", labelArrow: "none" },
+    y: { label: null, domain: rows.map(({ name }) => name), tickSize: 0 },
+    marks: [
+      domain ? Plot.ruleX([0.5], { stroke: "var(--quiet)", strokeDasharray: "3,3" }) : null,
+      Plot.ruleY(rows, {
+        y: "name",
+        x1: "low",
+        x2: "high",
+        stroke: ({ look }) => look.color,
+        strokeWidth: 7,
+        strokeOpacity: 0.3,
+        ariaDescription: "intervals",
+      }),
+      ...rows.map((row) =>
+        Plot.dot([row], { x: "value", y: "name", fill: row.look.color, symbol: row.look.symbol, r: 6, ariaDescription: "values" }),
+      ),
+    ],
+  });
+}
+
+function standing() {
+  const rows = CONTENTS.runs.map(({ iqm, low, high }, index) => ({
+    name: String(index + 1),
+    value: iqm,
+    low,
+    high,
+    look: lookOf(index),
+  }));
+  const heads = [word("run"), "IQM", word("interval"), word("mean"), word("stepsASeed")];
+  const steps = ({ training }) => number(training.at(-1)?.[0]);
+  return section(
+    "standing",
+    element("p", { class: "note" }, compareNotes().join(" ")),
+    runsLegend(),
+    chart((width) => intervalPlot(rows, word("trialReturn"), width), word("standing")),
+    details(
+      word("numbers"),
+      table(
+        heads,
+        CONTENTS.runs.map((run, index) => [
+          String(index + 1),
+          number(run.iqm),
+          `[${number(run.low)}, ${number(run.high)}]`,
+          number(run.mean),
+          steps(run),
+        ]),
+      ),
+    ),
+  );
+}
+
+function compareNotes() {
+  const notes = [word("standingText", { episodes: CONTENTS.episodes })];
+  if (CONTENTS.split === "extrapolation") notes.push(word("extrapolationNote"));
+  else if (CONTENTS.splits === "iid") notes.push(word("iid"));
+  if (new Set(CONTENTS.runs.map(({ lanes }) => lanes)).size > 1) notes.push(word("lanesDiffer"));
+  return notes;
+}
+
+// Lines of all runs in one picture, with a band around each where there is one.
+function runsPlot(lines, width, x, y) {
+  const rows = lines.flatMap((line) => line.rows);
+  const markers = lines.every((line) => line.rows.length <= 20);
+  return plot({
+    width,
+    height: Math.min(420, Math.max(260, width * 0.45)),
+    marginLeft: 52,
+    x: { labelAnchor: "center", labelArrow: "none", ticks: Math.max(3, width / 110), tickFormat: tick, ...x },
+    y: {
+      grid: true,
+      ticks: 6,
+      tickFormat: tick,
+      nice: true,
+      labelArrow: "none",
+      domain: d3.extent(rows.flatMap(({ y: middle, low = middle, high = middle }) => [low, high]).filter((v) => v !== null)),
+      ...y,
+    },
+    marks: [
+      ...lines.map(({ look, rows: shown }) =>
+        shown[0]?.low === undefined
+          ? null
+          : Plot.areaY(shown, { x: "x", y1: "low", y2: "high", fill: look.color, fillOpacity: 0.16 }),
+      ),
+      ...lines.map(({ look, rows: shown, index }) =>
+        Plot.line(shown, {
+          x: "x",
+          y: "y",
+          stroke: look.color,
+          strokeWidth: look.width,
+          strokeDasharray: look.dash,
+          ariaDescription: `run ${index + 1}`,
+        }),
+      ),
+      ...lines.map(({ look, rows: shown }) =>
+        markers ? Plot.dot(shown, { x: "x", y: "y", fill: look.color, symbol: look.symbol, r: 4.5 }) : null,
+      ),
+      Plot.tip(
+        lines.flatMap(({ rows: shown, index }) => shown.map((row) => ({ ...row, index }))),
+        Plot.pointer({ x: "x", y: "y", title: ({ index, x: at, y: value }) => `${index + 1}: ${number(at)}, ${number(value)}` }),
+      ),
+    ],
+  });
+}
+
+function curves() {
+  const lines = CONTENTS.runs.map(({ rows }, index) => ({
+    index,
+    look: lookOf(index),
+    rows: rows.map(({ episode, iqm, low, high }) => ({ x: episode, y: iqm, low, high })),
+  }));
+  const { episodes } = CONTENTS;
+  const x = {
+    label: word("episode"),
+    ticks: d3.ticks(1, episodes, Math.min(episodes, 12)).filter(Number.isInteger),
+    tickFormat: "d",
+    domain: [0.7, episodes + 0.3],
+  };
+  return section(
+    "curves",
+    element("p", { class: "note" }, word("curvesText")),
+    runsLegend(),
+    chart((width) => runsPlot(lines, width, x, { label: word("return") }), word("curves")),
+  );
+}
+
+function improvement() {
+  const rows = CONTENTS.improvement.map(({ x, y, probability, low, high }) => ({
+    name: `${x + 1} > ${y + 1}`,
+    value: probability,
+    low,
+    high,
+    look: lookOf(x),
+  }));
+  return section(
+    "improvement",
+    element("p", { class: "note" }, word("improvementText")),
+    runsLegend(),
+    chart((width) => intervalPlot(rows, word("probability"), width, [0, 1]), word("improvement")),
+  );
+}
+
+function profiles() {
+  const { taus, runs } = CONTENTS.profile;
+  const lines = runs.map(({ share, low, high }, index) => ({
+    index,
+    look: lookOf(index),
+    rows: taus.map((tau, place) => ({ x: tau, y: share[place], low: low[place], high: high[place] })),
+  }));
+  return section(
+    "profiles",
+    element("p", { class: "note" }, word("profilesText")),
+    runsLegend(),
+    chart(
+      (width) => runsPlot(lines, width, { label: word("tau") }, { label: word("share"), domain: [0, 1], nice: false }),
+      word("profiles"),
+    ),
+  );
+}
+
+function efficiency() {
+  const known = ["validation", "training"].filter((what) => CONTENTS.runs.some((run) => run[what].length));
+  if (!known.length) return section("efficiency", element("p", {}, word("empty")));
+  state.learnt = known.includes(state.learnt) ? state.learnt : known[0];
+  const shown = () => d3.range(CONTENTS.runs.length).filter((index) => CONTENTS.runs[index][state.learnt].length);
+  const lines = () =>
+    shown().map((index) => ({
+      index,
+      look: lookOf(index),
+      rows: CONTENTS.runs[index][state.learnt].map(([x, y]) => ({ x, y })),
+    }));
+  const picture = chart(
+    (width) => runsPlot(lines(), width, { label: word("steps") }, { label: word("return") }),
+    word("efficiency"),
+  );
+  const note = element("p", { class: "note" });
+  const place = element("div");
+  const says = () => {
+    note.textContent = word(`${state.learnt}Text`);
+    place.replaceChildren(runsLegend(shown()));
+    picture.redraw();
+  };
+  const which = choice(
+    word("shows"),
+    [
+      ["validation", word("onValidation"), !known.includes("validation")],
+      ["training", word("inTraining"), !known.includes("training")],
+    ],
+    state.learnt,
+    (what) => {
+      state.learnt = what;
+      says();
+    },
+  );
+  const part = section("efficiency", element("div", { class: "controls" }, which), note, place, picture);
+  says();
+  return part;
+}

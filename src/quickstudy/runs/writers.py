@@ -1,0 +1,159 @@
+"""Where a run's metrics go besides its own files: TensorBoard always, W&B or MLflow where they are asked for.
+
+The files are the source of truth. A resumed run goes on in the same record of W&B or MLflow, and what it does again is written
+there again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from quickstudy.errors import UsageError
+from quickstudy.protocol import Metrics
+from quickstudy.storage import read_json, to_json, write_atomically
+
+STEPS = "time/total_timesteps"
+PROJECT = "quickstudy"
+"""What W&B's project and MLflow's experiment are called."""
+RECORDS = "records.json"
+"""The file that keeps what a run is called in W&B and MLflow."""
+PACKAGES = {"wandb": "W&B", "mlflow": "MLflow"}
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Takes a meta-iteration's metrics, in one call or in several."""
+
+    def write(self, row: Metrics, timesteps: int) -> None:
+        """Writes named numbers, environment steps as their x-axis."""
+        ...
+
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_writers(folder: Path, log: str, config: str, timesteps: int) -> list[Writer]:
+    """The writers of a run that has taken so many environment steps; `log` is that of `Training`, `config` the run's TOML."""
+    others = {"tensorboard": [], "wandb": [WandB], "mlflow": [MLflow]}[log]
+    return [TensorBoard(folder, timesteps), *(other(folder, tomllib.loads(config)) for other in others)]
+
+
+def require_package(log: str) -> Any:
+    """The package that a writer needs, nothing for TensorBoard; UsageError with the install command where it is missing."""
+    if log not in PACKAGES:
+        return None
+    try:
+        return import_module(log)
+    except ImportError as error:
+        raise UsageError(f"--log {log} needs {PACKAGES[log]}; install it: pip install 'quickstudy[{log}]'") from error
+
+
+def record_of(folder: Path, log: str) -> str | None:
+    """What a run was called there in an earlier session; None where there was none."""
+    path = folder / RECORDS
+    found = read_json(path).get(log, "") if path.exists() else ""
+    return found if re.fullmatch(r"\w{1,64}", found) else None
+
+
+def keep_record(folder: Path, log: str, name: str) -> None:
+    """Keeps what a run is called there."""
+    write_atomically(folder / RECORDS, to_json({log: name}) + "\n")
+
+
+def require_writer(log: str) -> None:
+    """Raises UsageError where a writer's package is missing, or the store of MLflow can't be used."""
+    package = require_package(log)
+    if log != "mlflow":
+        return
+    try:
+        package.MlflowClient().search_experiments(max_results=1)
+    except (package.exceptions.MlflowException, ImportError) as error:
+        cause = str(error).splitlines()[0]
+        raise UsageError(f"MLflow can't be used ({cause}); name a server: MLFLOW_TRACKING_URI=http://... quickstudy") from error
+
+
+class TensorBoard:
+    """Event files in `tensorboard/`."""
+
+    def __init__(self, folder: Path, timesteps: int):
+        # it takes a second to import, which nothing else here needs
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=timesteps + 1 if timesteps else None)
+
+    def write(self, row: Metrics, timesteps: int) -> None:
+        for name, value in row.items():
+            self._board.add_scalar(name, value, timesteps)
+
+    def flush(self) -> None:
+        self._board.flush()
+
+    def close(self) -> None:
+        self._board.close()
+
+
+class WandB:
+    """A run of Weights & Biases, of the project that WANDB_PROJECT says; WANDB_MODE=offline keeps it in `wandb/`."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]):
+        wandb = require_package("wandb")
+        project, known = os.environ.get("WANDB_PROJECT", PROJECT), record_of(folder, "wandb")
+        self._run = wandb.init(project=project, dir=folder, id=known, resume="allow", name=folder.name, config=config)
+        self._run.define_metric("*", step_metric=STEPS)
+        keep_record(folder, "wandb", self._run.id)
+
+    def write(self, row: Metrics, timesteps: int) -> None:
+        self._run.log({**row, STEPS: timesteps})
+
+    def flush(self) -> None:
+        """It sends what it has by itself."""
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """A run of MLflow, in the store that MLFLOW_TRACKING_URI says, of the experiment that MLFLOW_EXPERIMENT_NAME says."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]):
+        mlflow = require_package("mlflow")
+        self._entities, self._client = mlflow.entities, mlflow.MlflowClient()
+        found = record_of(folder, "mlflow")
+        self._run = self._again(found) if found else self._begin(folder, config)
+        keep_record(folder, "mlflow", self._run)
+        self._fails = mlflow.exceptions.MlflowException
+
+    def _begin(self, folder: Path, config: dict[str, Any]) -> str:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        experiment = self._client.get_experiment_by_name(name)
+        number = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        run = self._client.create_run(number, run_name=folder.name).info.run_id
+        options = [(f"{section}.{key}", str(value)) for section, table in config.items() for key, value in table.items()]
+        self._client.log_batch(run, params=[self._entities.Param(key, value) for key, value in options])
+        return run
+
+    def _again(self, run: str) -> str:
+        self._client.update_run(run, status="RUNNING")
+        return run
+
+    def write(self, row: Metrics, timesteps: int) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self._entities.Metric(name, value, now, timesteps) for name, value in row.items()]
+        try:
+            self._client.log_batch(self._run, metrics=metrics)
+        except self._fails as error:
+            # a training of days need not end because a server did
+            print(f"warning: MLflow takes no metrics ({error}); metrics.jsonl has them", file=sys.stderr)
+
+    def flush(self) -> None:
+        """Each call has written all that it was given."""
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
