@@ -202,6 +202,10 @@ def test_a_cause_is_what_a_little_more_of_its_step_does(name: str):
     step, episode = (values[0, 0].double() for values in counted(percept))
     clock = torch.stack([step / 6, (episode / 2).clamp(max=1)], 1)
     torch.testing.assert_close(BY_STEPS[name](policy, clock, action, [part.detach() for part in once.seen]), once.log_prob)
+    recorded = [experience.act.log_prob for experience in lived.episodes]
+    if recorded[0] is not None:
+        first_lanes = [each[:, 0].double() for each in recorded if each is not None]
+        torch.testing.assert_close(Trial(lived, 1).joined(first_lanes), once.log_prob.detach(), atol=1e-5, rtol=1e-5)
     moved, little = causes(once, range(6)), 1e-4
     for cause in range(6):
         differences = []

@@ -96,10 +96,10 @@ function plot(options) {
 }
 
 // Lines of a legend, each with its own dash and mark, so that colour is never all that tells them apart.
-function legend(entries) {
+function legend(entries, name = "legend") {
   return element(
     "ul",
-    { class: "legend" },
+    { class: name },
     ...entries.map(({ look, text, faint }) => element("li", {}, swatch(look, faint), text)),
   );
 }

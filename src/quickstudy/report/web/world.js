@@ -81,7 +81,7 @@ function world() {
     element("p", { class: "note" }, worldNotes(found).join(" ")),
     element("div", { class: "controls" }, trialSelect(redraw), goal),
     element("div", { class: "controls" }, play, element("label", {}, `${word("moment")} `, slide), output),
-    traced ? legend(trial().episodes.map((_, index) => episodeEntry(index, last() + 1))) : null,
+    traced ? legend(trial().episodes.map((_, index) => episodeEntry(index, last() + 1)), "legend onpaper") : null,
     element(
       "div",
       { class: "scenes" },
