@@ -1,4 +1,4 @@
-"""Where units of work run: here, in worker processes or in Ray actors. The shards and their order don't depend on the place."""
+"""Where units of work run: here, in worker processes, in Ray actors or on ranks. The shards don't depend on the place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from quickstudy.errors import UsageError
 from quickstudy.protocol import TaskDistribution, Work
 from quickstudy.work.local import InProcess, LocalSite, keep_freed_memory, run_unit, threads
 from quickstudy.work.processes import Processes
+from quickstudy.work.ranks import Ranks, leads
 
 __all__ = [
     "InProcess",
@@ -51,8 +52,14 @@ def require_place(where: str, workers: int | str) -> None:
 def open_work(
     distribution: TaskDistribution, device: str = "cpu", workers: int | str = 0, *, deadline: float = 600.0, attempts: int = 3
 ) -> Place:
-    """This process, so many worker processes, or the actors of a Ray cluster; to be closed."""
+    """This process, so many workers, the actors of a Ray cluster, or the ranks that torchrun has started; to be closed."""
     require_place("work", workers)
+    if leads():
+        if workers:
+            raise UsageError(
+                f"torchrun's ranks do the work, so workers can't be {workers}; take --workers 0, or leave torchrun out"
+            )
+        return Ranks(distribution, device, deadline)
     if isinstance(workers, str):
         from quickstudy.work.ray_actors import RayActors
 
