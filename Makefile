@@ -3,6 +3,7 @@ BIN = .venv/bin
 
 .PHONY: install demo test test-all test-reliability bench results format clean
 .DEFAULT_GOAL := install
+RAY = $(BIN)/python -c 'import ray' 2>/dev/null || echo "Ray is not installed, so its tests are skipped; for them: $(BIN)/pip install -e '.[ray]'"
 
 install: .venv/installed
 
@@ -21,9 +22,11 @@ test: install
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-all: test
+	@$(RAY)
 	$(BIN)/python -m pytest -n 2 -m slow
 
 test-reliability: install
+	@$(RAY)
 	$(BIN)/python benchmarks/reliability.py
 
 bench: install
@@ -31,6 +34,7 @@ bench: install
 	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/robots.py
 	$(BIN)/python benchmarks/replay.py
+	$(BIN)/python benchmarks/scaling.py
 
 results: install
 	$(BIN)/python benchmarks/results.py --jobs 2

@@ -202,7 +202,7 @@ def evaluate(
     batch: int | None = None,
     adapt_episodes: int | None = None,
     frozen_episodes: int = 0,
-    workers: int = 0,
+    workers: int | str = 0,
     deadline: float = 600.0,
 ) -> Evaluation:
     """Adapts an agent to each of `num_tasks` tasks it has not seen, and scores every episode of its trials.
@@ -216,8 +216,8 @@ def evaluate(
     With `adapt_episodes` and `frozen_episodes`, the agent adapts on so many episodes of each task, counted over its lanes, and
     then lives so many in which what it has learnt is frozen: each begins where adaptation ended. 10 and 3 are Meta-World's.
 
-    `workers` processes share the batches; they change the speed, never the result. One that is at a batch for more than
-    `deadline` seconds is taken for hung.
+    `workers` processes, or Ray actors (`"ray"`, see `Training`), share the batches; they change the speed, never the result.
+    One that is at a batch for more than `deadline` seconds is taken for hung.
     """
     tasks = tasks or agent.tasks
     if adapt_episodes is not None:

@@ -197,7 +197,8 @@ def loop(
                 profile_step()
     except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:
-            run.save(complete)
+            with undisturbed(stop):
+                run.save(complete)
             done = f"stopped after meta-iteration {complete.iteration}{f' of {run.folder}' if together else ''}, saved"
             print(f"\n{done}; resume with: quickstudy resume {together or run.folder}{config.own_flags}", file=sys.stderr)
             if isinstance(stop, EnvironmentFault):
@@ -259,6 +260,19 @@ def memory_of(process: int) -> float:
         return psutil.Process(process).memory_info().rss / 2**20
     except psutil.NoSuchProcess:
         return 0.0
+
+
+@contextmanager
+def undisturbed(stop: BaseException) -> Iterator[None]:
+    """Lets a fault's last save be finished, though whoever notices the fault as well, as torchrun does, sends SIGTERM."""
+    if isinstance(stop, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
@@ -69,6 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"quickstudy {version('quickstudy')}")
         return 0
+    run = partial(answered, arguments)
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        from quickstudy.work.ranks import led
+
+        return led(run)
+    return run()
+
+
+def answered(arguments: list[str]) -> int:
+    """Runs a command; what goes wrong is said in one line."""
     try:
         return command(arguments[0])(arguments[1:])
     except UsageError as error:

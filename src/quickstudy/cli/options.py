@@ -52,7 +52,11 @@ def add_places(parser: argparse.ArgumentParser, workers: int | None, deadline: f
     """Where a command's units of work are done, which changes its speed and never its result."""
     says = "in this process" if workers == 0 else "as the run says"
     parser.add_argument(
-        "--workers", type=natural, default=workers, metavar="N", help=f"processes that share it (default: {says})"
+        "--workers",
+        type=place,
+        default=workers,
+        metavar="N",
+        help=f"processes that share it, or ray, ray:N or ray://HOST:10001 (default: {says})",
     )
     parser.add_argument(
         "--deadline", type=seconds, default=deadline, metavar="S", help="seconds after which a worker is taken for hung"
@@ -62,6 +66,11 @@ def add_places(parser: argparse.ArgumentParser, workers: int | None, deadline: f
 def places_of(given: argparse.Namespace) -> dict[str, Any]:
     """What was said about workers."""
     return {name: value for name in ("workers", "deadline") if (value := getattr(given, name)) is not None}
+
+
+def place(text: str) -> int | str:
+    """A number of processes, or the name of another place."""
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def natural(text: str) -> int:

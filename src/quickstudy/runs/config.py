@@ -18,6 +18,7 @@ from quickstudy.algorithms.normalised import Normalisation, Normalised
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.tasks import describe, family, make
+from quickstudy.work import require_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,9 @@ class Training:
     """Where tensors live: cpu, cuda, cuda:1 ..."""
     threads: int = 0
     """Threads of matrix products, part of the result; 0 takes as many as PyTorch would, and records how many that was."""
-    workers: int = 0
-    """Processes that do units of work (see an algorithm's `shards`); 0: this one. They change the speed, never the result."""
+    workers: int | str = 0
+    """Processes that do units of work (see an algorithm's `shards`), 0: this one; or ray, ray:N, ray://HOST:10001: Ray actors.
+    They change the speed, never the result."""
     deadline: float = 600.0
     """Seconds after which a worker that is not done with a unit of work is taken for hung, and another does it."""
     attempts: int = 3
@@ -54,8 +56,9 @@ class Training:
     """Meta-iterations, after the first, of which a profile is printed and a trace kept in the run; it slows them down."""
 
     def __post_init__(self) -> None:
-        require_at_least(0, "training", self, "threads", "evaluate_every", "workers", "profile")
+        require_at_least(0, "training", self, "threads", "evaluate_every", "profile")
         require_at_least(1, "training", self, "iterations", "checkpoint_every", "attempts")
+        require_place("training", self.workers)
         if not self.deadline > 0:
             raise UsageError(f"training: deadline is {self.deadline} seconds, it must be more than 0")
         require_at_least(1, "training", self, "evaluate_tasks")
@@ -236,4 +239,6 @@ def describe_type(kind: Any) -> str:
     """A type in words."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(kind)))
+    if isinstance(kind, UnionType):
+        return " or ".join(map(describe_type, typing.get_args(kind)))
     return {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}.get(kind, str(kind))

@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -85,14 +86,9 @@ def tensor_of(
 
 def seal(value: Any, known: Any = None) -> int:
     """Puts a value into memory without a name; returns its file descriptor."""
-    stream, buffers = BytesIO(), list[PickleBuffer]()
-    Packer(stream, buffers, known).dump(value)
-    parts = [stream.getbuffer(), *(buffer.raw() for buffer in buffers)]
-    head = np.array([len(parts), *(part.nbytes for part in parts)], np.int64)
     descriptor = unnamed_memory()
     with open(descriptor, "wb", closefd=False) as file:
-        file.write(head.data)
-        for start, part in zip(starts(head), parts, strict=True):
+        for start, part in pieces(value, known):
             file.seek(start)
             file.write(part)
     return descriptor
@@ -100,18 +96,44 @@ def seal(value: Any, known: Any = None) -> int:
 
 def unseal(descriptor: int, known: Any = None) -> Any:
     """The value in a parcel, copied out of it: what stays mapped would keep a descriptor open."""
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY) as pages:
-        head = np.frombuffer(pages[:8], np.int64)
-        head = np.frombuffer(pages[: 8 * (1 + int(head[0]))], np.int64)
-        body, *buffers = [copied(pages, start, size) for start, size in zip(starts(head), head[1:].tolist(), strict=True)]
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as pages:
+        return unpack(pages, known)
+
+
+def pack(value: Any, known: Any = None) -> NDArray[np.uint8]:
+    """A value as the bytes that a parcel holds, for those who share no memory."""
+    laid = pieces(value, known)
+    start, last = laid[-1]
+    whole = np.zeros(start + last.nbytes, np.uint8)
+    for start, part in laid:
+        whole[start : start + part.nbytes] = np.frombuffer(part, np.uint8)
+    return whole
+
+
+def unpack(pages: Any, known: Any = None) -> Any:
+    """The value in a parcel's bytes, copied out of them."""
+    head = np.frombuffer(pages[:8], np.int64)
+    head = np.frombuffer(pages[: 8 * (1 + int(head[0]))], np.int64)
+    body, *buffers = [copied(pages, start, size) for start, size in zip(starts(head), head[1:].tolist(), strict=True)]
     return Unpacker(BytesIO(body), buffers, known).load()
 
 
-def copied(pages: mmap.mmap, start: int, size: int) -> memoryview:
+def pieces(value: Any, known: Any) -> list[tuple[int, memoryview]]:
+    """What a parcel of a value holds, and where it begins: the number and sizes of the parts, a pickle, the buffers."""
+    stream, buffers = BytesIO(), list[PickleBuffer]()
+    Packer(stream, buffers, known).dump(value)
+    parts = [stream.getbuffer(), *(buffer.raw() for buffer in buffers)]
+    head = np.array([len(parts), *(part.nbytes for part in parts)], np.int64)
+    return [(0, head.data.cast("B")), *zip(starts(head), parts, strict=True)]
+
+
+def copied(pages: Any, start: int, size: int) -> memoryview:
     """Some bytes in memory of PyTorch's own."""
     if not size:
         return memoryview(bytearray())
-    return torch.frombuffer(pages, dtype=torch.uint8, count=size, offset=start).clone().numpy().data
+    own = torch.empty(size, dtype=torch.uint8).numpy()
+    own[:] = np.frombuffer(pages, np.uint8, size, start)
+    return own.data
 
 
 def starts(head: np.ndarray) -> list[int]:

@@ -12,22 +12,19 @@ import pickle
 import signal
 import socket
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
-from typing import Any
 
-from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
+from quickstudy.errors import UsageError
 from quickstudy.ops.tally import count, timed
 from quickstudy.protocol import Result, Shard, Shared, Site, TaskDistribution
-from quickstudy.work.local import counters_of
+from quickstudy.work.errands import START_SECONDS, Outcome, run_errands, too_late
 from quickstudy.work.nursery import end, nursery_of
 from quickstudy.work.parcel import receive, seal, send, unseal
-from quickstudy.work.worker import ANSWER, READY, Answer, Job
-
-START_SECONDS = 300.0
-"""How long a worker may take to start, which is to import PyTorch."""
+from quickstudy.work.worker import ANSWER, READY, Job
 
 
 class Worker:
@@ -90,42 +87,17 @@ class Processes:
         return [worker.pid for worker in (*self._idle, *self._busy)]
 
     def map(self, function: Callable[[Site, Shared, Shard], Result], shared: Shared, shards: Sequence[Shard]) -> list[Result]:
-        with timed("work"):
-            return self._map(function, shared, shards)
-
-    def _map(self, function: Callable[..., Result], shared: Any, shards: Sequence[Shard]) -> list[Result]:
         self._version += 1
         began = time.monotonic()
-        parcel = seal((function, shared), self._distribution)
-        waiting, results, failures = deque(range(len(shards))), dict[int, Any](), Counter[int]()
-        try:
-            while len(results) < len(shards):
-                self._hand_out(waiting, shards, parcel, began)
-                for worker, answer, what in self._answers():
-                    index = self._busy.pop(worker).index
-                    if answer is not None and answer.error is None:
-                        self._idle.append(worker)
-                        results[index] = answer.result
-                        count(answer.figures)
-                        continue
-                    failures[index] += 1
-                    self.restarts += 1
-                    ended = worker.end()
-                    what = what or f"its worker process died {ended}"
-                    if failures[index] == self._attempts or (answer and isinstance(answer.error, UsageError)):
-                        raise self._failure(shards[index], answer, what)
-                    waiting.appendleft(index)
-        except BaseException:
-            # what they are at is wanted no more
-            for worker in self._busy:
-                worker.end()
-            self._busy.clear()
-            raise
-        finally:
-            os.close(parcel)
-        return [results[index] for index in range(len(shards))]
+        with timed("work"):
+            parcel = seal((function, shared), self._distribution)
+            try:
+                hand_out = partial(self._hand_out, shards, parcel, began)
+                return run_errands(shards, self._attempts, hand_out, self._outcomes, self._drop)
+            finally:
+                os.close(parcel)
 
-    def _hand_out(self, waiting: deque[int], shards: Sequence[Shard], parcel: int, began: float) -> None:
+    def _hand_out(self, shards: Sequence[Shard], parcel: int, began: float, waiting: deque[int]) -> None:
         """Gives units of work to workers that have none."""
         while waiting and (self._idle or len(self._busy) < self._count):
             worker = self._idle.pop() if self._idle else Worker(self._site)
@@ -137,39 +109,45 @@ class Processes:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 send(worker.channel, pickle.dumps(Job(self._version, shards[index])), parcel)
 
-    def _answers(self) -> list[tuple[Worker, Answer | None, str]]:
-        """Waits for workers; of each that has an answer, died or is late, the answer, or what is wrong: "" where it died."""
+    def _outcomes(self) -> list[Outcome]:
+        """Waits for workers; what came of those that have answered, died or are late. Those that failed are ended."""
         first = min(errand.until for errand in self._busy.values())
         ready = wait([worker.channel for worker in self._busy], timeout=max(0.0, first - time.monotonic()))
         found = []
-        for worker, errand in self._busy.items():
+        for worker, errand in list(self._busy.items()):
             message, parcel = worker.hear() if worker.channel in ready else (None, -1)
+            answer, what = None, ""
             if message == READY:
                 errand.until = time.monotonic() + self._deadline
-            elif message == ANSWER:
-                found.append((worker, unseal(parcel, self._distribution), ""))
+                continue
+            if message == ANSWER:
+                answer = unseal(parcel, self._distribution)
                 os.close(parcel)
-            elif message is not None:
-                found.append((worker, None, ""))
-            elif time.monotonic() > errand.until:
-                what = f"no answer within {self._deadline:g} s; if it needs longer, raise --deadline"
-                found.append((worker, None, what if worker.ready else f"its worker did not start within {START_SECONDS:g} s"))
+            elif message is None:
+                if time.monotonic() <= errand.until:
+                    continue
+                what = too_late(self._deadline) if worker.ready else f"its worker did not start within {START_SECONDS:g} s"
+            del self._busy[worker]
+            if answer is not None and answer.error is None:
+                self._idle.append(worker)
+            else:
+                self.restarts += 1
+                ended = worker.end()
+                what = what or f"its worker process died {ended}"
+            found.append(Outcome(errand.index, answer, what))
         return found
 
-    def _failure(self, shard: Shard, answer: Answer | None, what: str) -> Exception:
-        """What to raise for a unit of work that failed too often."""
-        if answer is None or answer.error is None:
-            return EnvironmentFault(f"{counters_of(shard)}: {what} ({self._attempts} attempts)")
-        if not isinstance(answer.error, QuickstudyError):
-            answer.error.add_note(f"in a worker process, {counters_of(shard)}:\n{answer.trace}")
-        return answer.error
+    def _drop(self) -> None:
+        for worker in self._busy:
+            worker.end()
+        self._busy.clear()
 
     def close(self) -> None:
         """Ends all workers."""
-        for worker in (*self._idle, *self._busy):
+        self._drop()
+        for worker in self._idle:
             worker.end()
         self._idle.clear()
-        self._busy.clear()
         if self._site >= 0:
             os.close(self._site)
             self._site = -1

@@ -8,16 +8,14 @@ import pickle
 import signal
 import socket
 import sys
-import traceback
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import NamedTuple
 
 import torch
 
-from quickstudy.errors import QuickstudyError
-from quickstudy.ops.tally import counted
 from quickstudy.protocol import Shard
-from quickstudy.work.local import LocalSite, keep_freed_memory, run_unit
+from quickstudy.work.desk import Desk
+from quickstudy.work.local import keep_freed_memory
 from quickstudy.work.parcel import receive, seal, send, unseal
 
 READY, ANSWER = b"r", b"a"
@@ -32,16 +30,6 @@ class Job(NamedTuple):
     shard: Shard
 
 
-class Answer(NamedTuple):
-    """What a unit of work came to: its result, or what it raised and where."""
-
-    result: Any
-    figures: Mapping[str, float] = {}
-    """What the worker counted and timed meanwhile."""
-    error: Exception | None = None
-    trace: str = ""
-
-
 def main(channel: int, site: int) -> None:
     """Serves the process at the other end of `channel`; `site` says where to work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides how to stop
@@ -53,7 +41,7 @@ def main(channel: int, site: int) -> None:
 
 def serve(channel: socket.socket, site: int) -> None:
     """Answers each job, until the other end of the channel closes."""
-    place, version, order = None, None, cast(Any, None)
+    desk = Desk(partial(unseal, site))
     channel.sendall(READY)
     while True:
         # a job comes only after the answer to the one before
@@ -61,28 +49,8 @@ def serve(channel: socket.socket, site: int) -> None:
         if not message:
             return
         job: Job = pickle.loads(message)
-        try:
-            if place is None:
-                place = LocalSite(*unseal(site))
-            if job.version != version:
-                order, version = unseal(parcel, place.distribution), job.version
-            function, shared = order
-            counted()
-            answer = seal(Answer(run_unit(function, place, shared, job.shard), counted()), place.distribution)
-        except Exception as error:
-            answer = sealed_error(error)
+        answer = desk.answer(job.version, partial(unseal, parcel), job.shard, seal)
         os.close(parcel)
         sys.stdout.flush()
         send(channel, ANSWER, answer)
         os.close(answer)
-
-
-def sealed_error(error: Exception) -> int:
-    """What was raised as a parcel; in words, where it can't be sent."""
-    trace = traceback.format_exc()
-    try:
-        parcel = seal(Answer(None, {}, error, trace))
-        unseal(parcel)
-    except Exception:
-        return seal(Answer(None, {}, QuickstudyError(f"{type(error).__name__}: {error}"), trace))
-    return parcel

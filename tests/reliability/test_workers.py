@@ -1,0 +1,118 @@
+"""Workers that are killed, and environments that break in them: no bit is changed, no meta-iteration that was done is lost."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import Share
+from probes import HiddenButton
+from small import SMALL
+from torch import Tensor
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.check.learner import differing
+from quickstudy.protocol import Metrics, Work
+from quickstudy.runs.checkpoint import load_latest
+from quickstudy.storage import sha256
+
+OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 0, "checkpoint_every": 1}
+
+
+def learner_of(name: str, tasks: Any) -> Any:
+    return ALGORITHMS[name].make(tasks, ALGORITHMS[name].config(**SMALL[name] | {"shards": 2}), seed=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(name: str, tmp_path: Path, share: Share):
+    marks, parent, kills = tmp_path / "marks", os.getpid(), share.of(20, 3)
+    marks.mkdir()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Fatal(HiddenButton):
+        """Hidden buttons whose third reward in the life of a worker kills it, so many times in all."""
+
+        def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Any, noise: Tensor) -> Tensor:
+            given.append(1)
+            if os.getpid() != parent and len(given) == 3 and len(os.listdir(marks)) < kills:
+                (marks / str(os.getpid())).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().reward(state, action, arrival, task, noise)
+
+    given: list[int] = []
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    qs.train(learner_of(name, qs.NativeTasks(HiddenButton())), 10, whole, **OPTIONS)
+    qs.train(learner_of(name, qs.NativeTasks(Fatal())), 10, killed, workers=2, attempts=kills + 1, **OPTIONS)
+    assert len(os.listdir(marks)) == kills
+    assert sha256(whole / "metrics.jsonl") == sha256(killed / "metrics.jsonl")
+    assert not differing(load_latest(whole)[0], load_latest(killed)[0])
+    share.says(f"kill -9 of a worker in the middle of collecting, {name}", kills, "same final hash")
+
+
+class Cursed(gymnasium.Env[Any, Any]):
+    """Breaks at its third step, once `when` is there."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    number = 0.0
+
+    def __init__(self, how: str, when: Path):
+        self.how, self.when = how, when
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        now = self.steps == 3 and self.when.exists()
+        if now and self.how == "raises":
+            raise ZeroDivisionError("the wheel came off")
+        if now and self.how == "hangs":
+            time.sleep(1000)
+        if now and self.how == "segfaults":
+            ctypes.string_at(0)
+        return np.full(1, np.nan if now and self.how == "NaN" else 0, np.float32), 0.0, False, False, {}
+
+
+PLACED = r"task 0 \(number=\d\.0\), lane 0, step 2"
+SAYS = {
+    "raises": rf"{PLACED}.*ZeroDivisionError: the wheel came off.*seed 5, iteration 2, train tasks, shard \d",
+    "NaN": rf"{PLACED}.*NaN or infinite.*seed 5, iteration 2, train tasks, shard \d",
+    "hangs": r"seed 5, iteration 2, train tasks, shard \d: no answer within 20 s",
+    "segfaults": r"seed 5, iteration 2, train tasks, shard \d: its worker process died by SIGSEGV",
+}
+
+
+@pytest.mark.parametrize("how", [pytest.param(how, marks=pytest.mark.slow if how == "hangs" else ()) for how in SAYS])
+def test_an_environment_that_breaks_in_a_worker_is_named_and_the_run_saved(
+    how: str, tmp_path: Path, share: Share, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    run, when, train_step = tmp_path / "run", tmp_path / "now", qs.RL2.train_step
+
+    def step(self: qs.RL2, work: Work) -> Metrics:
+        if self.iteration == 2:
+            when.touch()
+        return train_step(self, work)
+
+    monkeypatch.setattr(qs.RL2, "train_step", step)
+    tasks = qs.GymnasiumTasks(lambda: Cursed(how, when), number=qs.Choice(2.0, 3.0), max_episode_steps=5)
+    learner = qs.RL2(tasks, qs.RL2.Config(trials=8, hidden_size=8, shards=2), seed=5)
+    with pytest.raises(qs.EnvironmentFault, match=SAYS[how]) as caught:
+        qs.train(learner, 4, run, workers=2, attempts=2, deadline=20, **OPTIONS)
+    assert "\n" not in str(caught.value)
+    assert load_latest(run)[0]["iteration"] == 2
+    assert f"saved; resume with: quickstudy resume {run}" in capsys.readouterr().err
+    share.says(
+        f"an environment that {how} in a worker" if how != "NaN" else "NaN from a worker", 1, "named in one line, run saved"
+    )
