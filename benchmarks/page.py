@@ -180,8 +180,8 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
 
 
 def seeds_of(seeds: list[int]) -> str:
-    """A comment that names the seeds of a command."""
-    return f"  # and --seed {', '.join(map(str, seeds[1:]))}" if len(seeds) > 1 else ""
+    """A comment that names the seeds beside that of the command, which is the last."""
+    return f"  # and --seed {', '.join(map(str, seeds[:-1]))}" if len(seeds) > 1 else ""
 
 
 def write_page(folder: Path, cells: Mapping[str, Cells]) -> None:
