@@ -20,19 +20,7 @@ FLAGS = ["--num-tasks", "6", "--episodes", "2", "--seed", "1"]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, two seeds of it, and a policy that is told the task."""
     folder = tmp_path_factory.mktemp("runs")
-    small = [
-        "grid-navigation",
-        "--size",
-        "3",
-        "--max-episode-steps",
-        "5",
-        "--iterations",
-        "2",
-        "--threads",
-        "1",
-        "--evaluate-every",
-        "1",
-    ]
+    small = ["grid-navigation", "--size", "3", "--iterations", "2", "--threads", "1", "--evaluate-every", "1"]
     small += ["--evaluate-tasks", "4", "--hidden-size", "8"]
     assert main(["train", "rl2", *small, "--trials", "8", "--run", str(folder / "one")]) == 0
     assert main(["train", "rl2", *small, "--trials", "8", "--seeds", "2", "--run", str(folder / "two")]) == 0

@@ -26,7 +26,8 @@ def report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="quickstudy report",
         description="Evaluates a run and writes its pictures as one HTML file: return by episode on held-out tasks, beside"
-        " chance and beside the same agent without adaptation, learning curves, the health of the training.",
+        " chance and beside the same agent without adaptation, where the agent goes, what it believes and what moved its"
+        " decisions, learning curves, the health of the training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
 from quickstudy.algorithms.varibad import VariBAD
 from quickstudy.nets.belief import Belief
@@ -47,10 +46,10 @@ def tells_cells(learner: object) -> TypeGuard[VariBAD]:
 @torch.no_grad()
 def decoded(learner: VariBAD, belief: Belief, samples: int) -> Float[Tensor, "step cell"]:
     """The chance of each cell to pay, by the decoder, as a distribution over cells: a mean over samples of the belief."""
-    generator, chances = counter(learner.seed, 0, "samples of beliefs"), torch.zeros(())
-    cells = functional.one_hot(torch.arange(learner.tasks.observation_space.n)).float()  # type: ignore[attr-defined]
+    generator, chances = counter(learner.seed, 0, "samples of beliefs"), torch.zeros((), device=learner.device)
+    cells = torch.eye(learner.tasks.observation_space.n, device=learner.device)  # type: ignore[attr-defined]
     for _ in range(samples):
-        latent = belief.sample(torch.randn(belief.mean.shape, generator=generator))
+        latent = belief.sample(torch.randn(belief.mean.shape, generator=generator).to(learner.device))
         logits = functional_call(learner.model["reward"], learner.model_weights["reward"], (latent[None], cells[None]))
         chances = chances + logits[0, :, :, 0].sigmoid()
     return chances / chances.sum(-1, keepdim=True)

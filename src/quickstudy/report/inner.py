@@ -26,7 +26,7 @@ def inner_steps(lived: Lived) -> dict[str, Any] | None:
     if not isinstance(agent, MAML):
         return None
     stages = [samples_of(agent.tasks, agent.config, experience) for experience in lived.episodes]
-    cosines = alike(gradients(agent, lived.policies[0], stages[0])[:MOST_TASKS])
+    cosines = alike(gradients(agent, lived.policies[0], stages[0])[:MOST_TASKS]).cpu()
     places = agent.tasks.normalise({name: value.cpu() for name, value in lived.tasks.items()})[:MOST_TASKS]
     one, other = torch.triu_indices(len(cosines), len(cosines), offset=1)
     apart = (places[one] - places[other]).norm(dim=-1)

@@ -48,7 +48,7 @@ def believed(lived: Lived) -> Known:
     mean = [belief.mean[:, 0] for belief in beliefs]
     std = [(0.5 * belief.log_variance[:, 0]).exp() for belief in beliefs]
     last = lived.episodes[-1].valid[:, 0].sum(1) - 1
-    return Known("belief", mean[-1][torch.arange(len(last)), last], Believed(mean, std))
+    return Known("belief", mean[-1][torch.arange(len(last), device=last.device), last], Believed(mean, std))
 
 
 def posterior(lived: Lived) -> Known:

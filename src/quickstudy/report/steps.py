@@ -80,7 +80,7 @@ def steps(lived: Lived, found: Known | None) -> dict[str, Any]:
         if found and found.believed:
             told["belief"] = belief_of(trial, found.believed, entries)
         if grid:
-            told["exact"] = trial.at(exact(grid, trial.percept(lived.episodes))[0, 0], 3)
+            told["exact"] = trial.at(exact(grid, tree_map(Tensor.cpu, trial.percept(lived.episodes)))[0, 0], 3)
         if tells_cells(lived.agent) and found and found.believed:
             mean, std = (trial.joined(part) for part in found.believed)
             chances = decoded(lived.agent, Belief(mean, 2 * std.log()), SAMPLES)
