@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from served import looking, serving, until
 
 from quickstudy.live.watch import watcher
 from quickstudy.report.page import page as html
-from quickstudy.runs.trainer import trainer_of
+from quickstudy.runs.trainer import MARK, leave_mark, remove_mark, trainer_of
+from quickstudy.storage import read_json, to_json
 
 SMALL = ["--trials", "64", "--hidden-size", "32", "--threads", "1", "--evaluate-every", "5", "--evaluate-tasks", "4"]
 
@@ -36,6 +38,7 @@ def wait_until_more(page: Any, count: int) -> int:
     return done(page)
 
 
+@pytest.mark.slow
 def test_it_follows_a_run_through_the_death_of_its_trainer(browser: Any, tmp_path: Path):
     run = tmp_path / "run"
     training = begin("train", "rl2", "grid-navigation", "--iterations", "100000", "--run", str(run), *SMALL)
@@ -105,6 +108,27 @@ def test_what_the_reader_opened_and_chose_stays_when_news_come(browser: Any, sma
         page.focus("#language")
         page.keyboard.press("Enter")
         assert page.inner_text("#says").startswith("已完成。")
+    assert not wrong
+
+
+def test_it_says_that_the_trainer_died_how_to_go_on_and_when_it_does(browser: Any, small_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.toml", "metrics.jsonl", "timing.jsonl"):
+        (run / name).write_bytes((small_run / name).read_bytes())
+    leave_mark(run)
+    with serving(watcher(run)) as server, looking(browser, server) as (page, wrong), looking(browser, server) as (other, _):
+        page.wait_for_selector("#training[data-state=alive]")
+        gone = read_json(run / MARK) | {"began": 0}
+        (run / MARK).write_text(to_json(gone))
+        for each in (page, other):
+            each.wait_for_selector("#training[data-state=dead]")
+            assert each.inner_text("#type") == f"quickstudy resume {run}"
+        leave_mark(run)
+        page.wait_for_selector("#training[data-state=alive]")
+        assert not page.is_visible("#type")
+        remove_mark(run)
+        page.wait_for_selector("#training[data-state=finished]")
     assert not wrong
 
 

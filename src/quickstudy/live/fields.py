@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -94,10 +93,5 @@ def option_of(parameter: Choice, values: Tensor) -> int:
 
 
 def plain_fields(fields: list[Field]) -> list[dict[str, Any]]:
-    """Fields as plain values; steps are a thousandth of the way."""
-    return [field._asdict() | {"low": bound(field.low), "high": bound(field.high)} for field in fields]
-
-
-def bound(value: float) -> float:
-    """A bound with enough digits."""
-    return float(f"{value:.9g}") if math.isfinite(value) else 0.0
+    """Fields as plain values."""
+    return [field._asdict() | {"low": short(field.low, 9), "high": short(field.high, 9)} for field in fields]

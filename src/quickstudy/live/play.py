@@ -176,7 +176,6 @@ def player(agent: Agent, run: str, command: str, port: int = 0, episodes: int | 
         "version": version("quickstudy"),
         "made": "",
         "episodes": host.life.episodes,
-        "trained": agent.tasks.episodes_per_trial,
         "lanes": agent.lanes,
         "greedy": greedy,
         "fields": plain_fields(host.fields),

@@ -85,7 +85,7 @@ class Buckets:
     def __init__(self, thinning: Thinning):
         self.thinning = thinning
         self._sums: dict[str, list[float]] = {}
-        self._counts: dict[str, list[int]] = {}
+        self._counts: dict[str, list[float]] = {}
         self._latest = 0
 
     def add(self, row: Row) -> None:
@@ -93,12 +93,12 @@ class Buckets:
         points, place = self.thinning.points, (row["iteration"] - 1) // self.thinning.rows
         if row["iteration"] <= self._latest:
             for column in (*self._sums.values(), *self._counts.values()):
-                column[place:] = [0] * len(column[place:])
+                column[place:] = [0.0] * len(column[place:])
         self._latest = row["iteration"]
         if place < points:
             for name, value in figures(row).items():
                 if name not in self._sums:
-                    self._sums[name], self._counts[name] = [0.0] * points, [0] * points
+                    self._sums[name], self._counts[name] = [0.0] * points, [0.0] * points
                 self._sums[name][place] += value
                 self._counts[name][place] += 1
 
@@ -108,7 +108,7 @@ class Buckets:
         self.thinning = Thinning(points, 2 * rows)
         for column in (*self._sums.values(), *self._counts.values()):
             pairs = [sum(column[place : place + 2]) for place in range(0, points, 2)]
-            column[:] = pairs + [0] * (points - len(pairs))
+            column[:] = pairs + [0.0] * (points - len(pairs))
 
     @property
     def means(self) -> dict[str, NDArray[np.floating]]:
