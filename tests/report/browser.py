@@ -13,7 +13,7 @@ WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
 """
-DRAWN = "[...document.querySelectorAll('#main .chart')].every((chart) => chart.plot || !chart.clientWidth)"
+DRAWN = "[...document.querySelectorAll('#main .chart')].every((c) => c.plot || c.closest('details:not([open])'))"
 
 
 @contextmanager

@@ -105,7 +105,7 @@ function agreePart({ pairs: found }) {
           marks: [
             Plot.dot(found, { x: "0", y: "1", fill: "var(--learner)", fillOpacity: 0.3, r: 2.5, ariaDescription: "pairs" }),
             Plot.ruleY([0], { stroke: "var(--quiet)" }),
-            Plot.line(middles, { x: "0", y: "1", stroke: "var(--unadapted)", strokeWidth: 2.5 }),
+            Plot.line(means, { x: "0", y: "1", stroke: "var(--unadapted)", strokeWidth: 2.5 }),
           ],
         }),
       word("agree"),
