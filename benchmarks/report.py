@@ -30,12 +30,13 @@ METRICS = ("rollout/ep_rew_mean", "train/loss", "train/approx_kl", "train/grad_n
 SMALL = ["--size", "3", "--trials", "8", "--hidden-size", "8", "--threads", "1", "--evaluate-every", "0", "--iterations", "1"]
 DRAWN = """
 const watch = () => {
-  const charts = [...document.querySelectorAll("#main > section .chart")].filter((chart) => chart.clientWidth);
+  const charts = [...document.querySelectorAll("#main .chart")].filter((chart) => !chart.closest("details:not([open])"));
   if (charts.length > 4 && charts.every((chart) => chart.plot)) window.drawn = performance.now();
   else requestAnimationFrame(watch);
 };
 addEventListener("DOMContentLoaded", watch);
 """
+TIMES = "[performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null, window.drawn ?? null]"
 
 
 def long_run(folder: Path) -> Any:
@@ -65,10 +66,10 @@ def measure(browser: Any, path: Path) -> tuple[float, float]:
         shown = context.new_page()
         shown.add_init_script(DRAWN)
         shown.goto(path.as_uri())
-        while (done := shown.evaluate("window.drawn ?? null")) is None:
+        while None in (times := shown.evaluate(TIMES)):
             shown.wait_for_timeout(20)
-        drawn.append(done)
-        paints.append(shown.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        paints.append(times[0])
+        drawn.append(times[1])
         context.close()
     return statistics.median(paints), statistics.median(drawn)
 

@@ -226,7 +226,7 @@ def test_a_memory_that_forgets_has_no_causes_but_the_present():
     # the gate that keeps the state is shut, and nothing is recalled
     weights["memory.input_bias"] = torch.cat([torch.zeros(8), torch.full((8,), -60.0), torch.zeros(8)])
     weights["memory.from_hidden"] = torch.zeros_like(weights["memory.from_hidden"])
-    lived = lived._replace(policies=[replace(policy, weights=weights), *others])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    lived = lived._replace(policies=[replace(policy, weights=weights), *others])  # pyright: ignore[reportArgumentType]
     moved = causes(replayed(lived, 0)[0], range(6))
     assert not moved.tril(-1).abs().gt(1e-12).any() and moved.diagonal().abs().gt(0).all()
 

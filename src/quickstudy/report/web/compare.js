@@ -41,7 +41,16 @@ function intervalPlot(rows, label, width, domain) {
     height: 74 + 34 * rows.length,
     marginLeft: 64,
     marginTop: 12,
-    x: { label, domain, nice: !domain, grid: true, ticks: Math.max(3, width / 110), tickFormat: tick, labelAnchor: "center", labelArrow: "none" },
+    x: {
+      label,
+      domain,
+      nice: !domain,
+      grid: true,
+      ticks: Math.max(3, width / 110),
+      tickFormat: tick,
+      labelAnchor: "center",
+      labelArrow: "none",
+    },
     y: { label: null, domain: rows.map(({ name }) => name), tickSize: 0 },
     marks: [
       domain ? Plot.ruleX([0.5], { stroke: "var(--quiet)", strokeDasharray: "3,3" }) : null,
@@ -55,7 +64,14 @@ function intervalPlot(rows, label, width, domain) {
         ariaDescription: "intervals",
       }),
       ...rows.map((row) =>
-        Plot.dot([row], { x: "value", y: "name", fill: row.look.color, symbol: row.look.symbol, r: 6, ariaDescription: "values" }),
+        Plot.dot([row], {
+          x: "value",
+          y: "name",
+          fill: row.look.color,
+          symbol: row.look.symbol,
+          r: 6,
+          ariaDescription: "values",
+        }),
       ),
     ],
   });
@@ -115,7 +131,7 @@ function runsPlot(lines, width, x, y) {
       tickFormat: tick,
       nice: true,
       labelArrow: "none",
-      domain: d3.extent(rows.flatMap(({ y: middle, low = middle, high = middle }) => [low, high]).filter((v) => v !== null)),
+      domain: d3.extent(rows.flatMap((row) => [row.low ?? row.y, row.high ?? row.y]).filter((end) => end !== null)),
       ...y,
     },
     marks: [
@@ -139,7 +155,7 @@ function runsPlot(lines, width, x, y) {
       ),
       Plot.tip(
         lines.flatMap(({ rows: shown, index }) => shown.map((row) => ({ ...row, index }))),
-        Plot.pointer({ x: "x", y: "y", title: ({ index, x: at, y: value }) => `${index + 1}: ${number(at)}, ${number(value)}` }),
+        Plot.pointer({ x: "x", y: "y", title: (row) => `${row.index + 1}: ${number(row.x)}, ${number(row.y)}` }),
       ),
     ],
   });

@@ -8,7 +8,7 @@ function mind() {
     element(
       "p",
       { class: "note" },
-      [word(found.kind, { tasks: found.tasks.length, size: found.size.toLocaleString("en") }), word("principal")].join(" "),
+      `${word(found.kind, { tasks: found.tasks.length, size: found.size.toLocaleString("en") })} ${word("principal")}`,
     ),
     element(
       "div",
@@ -119,9 +119,12 @@ function lossesPart({ losses }) {
       values.map((loss, after) => ({ key: `${step} ${task}`, x: step + 1 + (after ? 0.3 : -0.3), loss })),
     ),
   );
-  const means = losses.flatMap((pair, step) =>
-    pair.map((values, after) => ({ key: step, x: step + 1 + (after ? 0.3 : -0.3), loss: d3.mean(values) })),
+  const middles = losses.flatMap((pair, step) =>
+    pair.map((values, after) => ({ key: step, x: step + 1 + (after ? 0.3 : -0.3), loss: d3.median(values) })),
   );
+  // unclipped ratios run away on single tasks, and one line would flatten all others
+  const sorted = d3.sort(ends, ({ loss }) => loss).map(({ loss }) => loss);
+  const domain = [d3.quantileSorted(sorted, 0.02), d3.quantileSorted(sorted, 0.98)];
   return element(
     "div",
     {},
@@ -141,11 +144,12 @@ function lossesPart({ losses }) {
             labelAnchor: "center",
             labelArrow: "none",
           },
-          y: { label: word("innerLoss"), grid: true, ticks: 5, tickFormat: tick, nice: true, labelArrow: "none" },
+          y: { label: word("innerLoss"), domain, nice: true, grid: true, ticks: 5, tickFormat: tick, labelArrow: "none" },
+          clip: true,
           marks: [
             Plot.line(ends, { x: "x", y: "loss", z: "key", stroke: "var(--learner)", strokeOpacity: 0.3 }),
-            Plot.line(means, { x: "x", y: "loss", z: "key", stroke: "var(--unadapted)", strokeWidth: 3 }),
-            Plot.dot(means, { x: "x", y: "loss", fill: "var(--unadapted)", r: 4, ariaDescription: "means" }),
+            Plot.line(middles, { x: "x", y: "loss", z: "key", stroke: "var(--unadapted)", strokeWidth: 3 }),
+            Plot.dot(middles, { x: "x", y: "loss", fill: "var(--unadapted)", r: 4, ariaDescription: "middles" }),
           ],
         }),
       word("losses"),

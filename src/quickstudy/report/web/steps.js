@@ -11,7 +11,10 @@ function steps() {
   const timeline = chart((width) => timelinePlot(trial(), width), word(first.causes ? "causes" : "rewards"));
   timeline.addEventListener("click", (event) => choose(nearest(timeline.plot, event)));
   const beliefs = first.belief
-    ? CONTENTS.steps.entries.map((entry, index) => [entry, chart((width) => beliefPlot(trial(), index, width), word("entry"))])
+    ? CONTENTS.steps.entries.map((entry, index) => [
+        entry,
+        chart((width) => beliefPlot(trial(), index, width), word("entry")),
+      ])
     : [];
   const output = element("output");
   const slide = element("input", { type: "range", min: 0, step: 1, "aria-label": word("decision") });
@@ -221,7 +224,10 @@ function beliefPlot(trial, index, width) {
     high: mean[index][place] + std[index][place],
   }));
   const ends = CONTENTS.steps.trials.flatMap(({ belief }) =>
-    belief.mean[index].flatMap((middle, place) => [middle - belief.std[index][place], middle + belief.std[index][place]]),
+    belief.mean[index].flatMap((middle, place) => {
+      const spread = belief.std[index][place];
+      return [middle - spread, middle + spread];
+    }),
   );
   return plot({
     width,

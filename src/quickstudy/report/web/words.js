@@ -106,14 +106,20 @@ const WORDS = {
     memory: "What the memory ({size} numbers) holds after the trial, for {tasks} held-out tasks.",
     belief: "The mean of the belief ({size} numbers) after the trial, for {tasks} held-out tasks.",
     weights: "How far the weights ({size} numbers) have moved after the trial, for {tasks} held-out tasks.",
-    principal: "Each dot is a task, put where its two principal components are: near dots are tasks that the agent takes for alike.",
+    principal:
+      "Each dot is a task, put where its two principal components are: near dots are tasks that the agent takes " +
+      "for alike.",
     component: "principal component {index} ({share} % of the variance)",
     agree: "Do tasks agree on where to go?",
-    agreeText: "Each dot is a pair of tasks: the cosine between their gradients at the first weights, and how far they lie apart.",
+    agreeText:
+      "Each dot is a pair of tasks: the cosine between their gradients at the first weights, and how far they " +
+      "lie apart.",
     apart: "distance of the tasks (parameters scaled to −1 … 1)",
     cosine: "cosine of the gradients",
     losses: "Loss before and after each inner step",
-    lossesText: "Of each task on the episodes that the step was made on: faint a task each, bold their mean.",
+    lossesText:
+      "Of each task on the episodes that the step was made on: faint a task each, bold their median. The " +
+      "outermost 2 % at each end may leave the picture.",
     innerStep: "inner step",
     innerLoss: "inner loss",
     learning: "Learning curve",
@@ -138,7 +144,8 @@ const WORDS = {
     standingText:
       "The return of a trial is the sum over its {episodes} episodes. A mark is the interquartile mean over tasks and seeds, the " +
       "bar its 95 % bootstrap interval; all runs met the same tasks.",
-    lanesDiffer: "The return of a run with several lanes is their mean, which spreads less than that of a single one.",
+    lanesDiffer:
+      "The return of a run with several lanes is their mean, which spreads less than that of a single one.",
     trialReturn: "return of a trial (IQM)",
     run: "run",
     stepsASeed: "steps a seed",
@@ -156,7 +163,9 @@ const WORDS = {
     efficiency: "Sample efficiency",
     onValidation: "Validation tasks",
     inTraining: "Training",
-    validationText: "Return of the last episode on validation tasks, by environment steps of training; of several seeds the interquartile mean.",
+    validationText:
+      "Return of the last episode on validation tasks, by environment steps of training; of several seeds the " +
+      "interquartile mean.",
     trainingText:
       "Each method's own return in training, by environment steps; of several seeds the interquartile mean. Methods count it " +
       "differently: MAML's is that after its inner steps, RL2's the mean over the episodes of a trial.",
@@ -261,7 +270,7 @@ const WORDS = {
     apart: "任务间的距离（参数缩放到 −1 … 1）",
     cosine: "梯度的余弦",
     losses: "每个内步前后的损失",
-    lossesText: "各任务在该步所用回合上的损失：细线为各任务，粗线为其均值。",
+    lossesText: "各任务在该步所用回合上的损失：细线为各任务，粗线为其中位数。两端各 2 % 可能超出画面。",
     innerStep: "内步",
     innerLoss: "内损失",
     learning: "学习曲线",
