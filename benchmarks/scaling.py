@@ -1,7 +1,7 @@
 """What worker processes and Ray actors are worth, and what they cost. `python benchmarks/scaling.py`
 
 Variants take turns, meta-iteration by meta-iteration, so that what else the machine does falls on all of them; the table has
-medians. Without Ray (pip install 'quickstudy[ray]') its rows are left out.
+medians, and goes into docs/scaling.md. Without Ray (pip install 'quickstudy[ray]') its rows are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +21,12 @@ import quickstudy as qs
 from quickstudy.data.rollout import Lifetime, Plan, collect, collect_lives
 from quickstudy.ops.tally import counted
 from quickstudy.protocol import Shard, Site
+from quickstudy.storage import write_atomically
 from quickstudy.work import LocalSite, Place, open_work, threads
 from quickstudy.work.parcel import pack
 
+PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
+BEGINS, ENDS = "<!-- scaling -->\n", "<!-- scaling end -->\n"
 SHARDS = 4
 PLACES: dict[str, int | str] = {"this process": 0, "1 process": 1, "2 processes": 2, "2 Ray actors": "ray:2"}
 
@@ -34,7 +38,7 @@ def rl2() -> Any:
 
 def maml() -> Any:
     """MAML on 2-D navigation: adapting is part of collecting."""
-    return qs.MAML(qs.tasks.make("point-navigation"), qs.MAML.Config(meta_batch_size=8, shards=SHARDS))
+    return qs.MAML(qs.tasks.make("point-navigation"), qs.MAML.Config(meta_batch_size=4, shards=SHARDS))
 
 
 def nothing(site: Site, shared: Any, shard: Shard) -> None:
@@ -69,8 +73,8 @@ def called(places: dict[str, Place], function: Callable[..., Any], shared: Any, 
     return {name: lambda place=place: place.map(function, shared, shards) for name, place in places.items()}
 
 
-def measure(name: str, make: Callable[[], Any], repeats: int) -> str:
-    """Prints an algorithm's rows; returns what there is to say besides."""
+def measure(name: str, make: Callable[[], Any], repeats: int) -> tuple[list[str], str]:
+    """An algorithm's rows, and what there is to say besides."""
     learner, wanted = make(), {name: at for name, at in PLACES.items() if not isinstance(at, str) or find_spec("ray")}
     places = {label: open_work(learner.tasks, workers=at) for label, at in wanted.items()}
     learners = {label: make() for label in places}
@@ -82,10 +86,11 @@ def measure(name: str, make: Callable[[], Any], repeats: int) -> str:
     empty = medians(called(places, nothing, shared, shards), 3 * repeats)
     counted()
     steps = learner.train_step(places["this process"])["rollout/timesteps"]
+    rows = []
     for label in places:
         cells = f"{steps / trained[label]:,.0f} | {trained['this process'] / trained[label]:.2f}"
         alone = f"{collected['this process'] / collected[label]:.2f} | {1000 * empty[label] / SHARDS:.2f}"
-        print(f"| {name}, {label} | {cells} | {alone} |", flush=True)
+        rows.append(f"| {name}, {label} | {cells} | {alone} |")
     site = LocalSite(learner.tasks)
     going = pack((function, shared), learner.tasks).nbytes / 1024
     coming = SHARDS * pack(function(site, shared, shards[0]), learner.tasks).nbytes / 1024
@@ -100,23 +105,29 @@ def measure(name: str, make: Callable[[], Any], repeats: int) -> str:
         place.close()
     serial = 1 - collected["this process"] / trained["this process"]
     price = priced["one"] / priced["two"] - 1
-    return (
+    said = (
         f"{name}: in a meta-iteration {going:,.0f} KiB go to each worker and {coming:,.0f} KiB come back from all. The update,"
         f" which no worker makes faster, is {serial:.0%} of it, so workers never make it {1 / serial:.1f} times as fast."
         f" On one thread units of work take {1 + price:.2f} times as long as on two: equal bits cost {price:+.0%}."
     )
+    print(*rows, said, sep="\n", flush=True)
+    return rows, said
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and writes the table into the page."""
     parser = argparse.ArgumentParser(description="What worker processes and Ray actors are worth, and what they cost.")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, {SHARDS} shards, updates on one thread\n")
-    print("| | steps a second | times this process | collecting alone | ms for a unit that does nothing |")
-    print("| --- | --- | --- | --- | --- |")
-    print("", *[measure(name, make, given.repeats) for name, make in (("RL2", rl2), ("MAML", maml))], sep="\n")
+    head = f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before, {SHARDS} shards, the update on one thread:"
+    found = [measure(name, make, given.repeats) for name, make in (("RL2", rl2), ("MAML", maml))]
+    lines = [head, "", "| | steps a second | times this process | collecting alone | ms for a unit that does nothing |"]
+    lines += ["| --- | --- | --- | --- | --- |", *(row for rows, _ in found for row in rows)]
+    for _, said in found:
+        lines += ["", said]
+    before, after = PAGE.read_text().split(BEGINS)
+    write_atomically(PAGE, before + BEGINS + "\n".join(lines) + "\n" + ENDS + after.split(ENDS)[1])
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 python benchmarks/soak.py --minutes 30 --every 30   # what the page reports
 
-A trainer with two workers is killed with -9 every so many seconds and resumed, for so many minutes; then it is left alone to
-the end. Memory is compared between the first tenth of all meta-iterations and the last, and the end with a run of as many that
-nothing stopped.
+A trainer with two workers is killed with -9 after so many seconds of each of its lives, for so many minutes; then it is left
+alone to the end. Memory is compared between the first tenth of all meta-iterations and the last, and the end with a run of as
+many that nothing stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def training(run: Path, iterations: int, workers: int) -> list[str]:
         *QUICKSTUDY,
         "train",
         "rl2",
-        "cart-pole",
+        "bandit",
         f"--run={run}",
         f"--iterations={iterations}",
         f"--workers={workers}",
@@ -58,11 +57,14 @@ def done(run: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def lived(command: list[str], seconds: float) -> set[psutil.Process]:
-    """Lets a trainer live for so long and kills it; the processes that it had started."""
+def lived(command: list[str], run: Path, seconds: float) -> set[psutil.Process]:
+    """Kills a trainer so long after the first meta-iteration of its life; the processes that it had started."""
+    before = done(run)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as trainer:
+        while done(run) <= before and trainer.poll() is None:
+            time.sleep(0.05)
         time.sleep(seconds)
-        family = set(psutil.Process(trainer.pid).children(recursive=True)) if trainer.poll() is None else set()
+        family = set(psutil.Process(trainer.pid).children(recursive=True))
         trainer.kill()
     return family
 
@@ -79,13 +81,10 @@ def soak(folder: Path, minutes: float, every: float) -> dict[str, float]:
     shared = set(SHARED.iterdir()) if SHARED.exists() else set()
     command = training(run, 10**6, 2)
     while time.monotonic() < until:
-        family = lived(command, every)
+        family = lived(command, run, every)
         kills += 1
         orphans += len(psutil.wait_procs(family, timeout=10)[1])
-        if (run / "latest.json").exists():
-            command = [*QUICKSTUDY, "resume", str(run)]
-        else:  # killed before there was anything to lose
-            shutil.rmtree(run, ignore_errors=True)
+        command = [*QUICKSTUDY, "resume", str(run)]
     end = done(run) + 100
     limit(run, end)
     subprocess.run([*QUICKSTUDY, "resume", str(run)], check=True, capture_output=True)
@@ -108,7 +107,7 @@ def main() -> None:
     """Prints one row of the table; leaves with 1 where anything is not as promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--every", type=float, default=30, help="seconds from one kill to the next")
+    parser.add_argument("--every", type=float, default=30, help="seconds of a life")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), given.minutes, given.every)

@@ -53,10 +53,10 @@ def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(name: str, tmp_p
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     qs.train(learner_of(name, qs.NativeTasks(HiddenButton())), 10, whole, **OPTIONS)
     qs.train(learner_of(name, qs.NativeTasks(Fatal())), 10, killed, workers=2, attempts=kills + 1, **OPTIONS)
-    assert len(os.listdir(marks)) == kills
+    assert kills <= len(os.listdir(marks)) <= kills + 1, "two may die at once"
     assert sha256(whole / "metrics.jsonl") == sha256(killed / "metrics.jsonl")
     assert not differing(load_latest(whole)[0], load_latest(killed)[0])
-    share.says(f"kill -9 of a worker in the middle of collecting, {name}", kills, "same final hash")
+    share.says(f"kill -9 of a worker in the middle of collecting, {name}", len(os.listdir(marks)), "same final hash")
 
 
 class Cursed(gymnasium.Env[Any, Any]):

@@ -250,7 +250,7 @@ def reached(ray: Any, address: str) -> Any:
     try:
         ray.init(address, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        why = str(error).strip().splitlines()[0]
+        why = str(error).strip().splitlines()[-1]
         raise UsageError(
             f"the Ray cluster at {address} can't be reached ({why}); its token goes into RAY_AUTH_TOKEN"
         ) from error
