@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,14 +91,10 @@ def test_what_an_actor_did_not_finish_another_does(kind: str, two: Place, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "says"),
-    [("dies", "its Ray actor died"), ("hangs", "no answer within 20 s; if it needs longer, raise --deadline")],
-)
-def test_too_many_deaths_on_one_shard_name_it(kind: str, says: str, two: Place):
+def test_too_many_deaths_on_one_shard_name_it(two: Place):
     with pytest.raises(qs.EnvironmentFault) as caught:
-        two.map(always_broken, kind, SHARDS)
-    assert str(caught.value) == f"seed 7, iteration 3, train tasks, shard 1: {says} (2 attempts)"
+        two.map(always_broken, "dies", SHARDS)
+    assert str(caught.value) == "seed 7, iteration 3, train tasks, shard 1: its Ray actor died (2 attempts)"
     assert len(two.map(noise, torch.ones(()), SHARDS)) == 3, "what came after is lost too"
 
 
@@ -120,12 +117,11 @@ ray.init(sys.argv[1])
 def test_the_cluster_listens_here_alone_and_lets_nobody_in(cluster: Any):
     import ray
 
-    listening = [
-        connection.laddr.ip.removeprefix("::ffff:")
-        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found = process.net_connections("inet")
+            listening += [each.laddr.ip.removeprefix("::ffff:") for each in found if each.status == psutil.CONN_LISTEN]
     assert len(listening) > 2 and set(listening) == {"127.0.0.1"}
     address = ray.get_runtime_context().gcs_address
     stranger = subprocess.run([sys.executable, "-c", INTRUDER, address], capture_output=True, text=True)
