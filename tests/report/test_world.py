@@ -20,7 +20,7 @@ def test_its_trials_are_those_of_the_evaluation():
     assert found is not None
     for row, trial in zip(lived.shown, found["trials"], strict=True):
         assert [episode["totals"][-1] for episode in trial["episodes"]] == pytest.approx(scored.returns[row].tolist())
-        assert list(trial["task"].values()) == scored.drawn["goal"][row].tolist()
+        assert lived.tasks["goal"][row].tolist() == scored.drawn["goal"][row].tolist()
         for number, episode in enumerate(trial["episodes"]):
             arrived = lived.episodes[number].transition.arrival[row, 0]
             cells = [0, *arrived.tolist()]
@@ -28,13 +28,14 @@ def test_its_trials_are_those_of_the_evaluation():
 
 
 def test_what_is_hidden_from_the_agent_is_told_apart():
-    found = world(live_trials(qs.Random(qs.tasks.make("grid-navigation", **GRID)), batch=8, num_tasks=2))
+    lived = live_trials(qs.Random(qs.tasks.make("grid-navigation", **GRID)), batch=8, num_tasks=2)
+    found = world(lived)
     assert found is not None
-    for trial in found["trials"]:
+    for task, trial in zip(lived.shown, found["trials"], strict=True):
         [episode, *_] = trial["episodes"]
         shapes = [found["shapes"][number] for number in (*episode["ground"][0], *episode["figures"][0])]
         hidden = [shape for shape in shapes if shape[1]]
-        row, column = trial["task"]["goal 1"], trial["task"]["goal 2"]
+        row, column = lived.tasks["goal"][task].tolist()
         # the cell and the star in it
         assert len(hidden) == 2
         for _, _, _, points in hidden:

@@ -145,9 +145,8 @@ function lossesPart({ losses }) {
             labelArrow: "none",
           },
           y: { label: word("innerLoss"), domain, nice: true, grid: true, ticks: 5, tickFormat: tick, labelArrow: "none" },
-          clip: true,
           marks: [
-            Plot.line(ends, { x: "x", y: "loss", z: "key", stroke: "var(--learner)", strokeOpacity: 0.3 }),
+            Plot.line(ends, { x: "x", y: "loss", z: "key", stroke: "var(--learner)", strokeOpacity: 0.3, clip: true }),
             Plot.line(middles, { x: "x", y: "loss", z: "key", stroke: "var(--unadapted)", strokeWidth: 3 }),
             Plot.dot(middles, { x: "x", y: "loss", fill: "var(--unadapted)", r: 4, ariaDescription: "middles" }),
           ],
