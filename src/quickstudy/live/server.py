@@ -177,6 +177,6 @@ def numbers(body: bytes) -> Numbers:
 
 def serve(server: Server) -> None:
     """Says where the page is, and answers until Ctrl-C."""
-    print(f"{server.url}  (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
+        print(f"{server.url}  (Ctrl-C ends it)", flush=True)
         server.serve()
