@@ -72,7 +72,8 @@ function chart(draw, label) {
     const found = Math.floor(entry.contentRect.width);
     if (found !== width) {
       width = found;
-      node.redraw();
+      // in a task of its own: the page shows itself before all of its pictures are drawn
+      setTimeout(node.redraw);
     }
   }).observe(node);
   return node;
