@@ -15,14 +15,13 @@ from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.live.belief import Told, beliefs_of
 from quickstudy.live.fields import fields_of, plain_fields, task_of, values_of
 from quickstudy.live.server import Answer, Numbers, Server
-from quickstudy.protocol import Agent, Experience, Shard, TaskDistribution, Tasks
+from quickstudy.protocol import Agent, Experience, Shard, Tasks
 from quickstudy.report.contents import parameters_of
 from quickstudy.report.page import Kind, data, page
 from quickstudy.report.series import short
-from quickstudy.report.trials import Studio, has_scenes
+from quickstudy.report.trials import Studio, dynamics_of, has_scenes
 from quickstudy.report.world import as_list, trace, view
 from quickstudy.scene import Aimed, Scene
-from quickstudy.tasks.informed import Informed
 from quickstudy.video.film import named
 from quickstudy.work import LocalSite, threads
 
@@ -85,13 +84,6 @@ class Player:
                     yield told | shown(experience, film, shapes)
         finally:
             site.close()
-
-
-def dynamics_of(tasks: TaskDistribution) -> Any:
-    """What makes the tasks, where they are torch-native."""
-    while isinstance(tasks, Informed):
-        tasks = tasks.tasks
-    return getattr(tasks, "dynamics", None)
 
 
 def shard_of(luck: int) -> Shard:

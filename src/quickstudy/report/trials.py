@@ -86,9 +86,14 @@ def scenes_of(lived: Lived, task: int, film: Sequence[Sequence[Scene]]) -> list[
 
 def has_scenes(tasks: Any) -> bool:
     """Whether tasks are drawn as shapes; those of simulators are images, if anything."""
+    return isinstance(dynamics_of(tasks), Drawn)
+
+
+def dynamics_of(tasks: Any) -> Any:
+    """What makes the tasks, where they are torch-native."""
     while isinstance(tasks, Informed):
         tasks = tasks.tasks
-    return isinstance(getattr(tasks, "dynamics", None), Drawn)
+    return getattr(tasks, "dynamics", None)
 
 
 class Studio:
