@@ -143,6 +143,14 @@ def untrained(name: str, tasks: str, arguments: list[str], command: str = "evalu
     return BASELINES[name](distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []
 
 
+def add_agent(parser: argparse.ArgumentParser) -> None:
+    """Whom `one_agent` loads."""
+    parser.add_argument("run", metavar="RUN", help="the folder of a run, or the name of a baseline or an oracle")
+    parser.add_argument(
+        "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
+    )
+
+
 def one_agent(given: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> Any:
     """The agent of a run, a baseline or an oracle, for a command that takes one; UsageError where there are several seeds."""
     command = parser.prog.split()[-1]

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from quickstudy.cli.evaluate import one_agent
+from quickstudy.cli.evaluate import add_agent, one_agent
 from quickstudy.cli.options import positive
 
 WATCH_EXAMPLES = """\
@@ -71,10 +71,7 @@ def play(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="the folder of a run, or the name of a baseline or an oracle")
-    parser.add_argument(
-        "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
-    )
+    add_agent(parser)
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of a trial (default: as in training)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
     parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")

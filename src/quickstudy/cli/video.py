@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from quickstudy.cli.evaluate import add_trial_options, one_agent, options_of
+from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
 from quickstudy.cli.options import natural, positive
 from quickstudy.errors import UsageError
 
@@ -31,10 +31,7 @@ def video(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="the folder of a run, or the name of a baseline or an oracle")
-    parser.add_argument(
-        "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
-    )
+    add_agent(parser)
     add_trial_options(parser)
     parser.add_argument("--task", type=natural, default=0, metavar="N", help="which of the tasks, counted from 0 (default 0)")
     parser.add_argument("--fps", type=rate, metavar="F", help="steps a second (default: the longest episode takes about 10 s)")
