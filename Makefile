@@ -28,6 +28,8 @@ test-all: test
 test-reliability: install
 	@$(RAY)
 	$(BIN)/python benchmarks/reliability.py
+	$(BIN)/python benchmarks/matrix.py
+	$(BIN)/python benchmarks/soak.py
 
 bench: install
 	$(BIN)/python benchmarks/speed.py

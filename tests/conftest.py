@@ -41,11 +41,12 @@ class Share:
         found = list(things)
         return found if self.full else found[:: max(1, len(found) // quick)][:quick]
 
-    def says(self, what: str, count: int, result: str) -> None:
-        """Notes what was seen, as a line of JSON."""
+    def says(self, what: str, count: int, result: str, algorithm: str = "", seen: str = "") -> None:
+        """Notes how often what was tried with which result, and what was seen of one algorithm, as a line of JSON."""
         if "TALLY" in os.environ:
+            row = {"what": what, "algorithm": algorithm, "count": count, "result": result, "seen": seen, "test": self._test}
             with Path(os.environ["TALLY"]).open("a") as file:
-                file.write(json.dumps({"test": self._test, "what": what, "count": count, "result": result}) + "\n")
+                file.write(json.dumps(row) + "\n")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

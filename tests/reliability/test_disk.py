@@ -49,7 +49,7 @@ def test_on_a_full_disk_the_checkpoint_before_loads(name: str, small_disk: Path,
     assert len(said) == 1 and str(run) in said[0] and "No space left on device" in said[0]
     assert load_latest(run)[0]["iteration"] >= 1
     assert qs.evaluate(qs.load(run), num_tasks=2).returns.shape[0] == 2
-    share.says(f"full disk, {name}", 1, "one line names the run; the checkpoint before loads")
+    share.says("full disk", 1, "one line names the run; the checkpoint before loads", name)
 
 
 def test_a_folder_that_is_read_only_is_named(small_disk: Path, share: Share):

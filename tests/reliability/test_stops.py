@@ -108,7 +108,7 @@ def test_stopped_at_any_checkpoint_a_run_resumes_to_the_same_bits(name: str, tmp
         qs.resume(run, quiet=True)
         assert_same(run, whole)
         shutil.rmtree(run)
-    share.says(f"stop at a checkpoint and resume, {name}", share.of(20, 2), "bit-equal, no row missing or doubled")
+    share.says("stop at a checkpoint and resume", share.of(20, 2), "bit-equal, no row missing or doubled", name)
 
 
 one_in_a_hurry = pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(name: str, tmp_p
             shutil.rmtree(run, ignore_errors=True)
     subprocess.run(resuming(run) if run.exists() else command(name, run), check=True, capture_output=True)
     assert_same(run, finished(name))
-    share.says(f"kill -9, {name}", kills, f"one final hash, 0 unreadable checkpoints; {inside} died inside a save")
+    share.says("kill -9 of the trainer", kills, "one final hash, 0 unreadable checkpoints", name, f"{inside} inside a save")
 
 
 @one_in_a_hurry
@@ -161,4 +161,4 @@ def test_sigterm_at_random_moments_saves_and_leaves_with_0(name: str, tmp_path: 
     subprocess.run(arguments, check=True, capture_output=True)
     assert_same(run, finished(name))
     assert slowest < 5
-    share.says(f"SIGTERM, {name}", stops, f"exit 0, slowest {slowest:.1f} s, same final hash")
+    share.says("SIGTERM", stops, "exit 0, same final hash", name, f"within {slowest:.1f} s")

@@ -56,7 +56,7 @@ def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(name: str, tmp_p
     assert kills <= len(os.listdir(marks)) <= kills + 1, "two may die at once"
     assert sha256(whole / "metrics.jsonl") == sha256(killed / "metrics.jsonl")
     assert not differing(load_latest(whole)[0], load_latest(killed)[0])
-    share.says(f"kill -9 of a worker in the middle of collecting, {name}", len(os.listdir(marks)), "same final hash")
+    share.says("kill -9 of a worker that collects", len(os.listdir(marks)), "same final hash", name)
 
 
 class Cursed(gymnasium.Env[Any, Any]):

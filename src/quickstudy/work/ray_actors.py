@@ -11,6 +11,7 @@ import secrets
 import sys
 import tempfile
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -248,7 +249,9 @@ def join(workers: str) -> tuple[Any, tempfile.TemporaryDirectory[str] | None]:
 def reached(ray: Any, address: str) -> Any:
     """Ray, in touch with a cluster that is there already."""
     try:
-        ray.init(address, logging_level=logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of it raises as well
+            ray.init(address, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = str(error).strip().splitlines()[-1]
         raise UsageError(

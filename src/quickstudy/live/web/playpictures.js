@@ -27,42 +27,7 @@ function worldPicture(width) {
 function beliefPicture(name, width) {
   const at = trial.episodes[trial.episode];
   if (!at?.belief) return element("p");
-  const { size } = at.belief;
-  const svg = paper(viewed(), width);
-  at.belief[name][trial.moment].forEach((chance, cell) => {
-    const [row, column] = [Math.floor(cell / size), cell % size];
-    // the root tells small chances apart, of which there are many at first
-    const share = Math.sqrt(chance);
-    svg
-      .append("rect")
-      .attr("class", "cell")
-      .attr("x", column - 0.48)
-      .attr("y", -row - 0.48)
-      .attr("width", 0.96)
-      .attr("height", 0.96)
-      .attr("rx", 0.06)
-      .attr("fill", d3.interpolateRgb("#f2f5f7", "#0b6e99")(share))
-      .attr("data-chance", chance);
-    svg
-      .append("text")
-      .attr("x", column)
-      .attr("y", -row)
-      .attr("font-size", 0.26)
-      .attr("text-anchor", "middle")
-      .attr("dominant-baseline", "central")
-      .attr("fill", share > 0.6 ? "white" : "#1b1b1b")
-      .text(chance >= 0.005 ? `${Math.round(100 * chance)} %` : "");
-  });
-  const [x, y] = at.trace[trial.moment];
-  svg
-    .append("circle")
-    .attr("cx", x)
-    .attr("cy", -y)
-    .attr("r", 0.4)
-    .attr("fill", "none")
-    .attr("stroke", "#d1603d")
-    .attr("stroke-width", 0.06);
-  return svg.node();
+  return cellsPicture(at.belief[name][trial.moment], at.belief.size, at.trace[trial.moment], viewed(), width);
 }
 
 function returnsPlot(width) {
@@ -74,14 +39,7 @@ function returnsPlot(width) {
     width,
     height: 240,
     marginLeft: 52,
-    x: {
-      label: word("episode"),
-      domain: [0.7, count + 0.3],
-      ticks: d3.ticks(1, count, Math.min(count, 12)).filter(Number.isInteger),
-      tickFormat: "d",
-      labelAnchor: "center",
-      labelArrow: "none",
-    },
+    x: episodeAxis(count),
     y: {
       label: word("return"),
       domain: rows.length > 1 ? d3.extent(rows, ({ total }) => total) : undefined,
@@ -89,7 +47,6 @@ function returnsPlot(width) {
       nice: true,
       ticks: 5,
       tickFormat: tick,
-      labelArrow: "none",
     },
     marks: [
       Plot.line(past, { x: "episode", y: "total", stroke: color, strokeWidth: 2.5 }),
@@ -116,8 +73,6 @@ function totalsPlot(width) {
       label: word("stepOf"),
       domain: [0, d3.max(trial.episodes, ({ steps }) => steps) ?? 1],
       ticks: Math.max(2, width / 90),
-      labelAnchor: "center",
-      labelArrow: "none",
     },
     y: {
       label: word("return"),
@@ -126,7 +81,6 @@ function totalsPlot(width) {
       nice: true,
       ticks: 5,
       tickFormat: tick,
-      labelArrow: "none",
     },
     marks: lines.map((rows, index) => {
       const { color, width: thick } = episodeLook(index, CONTENTS.episodes);

@@ -99,15 +99,8 @@ function byEpisodePlot(stops, width) {
     width,
     height: Math.min(360, Math.max(240, width * 0.4)),
     marginLeft: 52,
-    x: {
-      label: word("episode"),
-      domain: [0.7, episodes + 0.3],
-      ticks: d3.ticks(1, episodes, Math.min(episodes, 12)).filter(Number.isInteger),
-      tickFormat: "d",
-      labelAnchor: "center",
-      labelArrow: "none",
-    },
-    y: { label: word("return"), grid: true, nice: true, ticks: 6, tickFormat: tick, labelArrow: "none" },
+    x: episodeAxis(episodes),
+    y: { label: word("return"), grid: true, nice: true, ticks: 6, tickFormat: tick },
     marks: [
       Plot.line(rows, { x: "episode", y: "value", z: "stop", stroke: color, strokeOpacity: "age", strokeWidth: 1.2 }),
       Plot.line(chosen, { x: "episode", y: "value", stroke: color, strokeWidth: 2.5 }),

@@ -56,14 +56,7 @@ function adaptationPlot(found, stop, width) {
     width,
     height: Math.min(420, Math.max(260, width * 0.5)),
     marginLeft: 52,
-    x: {
-      label: word("episode"),
-      ticks: d3.ticks(1, episodes, Math.min(episodes, 12)).filter(Number.isInteger),
-      tickFormat: "d",
-      domain: [0.7, Math.max(episodes, ...found.validation.map(({ returns }) => returns.length)) + 0.3],
-      labelAnchor: "center",
-      labelArrow: "none",
-    },
+    x: episodeAxis(episodes, Math.max(episodes, ...found.validation.map(({ returns }) => returns.length))),
     y: {
       label: word("return"),
       domain: d3.extent([...heights, ...ever]),
@@ -71,7 +64,6 @@ function adaptationPlot(found, stop, width) {
       grid: true,
       ticks: 6,
       tickFormat: tick,
-      labelArrow: "none",
     },
     marks: [
       ...curves

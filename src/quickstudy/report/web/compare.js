@@ -48,8 +48,6 @@ function intervalPlot(rows, label, width, domain) {
       grid: true,
       ticks: Math.max(3, width / 110),
       tickFormat: tick,
-      labelAnchor: "center",
-      labelArrow: "none",
     },
     y: { label: null, domain: rows.map(({ name }) => name), tickSize: 0 },
     marks: [
@@ -124,13 +122,12 @@ function runsPlot(lines, width, x, y) {
     width,
     height: Math.min(420, Math.max(260, width * 0.45)),
     marginLeft: 52,
-    x: { labelAnchor: "center", labelArrow: "none", ticks: Math.max(3, width / 110), tickFormat: tick, ...x },
+    x: { ticks: Math.max(3, width / 110), tickFormat: tick, ...x },
     y: {
       grid: true,
       ticks: 6,
       tickFormat: tick,
       nice: true,
-      labelArrow: "none",
       domain: d3.extent(rows.flatMap((row) => [row.low ?? row.y, row.high ?? row.y]).filter((end) => end !== null)),
       ...y,
     },
@@ -168,12 +165,7 @@ function curves() {
     rows: rows.map(({ episode, iqm, low, high }) => ({ x: episode, y: iqm, low, high })),
   }));
   const { episodes } = CONTENTS;
-  const x = {
-    label: word("episode"),
-    ticks: d3.ticks(1, episodes, Math.min(episodes, 12)).filter(Number.isInteger),
-    tickFormat: "d",
-    domain: [0.7, episodes + 0.3],
-  };
+  const x = episodeAxis(episodes);
   return section(
     "curves",
     element("p", { class: "note" }, word("curvesText")),

@@ -120,8 +120,6 @@ function metricPlot(metric, width, height, small = false) {
       domain: [0, longest / scale],
       ticks: Math.max(2, width / 110),
       tickFormat: tick,
-      labelAnchor: "center",
-      labelArrow: "none",
     },
     y: {
       label: small ? null : metric,
@@ -129,7 +127,6 @@ function metricPlot(metric, width, height, small = false) {
       ticks: small ? 3 : 6,
       tickFormat: tick,
       nice: true,
-      labelArrow: "none",
     },
     marks: [
       ...faint.map((line) => Plot.line(line, { x: "x", y: "y", stroke: color, strokeWidth: 1.2, strokeOpacity: 0.35 })),

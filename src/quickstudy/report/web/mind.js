@@ -40,8 +40,8 @@ function embeddingPlot(found, axis, width) {
     width: size,
     height: size,
     marginLeft: 52,
-    x: { label: label(0), domain, ticks: 5, tickFormat: tick, grid: true, labelAnchor: "center", labelArrow: "none" },
-    y: { label: label(1), domain, ticks: 5, tickFormat: tick, grid: true, labelArrow: "none" },
+    x: { label: label(0), domain, ticks: 5, tickFormat: tick, grid: true },
+    y: { label: label(1), domain, ticks: 5, tickFormat: tick, grid: true },
     color: embeddingColors(found, axis),
     marks: [
       Plot.dot(found.tasks, {
@@ -98,10 +98,8 @@ function agreePart({ pairs: found }) {
             nice: true,
             ticks: 5,
             tickFormat: tick,
-            labelAnchor: "center",
-            labelArrow: "none",
           },
-          y: { label: word("cosine"), domain: [-1, 1], grid: true, ticks: 5, tickFormat: tick, labelArrow: "none" },
+          y: { label: word("cosine"), domain: [-1, 1], grid: true, ticks: 5, tickFormat: tick },
           marks: [
             Plot.dot(found, { x: "0", y: "1", fill: "var(--learner)", fillOpacity: 0.3, r: 2.5, ariaDescription: "pairs" }),
             Plot.ruleY([0], { stroke: "var(--quiet)" }),
@@ -141,10 +139,8 @@ function lossesPart({ losses }) {
             domain: [0.5, losses.length + 0.5],
             ticks: d3.range(1, losses.length + 1),
             tickFormat: "d",
-            labelAnchor: "center",
-            labelArrow: "none",
           },
-          y: { label: word("innerLoss"), domain, nice: true, grid: true, ticks: 5, tickFormat: tick, labelArrow: "none" },
+          y: { label: word("innerLoss"), domain, nice: true, grid: true, ticks: 5, tickFormat: tick },
           marks: [
             Plot.line(ends, { x: "x", y: "loss", z: "key", stroke: "var(--learner)", strokeOpacity: 0.3, clip: true }),
             Plot.line(middles, { x: "x", y: "loss", z: "key", stroke: "var(--unadapted)", strokeWidth: 3 }),

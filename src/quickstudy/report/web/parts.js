@@ -86,7 +86,8 @@ function plot(options) {
     marginBottom: 50,
     marginTop: 28,
     ...options,
-    x: { labelOffset: 42, ...options.x },
+    x: { labelOffset: 42, labelAnchor: "center", labelArrow: "none", ...options.x },
+    y: { labelArrow: "none", ...options.y },
   });
   // groups have no role, so they may not have a label: the picture as a whole has one
   for (const group of drawn.querySelectorAll("g[aria-label]")) {
@@ -94,6 +95,16 @@ function plot(options) {
     group.removeAttribute("aria-label");
   }
   return drawn;
+}
+
+// The axis of a trial's episodes, whole numbers all; it goes on to `last` where something else has more of them.
+function episodeAxis(episodes, last = episodes) {
+  return {
+    label: word("episode"),
+    domain: [0.7, last + 0.3],
+    ticks: d3.ticks(1, episodes, Math.min(episodes, 12)).filter(Number.isInteger),
+    tickFormat: "d",
+  };
 }
 
 // Lines of a legend, each with its own dash and mark, so that colour is never all that tells them apart.

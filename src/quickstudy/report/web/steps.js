@@ -7,7 +7,7 @@ function steps() {
   const drawnWorld = CONTENTS.world ? chart((width) => standingPicture(width), word("world")) : null;
   const cells = ["decoded", "exact"]
     .filter((what) => first[what])
-    .map((what) => [what, chart((width) => cellsPicture(trial()[what][state.step], width), word(what))]);
+    .map((what) => [what, chart((width) => believedPicture(trial()[what][state.step], width), word(what))]);
   const timeline = chart((width) => timelinePlot(trial(), width), word(first.causes ? "causes" : "rewards"));
   timeline.addEventListener("click", (event) => choose(nearest(timeline.plot, event)));
   const beliefs = first.belief
@@ -102,45 +102,10 @@ function standingPicture(width) {
   return episodePicture(...standing(), width);
 }
 
-// Cells darker where the goal is likelier; the square root shows small chances as well.
-function cellsPicture(chances, width) {
-  const { size } = CONTENTS.steps;
+// What was believed of each cell at the step that is looked at.
+function believedPicture(chances, width) {
   const [trial, episode, moment] = standing();
-  const picture = paper(trial.view, width);
-  for (const [index, chance] of chances.entries()) {
-    const [x, y] = [index % size, Math.floor(index / size)];
-    picture
-      .append("rect")
-      .attr("class", "cell")
-      .attr("x", x - 0.5)
-      .attr("y", -y - 0.5)
-      .attr("width", 1)
-      .attr("height", 1)
-      .attr("fill", chance ? d3.interpolateBlues(0.08 + 0.92 * Math.sqrt(chance)) : "white")
-      .attr("stroke", "#c3ccd1")
-      .attr("stroke-width", 0.025);
-    if (chance >= 0.005)
-      picture
-        .append("text")
-        .attr("x", x)
-        .attr("y", -y)
-        .attr("font-size", 0.3)
-        .attr("text-anchor", "middle")
-        .attr("dominant-baseline", "central")
-        .attr("fill", chance > 0.25 ? "white" : "#1b1b1b")
-        .text(`${Math.round(100 * chance)}%`);
-  }
-  const [x, y] = at(trial.episodes[episode], "trace", moment);
-  picture
-    .append("rect")
-    .attr("x", x - 0.46)
-    .attr("y", -y - 0.46)
-    .attr("width", 0.92)
-    .attr("height", 0.92)
-    .attr("fill", "none")
-    .attr("stroke", "#d1603d")
-    .attr("stroke-width", 0.07);
-  return picture.node();
+  return cellsPicture(chances, CONTENTS.steps.size, at(trial.episodes[episode], "trace", moment), trial.view, width);
 }
 
 function nearest(drawn, event) {
@@ -155,8 +120,6 @@ function timeAxis(trial, width) {
     domain: [0.5, steps + 0.5],
     ticks: Math.max(3, width / 90),
     tickFormat: tick,
-    labelAnchor: "center",
-    labelArrow: "none",
   };
 }
 
@@ -191,7 +154,6 @@ function timelinePlot(trial, width) {
       grid: true,
       ticks: 4,
       tickFormat: tick,
-      labelArrow: "none",
     },
     marks: [
       Plot.rectY(bars, {

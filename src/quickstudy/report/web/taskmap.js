@@ -128,11 +128,9 @@ function lineMap(width) {
     x: {
       label: axis.name,
       tickFormat: tick,
-      labelAnchor: "center",
-      labelArrow: "none",
       ticks: Math.max(3, width / 90),
     },
-    y: { label: word(state.measure), grid: true, ticks: 6, tickFormat: tick, nice: true, labelArrow: "none" },
+    y: { label: word(state.measure), grid: true, ticks: 6, tickFormat: tick, nice: true },
     marks: [
       axis.bounds && Plot.rect([axis.bounds], { x1: "0", x2: "1", fill: "var(--rule)", fillOpacity: 0.4 }),
       ...looks.map(([look, shown]) =>
@@ -188,8 +186,8 @@ function planeMap(x, y) {
       marginLeft: 52,
       marginRight: 16,
       marginTop: 28,
-      x: { label: axes[x].name, tickFormat: tick, ticks: 5, labelAnchor: "center", labelArrow: "none" },
-      y: { label: axes[y].name, tickFormat: tick, ticks: 5, labelArrow: "none" },
+      x: { label: axes[x].name, tickFormat: tick, ticks: 5 },
+      y: { label: axes[y].name, tickFormat: tick, ticks: 5 },
       color: colors(),
       marks: [
         region && Plot.rect([region], { ...edges, fill: "none", stroke: "var(--quiet)", strokeDasharray: "4,3" }),
@@ -259,14 +257,7 @@ function episodesPlot({ returns }, width) {
     width,
     height: Math.max(220, Math.min(300, width * 0.6)),
     marginLeft: 52,
-    x: {
-      label: word("episode"),
-      domain: [0.7, rows.length + 0.3],
-      ticks: d3.ticks(1, rows.length, Math.min(rows.length, 10)).filter(Number.isInteger),
-      tickFormat: "d",
-      labelAnchor: "center",
-      labelArrow: "none",
-    },
+    x: episodeAxis(rows.length),
     y: {
       label: word("return"),
       domain: everywhere,
@@ -274,7 +265,6 @@ function episodesPlot({ returns }, width) {
       ticks: 5,
       tickFormat: tick,
       nice: true,
-      labelArrow: "none",
     },
     marks: [
       Plot.line(rows, { x: "episode", y: "value", stroke: "var(--learner)", strokeWidth: 2.5 }),

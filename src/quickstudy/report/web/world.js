@@ -253,3 +253,43 @@ function episodePicture({ view, episodes }, index, moment, width) {
   drawShapes(picture.append("g"), at(episode, "figures", moment));
   return picture.node();
 }
+
+// The chance of each cell of a grid, darker where it is likelier, and the cell that the agent is in.
+function cellsPicture(chances, size, [column, row], view, width) {
+  const picture = paper(view, width);
+  for (const [index, chance] of chances.entries()) {
+    const [x, y] = [index % size, Math.floor(index / size)];
+    picture
+      .append("rect")
+      .attr("class", "cell")
+      .attr("x", x - 0.5)
+      .attr("y", -y - 0.5)
+      .attr("width", 1)
+      .attr("height", 1)
+      // the square root tells small chances apart, of which there are many at first
+      .attr("fill", chance ? d3.interpolateBlues(0.08 + 0.92 * Math.sqrt(chance)) : "white")
+      .attr("stroke", "#c3ccd1")
+      .attr("stroke-width", 0.025)
+      .attr("data-chance", chance);
+    if (chance >= 0.005)
+      picture
+        .append("text")
+        .attr("x", x)
+        .attr("y", -y)
+        .attr("font-size", 0.3)
+        .attr("text-anchor", "middle")
+        .attr("dominant-baseline", "central")
+        .attr("fill", chance > 0.25 ? "white" : "#1b1b1b")
+        .text(`${Math.round(100 * chance)}%`);
+  }
+  picture
+    .append("rect")
+    .attr("x", column - 0.46)
+    .attr("y", -row - 0.46)
+    .attr("width", 0.92)
+    .attr("height", 0.92)
+    .attr("fill", "none")
+    .attr("stroke", "#d1603d")
+    .attr("stroke-width", 0.07);
+  return picture.node();
+}
