@@ -59,19 +59,29 @@ def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(name: str, tmp_p
     share.says("kill -9 of a worker that collects", len(os.listdir(marks)), "same final hash", name)
 
 
+RETURNS = {
+    "returns NaN": np.full(1, np.nan, np.float32),
+    "returns infinity": np.full(1, np.inf, np.float32),
+    "returns a wrong shape": np.zeros(2, np.float32),
+    "returns a wrong type": np.array(["far"]),
+    "leaves its space": 3,
+}
+
+
 class Cursed(gymnasium.Env[Any, Any]):
     """Breaks at its third step, once `when` is there."""
 
-    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
     number = 0.0
 
     def __init__(self, how: str, when: Path):
         self.how, self.when = how, when
+        whole = gymnasium.spaces.Discrete(3)
+        self.observation_space = whole if how == "leaves its space" else gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self.steps = 0
-        return np.zeros(1, np.float32), {}
+        return np.zeros_like(self.observation_space.sample()), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps += 1
@@ -82,19 +92,26 @@ class Cursed(gymnasium.Env[Any, Any]):
             time.sleep(1000)
         if now and self.how == "segfaults":
             ctypes.string_at(0)
-        return np.full(1, np.nan if now and self.how == "NaN" else 0, np.float32), 0.0, False, False, {}
+        right = np.zeros_like(self.observation_space.sample())
+        return RETURNS.get(self.how, right) if now else right, 0.0, False, False, {}
 
 
 PLACED = r"task 0 \(number=\d\.0\), lane 0, step 2"
+WHERE = r"seed 5, iteration 2, train tasks, shard \d"
 SAYS = {
-    "raises": rf"{PLACED}.*ZeroDivisionError: the wheel came off.*seed 5, iteration 2, train tasks, shard \d",
-    "NaN": rf"{PLACED}.*NaN or infinite.*seed 5, iteration 2, train tasks, shard \d",
-    "hangs": r"seed 5, iteration 2, train tasks, shard \d: no answer within 20 s",
-    "segfaults": r"seed 5, iteration 2, train tasks, shard \d: its worker process died by SIGSEGV",
+    "raises": rf"{PLACED}.*ZeroDivisionError: the wheel came off.*{WHERE}",
+    "returns NaN": rf"{PLACED}.*observation \[nan\]: NaN or infinite.*{WHERE}",
+    "returns infinity": rf"{PLACED}.*observation \[inf\]: NaN or infinite.*{WHERE}",
+    "returns a wrong shape": rf"{PLACED}.*has shape \(2,\), its space says \(1,\).*{WHERE}",
+    "returns a wrong type": rf"{PLACED}.*is of type <U3, not numbers.*{WHERE}",
+    "leaves its space": rf"{PLACED}.*the observation 3 is not in Discrete\(3\).*{WHERE}",
+    "hangs": rf"{WHERE}: no answer within 20 s",
+    "segfaults": rf"{WHERE}: its worker process died by SIGSEGV",
 }
+IN_A_HURRY = ("raises", "returns NaN", "segfaults")
 
 
-@pytest.mark.parametrize("how", [pytest.param(how, marks=pytest.mark.slow if how == "hangs" else ()) for how in SAYS])
+@pytest.mark.parametrize("how", [pytest.param(how, marks=() if how in IN_A_HURRY else pytest.mark.slow) for how in SAYS])
 def test_an_environment_that_breaks_in_a_worker_is_named_and_the_run_saved(
     how: str, tmp_path: Path, share: Share, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -113,6 +130,4 @@ def test_an_environment_that_breaks_in_a_worker_is_named_and_the_run_saved(
     assert "\n" not in str(caught.value)
     assert load_latest(run)[0]["iteration"] == 2
     assert f"saved; resume with: quickstudy resume {run}" in capsys.readouterr().err
-    share.says(
-        f"an environment that {how} in a worker" if how != "NaN" else "NaN from a worker", 1, "named in one line, run saved"
-    )
+    share.says(f"an environment that {how} in a worker", 1, "named in one line, run saved")
