@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.live.belief import Told, beliefs_of
@@ -19,7 +20,7 @@ from quickstudy.protocol import Agent, Experience, Shard, Tasks
 from quickstudy.report.contents import parameters_of
 from quickstudy.report.page import Kind, data, page
 from quickstudy.report.series import short
-from quickstudy.report.trials import Studio, dynamics_of, has_scenes
+from quickstudy.report.trials import as_scene, dynamics_of, has_scenes
 from quickstudy.report.world import as_list, trace, view
 from quickstudy.scene import Aimed, Scene
 from quickstudy.video.film import named
@@ -72,7 +73,7 @@ class Player:
         """Lives a trial on a task (1, ...): first says which, then tells each episode as plain values when it is over."""
         yield {"values": values_of(self.fields, self.parameters, task), "task": says(task), "luck": luck}
         site = LocalSite(self.tasks, self.agent.device)
-        studio = Studio(site, [0] if has_scenes(self.tasks) else [])
+        studio = Studio(site, [0] if has_scenes(self.tasks) else [], as_scene)
         shapes: dict[str, int] = {}
         beliefs = beliefs_of(self.agent)
         given = {name: value.to(self.agent.device) for name, value in task.items()}

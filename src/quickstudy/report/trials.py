@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Shaped
-from torch import Generator, Tensor
 
+from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, collect_lives, draw_tasks
 from quickstudy.evaluation import shards_of
-from quickstudy.protocol import Agent, BatchEnv, Experience, Observation, Policy, Site, Split, Tasks, Transition
-from quickstudy.scene import Drawable, Drawn, Picture, Scene
+from quickstudy.protocol import Agent, Experience, Policy, Split, Tasks
+from quickstudy.scene import Drawn, Picture, Scene
 from quickstudy.tasks.informed import Informed
 from quickstudy.work import LocalSite, run_unit, threads
 
@@ -60,15 +58,14 @@ def live_trials(
         return policies[-1]
 
     life = Lifetime(policies[0], adapt, agent.lanes, episodes or agent.tasks.episodes_per_trial, greedy)
-    studio = Studio(site, shown if has_scenes(agent.tasks) else [])
+    studio = Studio(site, shown if has_scenes(agent.tasks) else [], as_scene)
     try:
         with threads(1), torch.no_grad():
             lived = run_unit(collect_lives, studio, life, shard)
             adapt(policies[-1], lived[-1])
     finally:
         site.close()
-    found = Lived(agent, tasks, shown, policies, lived, [])
-    return found._replace(scenes=[scenes_of(found, row, film) for row, film in zip(shown, studio.films, strict=False)])
+    return Lived(agent, tasks, shown, policies, lived, studio.films)
 
 
 def first_different(tasks: Tasks, count: int) -> list[int]:
@@ -77,11 +74,6 @@ def first_different(tasks: Tasks, count: int) -> list[int]:
     for index in range(count):
         first.setdefault(tuple(number for value in tasks.values() for number in value[index].flatten().tolist()), index)
     return list(first.values())[:SHOWN]
-
-
-def scenes_of(lived: Lived, task: int, film: Sequence[Sequence[Scene]]) -> list[list[Scene]]:
-    """A film without what came while the lane waited for others."""
-    return [list(scenes[: lived.steps(task, episode) + 1]) for episode, scenes in enumerate(film)]
 
 
 def has_scenes(tasks: Any) -> bool:
@@ -96,54 +88,7 @@ def dynamics_of(tasks: Any) -> Any:
     return getattr(tasks, "dynamics", None)
 
 
-class Studio:
-    """A site in whose environments some tasks' first lanes are filmed."""
-
-    def __init__(self, site: Site, rows: Sequence[int]):
-        self.distribution, self.device = site.distribution, site.device
-        self._site = site
-        self.rows = rows
-        self.films: list[list[list[Scene]]] = [[] for _ in rows]
-        """By row and episode."""
-
-    def env(self, tasks: int, lanes: int) -> Filmed:
-        return Filmed(self._site.env(tasks, lanes), self)
-
-
-class Filmed:
-    """An environment that is filmed: all passes through unchanged."""
-
-    def __init__(self, env: BatchEnv, studio: Studio):
-        self._env, self._studio = env, studio
-
-    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        observation = self._env.reset(tasks, generator)
-        self._begin()
-        return observation
-
-    def restart(self) -> Observation:
-        observation = self._env.restart()
-        self._begin()
-        return observation
-
-    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
-        transition = self._env.step(action)
-        self._shoot()
-        return transition
-
-    def draw(self, task: int, lane: int) -> Picture | None:
-        return self._env.draw(task, lane) if isinstance(self._env, Drawable) else None
-
-    def close(self) -> None:
-        self._env.close()
-
-    def _begin(self) -> None:
-        for film in self._studio.films:
-            film.append([])
-        self._shoot()
-
-    def _shoot(self) -> None:
-        for row, film in zip(self._studio.rows, self._studio.films, strict=True):
-            picture = self.draw(row, 0)
-            if isinstance(picture, Scene):
-                film[-1].append(picture)
+def as_scene(picture: Picture | None) -> Scene:
+    """What is drawn of dynamics that are drawn as shapes."""
+    assert isinstance(picture, Scene)
+    return picture

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
-from torch import Generator, Tensor
 
-from quickstudy.data.rollout import Lifetime, live
+from quickstudy.data.filming import Studio
+from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.display import tracked
 from quickstudy.errors import UsageError
 from quickstudy.evaluation import batch_of, shards_of
-from quickstudy.protocol import Agent, BatchEnv, Observation, Shard, Site, Split, TaskDistribution, Tasks, Transition
-from quickstudy.scene import Drawable, Scene
+from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
+from quickstudy.scene import Picture, Scene
 from quickstudy.tasks import describe, drawn_families
 from quickstudy.video.raster import pillow
 from quickstudy.work import LocalSite, run_unit
@@ -77,20 +78,21 @@ def film(
     shard, row = find_task(task, shards_of(num_tasks, batch_of(agent.lanes), split, seed))
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
     site = LocalSite(tasks, agent.device)
-    studio = Studio(site, row)
+    studio = Studio(site, [row], partial(kept, named(tasks)))
     try:
-        run_unit(watch, studio, life, shard)
+        parameters = {name: value[row].cpu() for name, value in draw_tasks(site, shard).items()}
+        totals = run_unit(returns_so_far, studio, (life, row), shard)
     finally:
         site.close()
-    [camera] = studio.cameras
+    [pictures] = studio.films
     return Film(
         algorithm=agent.name,
         tasks=named(tasks),
         task=task,
         split=split,
-        parameters=camera.parameters,
+        parameters=parameters,
         lanes=agent.lanes,
-        episodes=camera.episodes,
+        episodes=[list(map(Frame, *episode)) for episode in zip(pictures, totals, strict=True)],
     )
 
 
@@ -104,10 +106,14 @@ def find_task(task: int, shards: Sequence[Shard]) -> tuple[Shard, int]:
     raise UsageError(f"task {task} is none of the {count} tasks, 0 to {count - 1}; draw more of them: --num-tasks {task + 1}")
 
 
-def watch(site: Site, life: Lifetime, shard: Shard) -> None:
-    """A unit of work: all of `live`, for the sake of what it does to the environment."""
-    for _ in tracked(live(site, life, shard), "living", life.episodes):
-        pass
+def returns_so_far(site: Site, plan: tuple[Lifetime, int], shard: Shard) -> list[list[float]]:
+    """A unit of work: all of `live`; the return at each moment of each episode, in the first lane of one task."""
+    life, row = plan
+    found = []
+    for experience in tracked(live(site, life, shard), "living", life.episodes):
+        steps = int(experience.valid[row, 0].sum())
+        found.append(list(accumulate(experience.transition.reward[row, 0, :steps].tolist(), initial=0.0)))
+    return found
 
 
 def named(tasks: TaskDistribution) -> str:
@@ -116,62 +122,14 @@ def named(tasks: TaskDistribution) -> str:
     return described[0] if described else repr(tasks)
 
 
-class Studio:
-    """A site whose environments are filmed."""
-
-    def __init__(self, site: Site, row: int):
-        self.distribution, self.device = site.distribution, site.device
-        self._site, self._row = site, row
-        self.cameras: list[Camera] = []
-
-    def env(self, tasks: int, lanes: int) -> Camera:
-        self.cameras.append(Camera(self._site.env(tasks, lanes), self._row, named(self.distribution)))
-        return self.cameras[-1]
-
-
-class Camera:
-    """An environment that is filmed: all passes through unchanged, and one task's first lane is kept, an episode each."""
-
-    def __init__(self, env: BatchEnv, row: int, name: str):
-        self._env, self._row, self._name = env, row, name
-        self.episodes: list[list[Frame]] = []
-        self.parameters: Tasks = {}
-
-    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        self.parameters = {name: value[self._row].cpu() for name, value in tasks.items()}
-        observation = self._env.reset(tasks, generator)
-        self._begin()
-        return observation
-
-    def restart(self) -> Observation:
-        observation = self._env.restart()
-        self._begin()
-        return observation
-
-    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
-        transition = self._env.step(action)
-        # once its episode has ended, the lane waits for the others
-        if self._rolling:
-            self._shoot(self.episodes[-1][-1].total + float(transition.reward[self._row, 0]))
-            self._rolling = not bool((transition.terminated | transition.truncated)[self._row, 0])
-        return transition
-
-    def close(self) -> None:
-        self._env.close()
-
-    def _begin(self) -> None:
-        self.episodes.append([])
-        self._rolling = True
-        self._shoot(0.0)
-
-    def _shoot(self, total: float) -> None:
-        picture = self._env.draw(self._row, 0) if isinstance(self._env, Drawable) else None
-        if picture is None:
-            raise UsageError(
-                f"{self._name} can't be drawn; what can: {', '.join(drawn_families())}, and Gymnasium environments that have"
-                " the render mode rgb_array"
-            )
-        self.episodes[-1].append(Frame(picture if isinstance(picture, Scene) else png(picture), total))
+def kept(name: str, picture: Picture | None) -> Scene | bytes:
+    """What is kept of a picture of tasks of that name; UsageError where there is none."""
+    if picture is None:
+        raise UsageError(
+            f"{name} can't be drawn; what can: {', '.join(drawn_families())}, and Gymnasium environments that have"
+            " the render mode rgb_array"
+        )
+    return picture if isinstance(picture, Scene) else png(picture)
 
 
 def png(image: np.ndarray) -> bytes:
