@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from quickstudy.runs import warn_of
 from quickstudy.runs.config import RunConfig, Training, config_of, require_device
 from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
+from quickstudy.runs.stops import stoppable, undisturbed
 from quickstudy.runs.trainer import leave_mark, remove_mark
 from quickstudy.runs.writers import require_writer
 from quickstudy.work import open_work, threads
@@ -162,7 +160,7 @@ def loop(
     try:
         with (
             threads(training.threads),
-            interruptible(),
+            stoppable() as stops,
             profiled(training.profile, learner.iteration, run and run.folder / "profile") as profile_step,
             Display(title, learner.iteration, training.iterations, quiet) as display,
         ):
@@ -187,14 +185,15 @@ def loop(
                     "time/memory_mb": memory_of(os.getpid()),
                     "time/workers_memory_mb": sum(map(memory_of, work.pids), 0.0),
                 }
-                size = run.log(row, timesteps) if run else 0
-                complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
-                if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
-                    timing |= run.save(complete)
-                if run:
-                    run.log_timing(timing, timesteps)
-                display.show(learner.iteration, {**row, **timing})
-                profile_step()
+                with stops.held():
+                    size = run.log(row, timesteps) if run else 0
+                    complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
+                    if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
+                        timing |= run.save(complete)
+                    if run:
+                        run.log_timing(timing, timesteps)
+                    display.show(learner.iteration, {**row, **timing})
+                    profile_step()
     except (KeyboardInterrupt, QuickstudyError) as stop:
         if run:
             with undisturbed(stop):
@@ -260,36 +259,3 @@ def memory_of(process: int) -> float:
         return psutil.Process(process).memory_info().rss / 2**20
     except psutil.NoSuchProcess:
         return 0.0
-
-
-@contextmanager
-def undisturbed(stop: BaseException) -> Iterator[None]:
-    """Lets a fault's last save be finished, though whoever notices the fault as well, as torchrun does, sends SIGTERM."""
-    if isinstance(stop, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turns the first SIGTERM or SIGINT into KeyboardInterrupt inside; a second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

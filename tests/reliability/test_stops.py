@@ -58,7 +58,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         if process.poll() is not None:
             return False
         assert time.monotonic() < deadline, "the run hangs"
-        time.sleep(0.0002)
+        time.sleep(0.001)
     return True
 
 

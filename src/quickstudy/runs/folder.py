@@ -80,9 +80,6 @@ class Run:
         """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it; returns its time and size."""
         began = time.monotonic()
         try:
-            # a stop may come between a row and the state that belongs to it
-            self._metrics.truncate(progress.metrics_bytes)
-            self._metrics.seek(progress.metrics_bytes)
             if progress.iteration == self._saved:
                 return {}
             for file in (self._metrics, self._timing):
