@@ -35,7 +35,7 @@ def learner_of(name: str, tasks: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(name: str, tmp_path: Path, share: Share):
-    marks, parent, kills = tmp_path / "marks", os.getpid(), share.of(20, 3)
+    marks, parent, kills, iterations = tmp_path / "marks", os.getpid(), share.of(20, 3), share.of(40, 10)
     marks.mkdir()
 
     @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(name: str, tmp_p
 
     given: list[int] = []
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    qs.train(learner_of(name, qs.NativeTasks(HiddenButton())), 10, whole, **OPTIONS)
-    qs.train(learner_of(name, qs.NativeTasks(Fatal())), 10, killed, workers=2, attempts=kills + 1, **OPTIONS)
+    qs.train(learner_of(name, qs.NativeTasks(HiddenButton())), iterations, whole, **OPTIONS)
+    qs.train(learner_of(name, qs.NativeTasks(Fatal())), iterations, killed, workers=2, attempts=kills + 1, **OPTIONS)
     assert kills <= len(os.listdir(marks)) <= kills + 1, "two may die at once"
     assert sha256(whole / "metrics.jsonl") == sha256(killed / "metrics.jsonl")
     assert not differing(load_latest(whole)[0], load_latest(killed)[0])
