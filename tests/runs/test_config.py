@@ -27,8 +27,19 @@ iterations = 4
 """
 
 
-@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+def takes_long(algorithm: str, family: str) -> bool:
+    """Whether training tasks are drawn when the learner is made, of families whose goals dozens of simulators are asked for."""
+    return algorithm in ("multi-task-sac", "pearl") and family in ("metaworld-ml10", "metaworld-ml45")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "family"),
+    [
+        pytest.param(algorithm, family, marks=pytest.mark.slow if takes_long(algorithm, family) else ())
+        for family in sorted(FAMILIES)
+        for algorithm in sorted(ALGORITHMS)
+    ],
+)
 def test_a_configuration_survives_its_file_and_builds_the_same_learner(algorithm: str, family: str, tmp_path: Path):
     learner = ALGORITHMS[algorithm].make(qs.tasks.make(family), seed=3)
     config = config_of(learner, Training(seed=3, threads=1))
