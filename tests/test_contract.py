@@ -76,7 +76,7 @@ def test_every_algorithm_has_small_settings_and_a_goal(name: str):
 @pytest.mark.parametrize(
     ("clause", "normalised"),
     [
-        pytest.param(clause, normalised, marks=pytest.mark.slow if normalised and clause not in ("resuming", "session") else ())
+        pytest.param(clause, normalised, marks=pytest.mark.slow if normalised and clause != "resuming" else ())
         for clause in sorted(CLAUSES)
         for normalised in (False, True)
     ],
@@ -136,6 +136,7 @@ def test_a_short_sighted_discount_over_the_trial_makes_dying_nearly_free():
     assert trial_return(learner) < Survival.optimum - 1.5
 
 
+@pytest.mark.slow
 def test_rl2_with_an_lstm_learns_too():
     learner = make("rl2", HiddenButton(), cell="lstm")
     train(learner, 60)

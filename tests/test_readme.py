@@ -37,6 +37,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             "train": ["--iterations", "1", "--trials", "8", "--evaluate-every", "0"],
             "evaluate": ["--num-tasks", "4"],
             "report": ["--num-tasks", "4"],
+            "compare": ["--num-tasks", "4"],
         }
         assert main([*command[1:], *shorter.get(command[1], [])]) == 0, command
 

@@ -27,7 +27,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+IN_A_HURRY = ("pearl", "rl2")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_A_HURRY else pytest.mark.slow) for name in sorted(ALGORITHMS)]
+)
 def test_on_a_full_disk_the_checkpoint_before_loads(name: str, small_disk: Path, share: Share):
     options = ["--iterations=400", "--threads=1", "--checkpoint-every=1", "--keep-checkpoints=400", "--evaluate-every=0"]
     run = small_disk / "run"

@@ -143,7 +143,8 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(name: str, tmp_p
     share.says("kill -9 of the trainer", kills, "one final hash, 0 unreadable checkpoints", name, f"{inside} inside a save")
 
 
-@one_in_a_hurry
+@pytest.mark.slow
+@every_algorithm
 def test_sigterm_at_random_moments_saves_and_leaves_with_0(name: str, tmp_path: Path, finished: Any, share: Share):
     run, chance, slowest, stops = tmp_path / "stopped", random.Random(name), 0.0, 0
     arguments = command(name, run)

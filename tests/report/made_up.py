@@ -82,7 +82,8 @@ def task_map(axes: int, episodes: int, generator: np.random.Generator) -> dict[s
         }
         for split, low, high in [("test", -1, 1)] * 25 + [("extrapolation", 1, 1.5)] * 10
     ]
-    return {"axes": [{"name": f"goal {axis + 1}", "bounds": [-1, 1]} for axis in range(axes)], "left_out": 0, "tasks": tasks}
+    names = [{"name": f"goal {axis + 1}", "bounds": [-1, 1]} for axis in range(axes)]
+    return {"axes": names, "plane": [0, 1], "left_out": 0, "tasks": tasks}
 
 
 def world(episodes: int, generator: np.random.Generator) -> dict[str, Any]:

@@ -182,8 +182,11 @@ def drawn_at(page: Any, point: list[float]) -> Any:
 def test_colours_and_cells_tell_the_return_and_the_gain(browser: Any, tmp_path: Path):
     shown = contents()
     tasks = [{"split": "test", "at": [x, y], "met": 2, "returns": [x - y, 10 * x + y]} for x in range(4) for y in range(4)]
-    shown["map"] |= {"tasks": tasks, "axes": [{"name": name, "bounds": [0, 3]} for name in ("row", "column")]}
+    axes = [{"name": name, "bounds": [0, 3]} for name in ("row", "column")]
+    shown["map"] |= {"tasks": tasks, "axes": axes, "plane": [1, 0]}
     with opened(browser, written(tmp_path, shown)) as (page, _):
+        assert page.evaluate("(chart) => document.querySelector(chart).plot.dataset.axes", MAP) == "1 0"
+        assert page.locator(f"{MAP} text", has_text="column").count() == 1
         for button, values in (
             ("last", [t["returns"][1] for t in tasks]),
             ("gain", [t["returns"][1] - t["returns"][0] for t in tasks]),

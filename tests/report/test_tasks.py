@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
-from quickstudy.report.tasks import MOST_AXES, task_map
+from quickstudy.report.tasks import MOST_AXES, plane_of, task_map
+from quickstudy.tasks import make
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
 
 
@@ -45,3 +46,9 @@ def test_of_many_numbers_the_first_are_shown_and_bounds_are_told_where_there_are
     assert [axis["name"] for axis in found["axes"]] == ["a", "b 1", "b 2", "b 3"]
     assert [axis["bounds"] for axis in found["axes"]] == [[0.5, 2], None, None, None]
     assert found["left_out"] == 8 - MOST_AXES and len(found["tasks"]) == 1
+
+
+def test_the_map_lies_as_the_pictures_of_its_tasks_do():
+    assert plane_of(make("grid-navigation").dynamics) == [1, 0], "its tasks are rows and columns"
+    assert plane_of(make("point-navigation").dynamics) == plane_of(make("cart-pole").dynamics) == plane_of(None) == [0, 1]
+    assert plane_of(make("point-navigation", layout="half-circle").dynamics) == [0, 1]

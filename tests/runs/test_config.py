@@ -28,8 +28,8 @@ iterations = 4
 
 
 def takes_long(algorithm: str, family: str) -> bool:
-    """Whether training tasks are drawn when the learner is made, of families whose goals dozens of simulators are asked for."""
-    return algorithm in ("multi-task-sac", "pearl") and family in ("metaworld-ml10", "metaworld-ml45")
+    """Whether tasks are drawn when the learner is made, of families whose goals dozens of simulators are asked for."""
+    return algorithm in ("multi-task-sac", "pearl", "task-informed") and family in ("metaworld-ml10", "metaworld-ml45")
 
 
 @pytest.mark.parametrize(

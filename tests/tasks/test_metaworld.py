@@ -264,7 +264,9 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("few_goals")
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "metaworld-ml45" else ()) for name in FAMILIES]
+)
 def test_it_is_trained_and_evaluated_from_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -104,7 +104,7 @@ def test_a_worker_that_died_while_it_waited_is_replaced(two: Processes, tmp_path
     [
         ("dies", "its worker process died by SIGKILL"),
         ("leaves", "its worker process died with status 5"),
-        ("hangs", "no answer within 20 s; if it needs longer, raise --deadline"),
+        pytest.param("hangs", "no answer within 20 s; if it needs longer, raise --deadline", marks=pytest.mark.slow),
     ],
 )
 def test_too_many_deaths_on_one_shard_name_it(kind: str, says: str, two: Processes):

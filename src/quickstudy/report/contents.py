@@ -19,7 +19,7 @@ from quickstudy.report.minds import embedding, inside, known
 from quickstudy.report.series import series, short, validations
 from quickstudy.report.steps import steps
 from quickstudy.report.tasks import task_map
-from quickstudy.report.trials import live_trials
+from quickstudy.report.trials import dynamics_of, live_trials
 from quickstudy.report.world import world
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
@@ -37,7 +37,7 @@ def contents(
     """
     folders = [folder / f"seed-{run.config.training.seed}" for run in runs] if holds_seeds(folder) else [folder]
     seeds = [run.config.training.seed for run in runs]
-    config = runs[0].config
+    config, tasks = runs[0].config, runs[0].learner.tasks
     batch = min(batch_of(run.learner.lanes) for run in [*runs, *informed])
     options = {"batch": batch} | (options or {})
     scored = evaluations(runs, informed, options)
@@ -52,7 +52,9 @@ def contents(
         "iterations": config.training.iterations,
         "facts": facts(folder, folders[0]),
         "adaptation": adaptation(scored) | {"validation": validations(folders)},
-        "map": task_map([scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(runs[0].learner.tasks)),
+        "map": task_map(
+            [scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(tasks), dynamics_of(tasks)
+        ),
         "world": world(lived),
         "embedding": embedding(mind, found) if found else None,
         "inner": inner_steps(mind),

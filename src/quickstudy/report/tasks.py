@@ -9,23 +9,27 @@ from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
 from quickstudy.report.series import short
+from quickstudy.scene import Aimed
 from quickstudy.tasks.parameters import Choice, LogUniform, Uniform
 
 MOST_TASKS = 1000
 MOST_AXES = 4
+FAR = 1e4
+"""Beyond every picture."""
 
 
-def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynamics: Any = None) -> dict[str, Any]:
     """Tasks with their parameters and returns by episode, of evaluations on different splits.
 
     A task's returns are means over the learners' seeds. Of more than `MOST_AXES` numbers the first ones are shown. `parameters`
-    are what the distribution knows of where they are drawn from in training.
+    are what the distribution knows of where they are drawn from in training, `dynamics` what makes the tasks, where known.
     """
     names = [name for key, value in evaluations[0].drawn.items() for name in numbers_of(key, value)]
     bounds = {name: ends for key, value in evaluations[0].drawn.items() for name, ends in bounds_of(key, value, parameters)}
     axes = names[:MOST_AXES]
     return {
         "axes": [{"name": name, "bounds": bounds[name]} for name in axes],
+        "plane": plane_of(dynamics),
         "left_out": len(names) - len(axes),
         "tasks": [task for evaluation in evaluations for task in tasks_of(evaluation, len(axes))],
     }
@@ -47,6 +51,16 @@ def bounds_of(name: str, values: Tensor, parameters: Mapping[str, Any]) -> list[
         ends = zip(table.amin(0).tolist(), table.amax(0).tolist(), strict=True)
         return [(each, [short(low), short(high)]) for each, (low, high) in zip(names, ends, strict=True)]
     return [(each, None) for each in names]
+
+
+def plane_of(dynamics: Any) -> list[int]:
+    """Of a task's first two numbers, which grows to the right and which upwards where its pictures show it."""
+    if isinstance(dynamics, Aimed):
+        left, right = (dynamics.task_at((x, FAR)) for x in (-FAR, FAR))
+        moved = [bool(differs) for name in left for differs in (left[name] != right[name]).flatten()]
+        if moved[:2] == [False, True]:
+            return [1, 0]
+    return [0, 1]
 
 
 def tasks_of(evaluation: Evaluation, axes: int) -> list[dict[str, Any]]:

@@ -6,11 +6,11 @@ const MEASURES = {
 };
 
 function taskmap() {
-  const { axes, tasks, left_out: hidden } = CONTENTS.map;
+  const { axes, plane, tasks, left_out: hidden } = CONTENTS.map;
   if (!axes.length) return null;
   const pairs = d3.cross(d3.range(axes.length), d3.range(axes.length)).filter(([x, y]) => x < y);
   const draw =
-    { 0: () => [lineMap], 1: () => [planeMap(0, 1)] }[pairs.length] ?? (() => pairs.map(([x, y]) => planeMap(x, y)));
+    { 0: () => [lineMap], 1: () => [planeMap(...plane)] }[pairs.length] ?? (() => pairs.map(([x, y]) => planeMap(x, y)));
   const maps = draw().map((drawMap) => chart((width) => clickable(drawMap(width)), word("taskmap")));
   const ramp = element("div", { class: "ramp" });
   const episodes = chart((width) => episodesPlot(tasks[state.task], width), word("episode"));
