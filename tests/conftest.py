@@ -1,4 +1,4 @@
-"""Axes and types of every annotated function are checked while the tests run; `--full` asks for the full counts."""
+"""Axes and types of every annotated function are checked while the tests of parts run; `--full` asks for the full counts."""
 
 import json
 import os
@@ -7,14 +7,25 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jaxtyping
 import matplotlib
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # tests run side by side
-install_import_hook("quickstudy", "typechecker.checked")
+jaxtyping.install_import_hook("quickstudy", "typechecker.checked")
+
+
+WHOLE = ("test_contract", "test_planted", "test_readme", "test_extending", "test_learning")
+"""Tests of whole trainings. What they call is called, and checked, by the tests of each part; here that would take a third of
+the time."""
+
+
+@pytest.fixture(autouse=True)
+def annotations(request: pytest.FixtureRequest) -> None:
+    """Whether axes and types of annotated functions are checked in a test."""
+    jaxtyping.config.update("jaxtyping_disable", request.module.__name__ in WHOLE)
 
 
 @pytest.fixture(autouse=True)
