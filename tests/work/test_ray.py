@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
@@ -26,19 +25,17 @@ from quickstudy.work.ray_actors import SETTINGS
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[dict[str, Place]]:
-    """Two actors for each kind of tasks; the first starts the cluster that all of this file share."""
+def cluster() -> Iterator[None]:
+    """The cluster that all of this file share, with room for two actors: a test ends those that it starts."""
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'quickstudy[ray]'")
-    tasks = small("rl2").tasks
-    opened = {repr(tasks): open_work(tasks, workers="ray:2")}
-    yield opened
-    for work in reversed(opened.values()):
-        work.close()
+    work = open_work(qs.tasks.make("bandit"), workers="ray:2")
+    yield
+    work.close()
 
 
 @pytest.fixture
-def two(cluster: Any) -> Iterator[Place]:
+def two(cluster: None) -> Iterator[Place]:
     """Two actors that a test may kill."""
     work = open_work(qs.tasks.make("bandit"), workers="ray:2", deadline=20, attempts=2)
     yield work
@@ -69,15 +66,14 @@ def test_ray_that_was_imported_before_is_not_started_for_all_to_see(monkeypatch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
-def test_actors_give_the_bits_of_this_process(name: str, cluster: dict[str, Place]):
+def test_actors_give_the_bits_of_this_process(name: str, cluster: None):
     ends = []
-    for learner, ray in ((small(name), False), (small(name), True)):
-        key = repr(learner.tasks)
-        if key not in cluster:
-            cluster[key] = open_work(learner.tasks, workers="ray:1")
-        work = cluster[key] if ray else InProcess(learner.tasks)
+    for workers in (0, "ray:2"):
+        learner = small(name)
+        work = open_work(learner.tasks, workers=workers)
         metrics = [learner.train_step(work) for _ in range(2)]
         ends.append((metrics, copy_state(learner.state_dict())))
+        work.close()
     assert ends[0][0] == ends[1][0] and not differing(ends[0][1], ends[1][1])
 
 
@@ -114,7 +110,7 @@ ray.init(sys.argv[1])
 
 
 @pytest.mark.slow
-def test_the_cluster_listens_here_alone_and_lets_nobody_in(cluster: Any):
+def test_the_cluster_listens_here_alone_and_lets_nobody_in(cluster: None):
     import ray
 
     listening = []
