@@ -64,7 +64,7 @@ def whole(rows: list[Row]) -> str:
     for _, same in groupby(rows, lambda row: (row["command"], row["what"])):
         found = list(same)
         counts = sorted({row["count"] for row in found})
-        count = " to ".join(f"{each:,}" for each in {counts[0]: 0, counts[-1]: 0})
+        count = " to ".join(f"{each:,}" for each in dict.fromkeys((counts[0], counts[-1])))
         if found[0]["algorithm"]:
             count += f" for each of {len(found)} algorithms"
         lines.append(f"| {found[0]['what']} | {count} | {found[0]['result']} | `{found[0]['command']}` |")

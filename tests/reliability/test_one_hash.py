@@ -15,6 +15,7 @@ import psutil
 import pytest
 from conftest import Share
 from small import TINY, as_options
+from test_stops import begin, resuming
 from test_training import fingerprint, rows, wait_for
 
 from quickstudy.algorithms import ALGORITHMS
@@ -30,20 +31,12 @@ def training(name: str, run: Path, workers: str) -> list[str]:
     return [sys.executable, "-m", "quickstudy", "train", *which, *options, *as_options(TINY[name] | {"shards": 4})]
 
 
-def resuming(run: Path) -> list[str]:
-    return [sys.executable, "-m", "quickstudy", "resume", str(run)]
-
-
 def workers_of(trainer: int, workers: str) -> Sequence[psutil.Process]:
     """The processes that do units of work: Ray's actors, or what the trainer's nursery has forked."""
     family = psutil.Process(trainer).children(recursive=True)
     if workers.startswith("ray"):
         return [each for each in family if any(part.startswith("ray::Actor") for part in each.cmdline())]
     return [each for each in family if each.ppid() != trainer]
-
-
-def begin(arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def with_a_worker_killed(name: str, run: Path, workers: str) -> None:

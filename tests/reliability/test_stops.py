@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import Share
 from small import TINY, as_options
+from test_training import rows
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -39,11 +40,6 @@ def resuming(run: Path) -> list[str]:
 
 def begin(arguments: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def rows(run: Path) -> int:
-    path = run / "metrics.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def saving(run: Path) -> bool:

@@ -78,10 +78,10 @@ class Run:
 
     def save(self, progress: Progress) -> Metrics:
         """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it; returns its time and size."""
+        if progress.iteration == self._saved:
+            return {}
         began = time.monotonic()
         try:
-            if progress.iteration == self._saved:
-                return {}
             for file in (self._metrics, self._timing):
                 file.flush()
                 os.fsync(file.fileno())
