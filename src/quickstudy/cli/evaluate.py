@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.options import add_places, default_family, make_tasks, parse_fields, places_of, positive
+from quickstudy.cli.options import (
+    add_own_algorithm,
+    add_own_tasks,
+    add_places,
+    default_family,
+    make_tasks,
+    parse_fields,
+    places_of,
+    positive,
+)
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.errors import UsageError, did_you_mean
 
@@ -37,7 +46,7 @@ def evaluate(arguments: list[str]) -> int:
         metavar="K",
         help="then score K more, each begun where adaptation ended (Meta-World's protocol: 10 and 3)",
     )
-    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
 
     if given.baseline_tasks and not Path(given.run).is_dir():
@@ -78,7 +87,7 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
-    parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
+    add_own_tasks(parser)
 
 
 def options_of(given: argparse.Namespace) -> dict[str, Any]:

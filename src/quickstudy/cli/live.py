@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, one_agent
-from quickstudy.cli.options import positive
+from quickstudy.cli.options import add_own_algorithm, add_own_tasks, positive
 
 WATCH_EXAMPLES = """\
 examples:
@@ -74,8 +74,8 @@ def play(arguments: list[str]) -> int:
     add_agent(parser)
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of a trial (default: as in training)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
-    parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
-    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_own_tasks(parser)
+    add_own_algorithm(parser)
     add_port(parser)
     given, rest = parser.parse_known_args(arguments)
 

@@ -48,6 +48,16 @@ def renamed(part: str, kind: type[Any], names: Iterable[str]) -> type[Any]:
     return make_dataclass(kind.__name__, again, bases=(kind,), frozen=True, kw_only=True) if again else kind
 
 
+def add_own_tasks(parser: argparse.ArgumentParser) -> None:
+    """The option that names tasks of one's own again, which no run imports by itself."""
+    parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
+
+
+def add_own_algorithm(parser: argparse.ArgumentParser) -> None:
+    """The option that names the class of a learner of one's own again."""
+    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+
+
 def add_places(parser: argparse.ArgumentParser, workers: int | None, deadline: float | None) -> None:
     """Where a command's units of work are done, which changes its speed and never its result."""
     says = "in this process" if workers == 0 else "as the run says"

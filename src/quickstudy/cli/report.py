@@ -8,6 +8,7 @@ from typing import Any
 
 from quickstudy.cli.compare import tasks_of, trained_on
 from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse
+from quickstudy.cli.options import add_own_algorithm
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.errors import UsageError
 
@@ -36,7 +37,7 @@ def report(arguments: list[str]) -> int:
     add_trial_options(parser)
     parser.add_argument("--informed", metavar="RUN", help="a run, on the same tasks, of a policy that is told the task")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="where to (default: RUN/report.html)")
-    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
     refuse(rest, parser)
 

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.options import add_places, default_family, make_tasks, parse_fields, places_of
+from quickstudy.cli.options import (
+    add_own_algorithm,
+    add_own_tasks,
+    add_places,
+    default_family,
+    make_tasks,
+    parse_fields,
+    places_of,
+)
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.errors import UsageError, require_at_least
 
@@ -139,8 +147,8 @@ def resume(arguments: list[str]) -> int:
         description="Goes on with a stopped run, or with the runs of a folder of seeds, to the last meta-iteration.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds")
-    parser.add_argument("--tasks", metavar="FILE.py:OBJECT", help="for a run on tasks of your own: those tasks again")
-    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_own_tasks(parser)
+    add_own_algorithm(parser)
     add_places(parser, None, None)
     given = parser.parse_args(arguments)
 

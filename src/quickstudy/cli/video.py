@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
-from quickstudy.cli.options import natural, positive
+from quickstudy.cli.options import add_own_algorithm, natural, positive
 from quickstudy.errors import UsageError
 
 EXAMPLES = """\
@@ -37,7 +37,7 @@ def video(arguments: list[str]) -> int:
     parser.add_argument("--fps", type=rate, metavar="F", help="steps a second (default: the longest episode takes about 10 s)")
     parser.add_argument("--width", type=wide, metavar="W", help="pixels (default 360 an episode; a GIF has up to 720)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="FILE.mp4 or FILE.gif (default: both, in RUN/video/)")
-    parser.add_argument("--algorithm", metavar="FILE.py:CLASS", help="for a run with a learner of your own: its class again")
+    add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
 
     from quickstudy.video.files import SUFFIXES, save_video, usual_fps, video_packages
