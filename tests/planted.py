@@ -76,6 +76,23 @@ class Float64(Cart):
         return np.array([self.position, self.speed])
 
 
+@planted("one array is written over at each step, and given out", "arrays")
+class InPlace(Cart):
+    def shown(self) -> Any:
+        self.buffer = getattr(self, "buffer", np.zeros(2, np.float32))
+        self.buffer[:] = super().shown()
+        return self.buffer
+
+
+@planted("the action that step is given is changed in place", "arrays")
+class ActionInPlace(Cart):
+    action_space: Any = spaces.Box(-1, 1, (1,), np.float32)
+
+    def step(self, action: Any) -> Any:
+        action += 1
+        return super().step(action[0])
+
+
 @planted("observations leave the bounds of their space", "spaces")
 class Outside(Cart):
     def shown(self) -> Any:
@@ -409,6 +426,14 @@ class Drift(Survival):
 
     def terminal(self, state: Tensor, task: Tasks) -> Tensor:
         return torch.zeros_like(state, dtype=torch.bool)
+
+
+@planted("a batch gives out one tensor, and writes it over", "arrays")
+def in_place_batch() -> Any:
+    buffer = torch.zeros(16, 1, 1)
+    return Own(
+        dynamics=Drift(), change=lambda transition: transition._replace(observation=buffer.copy_(transition.observation))
+    )
 
 
 class Changed:

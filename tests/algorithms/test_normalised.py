@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probes import HiddenSide
+from gymnasium import spaces
+from probes import HiddenSide, Survival
 from small import SMALL
 
 import quickstudy as qs
@@ -86,6 +87,50 @@ def test_the_policy_sees_normalised_observations_and_raw_rewards():
     shown = first._replace(observation=policy.statistics.normalise(first.observation))
     expected, _ = inside.act(shown, memory, None)
     torch.testing.assert_close(policy.act(first, memory, None)[0].action, expected.action)
+
+
+class Uneven(Survival):
+    """One step at +1 where the first button lives, else two at -1 and -2; what a lane shows while it waits must not count."""
+
+    @property
+    def observation_space(self) -> Any:
+        return spaces.Box(-9, 9, (1,))
+
+    def initial(self, task: Any, noise: Any) -> Any:
+        return torch.zeros(noise.shape[:-1])
+
+    def transition(self, state: Any, action: Any, task: Any, noise: Any) -> Any:
+        return state + 1
+
+    def observation(self, state: Any, task: Any) -> Any:
+        return torch.where(task["button"] == 0, 1 + state, -1 - state)[..., None]
+
+    def terminal(self, state: Any, task: Any) -> Any:
+        return (task["button"] == 0) & (state >= 1)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_lane_that_waits_shows_nothing_that_counts(shards: int):
+    tasks = qs.NativeTasks(Uneven(max_episode_steps=2, episodes_per_trial=1))
+    learner = qs.Normalised(
+        qs.RL2(tasks, qs.RL2.Config(trials=64, n_epochs=1, shards=shards)), qs.Normalisation(normalise_observation=True)
+    )
+    steps = learner.train_step(InProcess(tasks))["rollout/timesteps"]
+    brief = 128 - steps  # trials of one step
+    seen = learner.statistics.observation
+    assert 0 < brief < 64 and seen is not None and float(seen.number) == steps + 64
+    total = brief * (1 + 2) - (64 - brief) * (1 + 2 + 3)
+    assert float(seen.mean) == pytest.approx(total / float(seen.number), rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("apart", [0.0, 1e4])
+def test_normalising_knows_no_units(unit: float, apart: float):
+    """A deviation is small beside the mean, or it isn't small."""
+    values = (torch.randn(1000, generator=counter(0, 0, "values")) + apart) * unit
+    normalised = moments_of(values).normalise(values)
+    assert abs(float(normalised.mean())) < 1e-3 and float(normalised.std()) == pytest.approx(1, abs=1e-2)
+    assert torch.equal(moments_of(torch.full((5,), unit)).normalise(torch.full((5,), unit)), torch.zeros(5))
 
 
 def test_discounted_returns_stop_at_episodes():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from gymnasium import spaces
-from probes import HiddenButton, HiddenSide
+from probes import HiddenButton, HiddenSide, Survival
 from small import SMALL
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
@@ -18,6 +18,7 @@ import quickstudy as qs
 from quickstudy.algorithms.pearl import PEARL, Batch, Belief, Noise, context_vector, critic_loss, divergence, evidence, loss
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.nets.soft import soft_actions
+from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Experience, Shard, counter
 from quickstudy.work import InProcess, LocalSite
@@ -230,6 +231,23 @@ def test_the_context_is_of_the_newest_trial_and_ends_with_an_episode():
     newest = agent.replay.at(tasks[:, None], agent.replay.added[tasks][:, None] - 12 + torch.arange(12))
     reward = agent.moments.mean[-2] + agent.moments.std[-2] * seen[..., -2].double()
     assert torch.allclose(reward.float().sort(-1).values, newest["paid"].sort(-1).values, atol=1e-5)
+
+
+def test_a_context_of_short_episodes_holds_no_more_than_their_trial():
+    """A belief in training is made of as much evidence as one at test, though the longest trial would have more."""
+    tasks, rows = qs.NativeTasks(Survival(max_episode_steps=50)), torch.arange(4)
+    config = PEARL.Config(**SMALL["pearl"] | {"num_train_tasks": 4, "trials": 4, "context_size": 200})
+    agent, work = PEARL(tasks, config), InProcess(tasks)
+    for agent.iteration in range(5):
+        before = agent.replay.added.clone()
+        agent.collect(work)
+    newest = agent.replay.added - before
+    assert (newest < before).all() and (newest < agent.trial_steps).all()
+    found = [agent.context(rows, counter(0, draw, "draws"))[1] for draw in range(20)]
+    assert torch.stack([known.sum(1) for known in found]).amax(0).tolist() == newest.tolist()
+    resumed = PEARL(tasks, config)
+    resumed.load_state_dict(copy_state(agent.state_dict()))
+    assert torch.equal(resumed.context(rows, counter(0, 3, "draws"))[1], found[3])
 
 
 def test_what_the_encoder_reads_has_mean_0_and_deviation_1_over_all_that_was_met():

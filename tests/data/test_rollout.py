@@ -159,6 +159,39 @@ def test_permuting_tasks_permutes_what_a_greedy_policy_does():
     assert torch.equal(actions(drawn)[order], actions({name: value[order] for name, value in drawn.items()}))
 
 
+class Overwriting(Countdown):
+    """Gives out the same tensors at every step, written over, and writes into the actions that it is given."""
+
+    def __init__(self, lengths: list[list[int]]):
+        super().__init__(lengths)
+        self.given: Transition | None = None
+        self.shown = torch.zeros(*self.lengths.shape, 1)
+
+    def restart(self) -> Observation:
+        return self.shown.copy_(super().restart())
+
+    def step(self, action: Tensor) -> Transition:
+        transition = super().step(action)._replace(info={"steps": self.elapsed})
+        action.fill_(7)
+        self.shown.copy_(transition.observation)
+        if self.given is None:
+            self.given = tree_map(torch.clone, transition)._replace(observation=self.shown)
+        return tree_map(lambda own, new: own.copy_(new), self.given, transition)
+
+
+@pytest.mark.parametrize("episodes", [2, None])
+def test_experience_is_not_changed_by_an_environment_that_writes_over_what_it_gave(episodes: int | None):
+    policy, found = Counter(), []
+    for kind in (Countdown, Overwriting):
+        env = kind([[2, 3], [4, 1]])
+        percept = begin_trial(env.reset({}, counter(0, 0, "env")), BUTTONS)
+        experience = rollout(env, policy, percept, policy.initial_memory(2, 2), 9, counter(0, 0, "actions"), episodes)
+        env.restart()
+        found.append(experience._replace(transition=experience.transition._replace(info={})))
+    for one, other in zip(leaves(found[0]), leaves(found[1]), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("field", ["reward", "arrival"])
 def test_a_value_that_is_not_finite_is_reported_with_task_lane_and_step(field: str):
     class Broken(Countdown):

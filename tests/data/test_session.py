@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -108,6 +109,51 @@ def test_misuse_is_named():
         plane.act([0.0, float("nan")])
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
         plane.act([0.0, 0.0, 0.0])
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"reward": 1e39}, "infinite in float32"),
+    ({"reward": float("nan")}, "NaN or infinite"),
+    ({"reward": None}, "is no number"),
+    ({"reward": "much"}, "is no number"),
+    ({"reward": 0.0, "truncated": "False"}, "not True or False"),
+    ({"reward": 0.0, "terminated": 1}, "not True or False"),
+    ({"reward": 0.0, "truncated": True, "observation": [float("nan"), 0.0]}, "holds NaN"),
+    ({"reward": 0.0, "truncated": True, "observation": [1e39, 0.0]}, "holds NaN or infinity in float32"),
+    ({"reward": 0.0, "terminated": True, "observation": [0.0]}, r"shape \(1,\)"),
+]
+
+
+@pytest.mark.parametrize(("told", "says"), WRONG, ids=str)
+def test_feedback_that_is_refused_leaves_no_trace_and_can_be_given_again(told: dict[str, Any], says: str):
+    jaxtyping.config.update("jaxtyping_disable", True)  # what is told wrongly is to be refused without its help
+    learner = make("maml", qs.tasks.make("point-navigation"), lanes=1)
+    sound, session = learner.session(seed=0), learner.session(seed=0)
+    for _ in range(2):
+        for step in range(3):
+            action = session.act([0.1 * step, 0.0])
+            assert np.array_equal(action, sound.act([0.1 * step, 0.0]))
+            with pytest.raises(ValueError, match=says):
+                session.feedback(**told)
+            for each in (session, sound):
+                each.feedback(-1.0 * step, truncated=np.bool_(step == 2), observation=np.ones(2, np.float32))
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_a_session_keeps_what_it_was_shown_where_the_caller_writes_over_it(name: str):
+    """A sensor's buffer, also one that is read backwards."""
+    learner = make(name, qs.tasks.make("point-navigation"))
+    size, sessions = (learner.tasks.observation_space.shape or (1,))[0], (learner.session(seed=0), learner.session(seed=0))
+    buffer = np.zeros(2 * size, np.float32)[::-2]
+    for _ in range(2):
+        buffer[:] = 0
+        for step in range(4):
+            actions = sessions[0].act(buffer), sessions[1].act(buffer.copy())
+            assert np.array_equal(*actions)
+            actions[0][:] = 9  # nor does the action belong to the session any more
+            buffer += 0.1 * (step + 1)
+            for session, shown in zip(sessions, (buffer, buffer.copy()), strict=True):
+                session.feedback(-float(buffer.sum()), truncated=step == 3, observation=shown)
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))

@@ -1,12 +1,18 @@
 """Action distributions against torch.distributions and against what their bounds mean."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
+from quickstudy.algorithms.baselines import UniformPolicy
 from quickstudy.errors import UsageError
 from quickstudy.nets.distributions import distribution_over
+from quickstudy.nets.soft import soft_actions
+from quickstudy.protocol import begin_trial
 
 
 def test_categorical_agrees_with_torch():
@@ -59,6 +65,38 @@ def test_kl_agrees_with_torch_and_fisher_is_its_hessian(space: spaces.Space):
     hessian = torch.func.jacrev(torch.func.jacrev(lambda p: ours.kl(one, p).sum()))(one).diagonal(dim1=0, dim2=2)
     product = torch.einsum("ijn,nj->ni", hessian, direction)
     torch.testing.assert_close(ours.fisher(one, direction), product)
+
+
+def test_an_entry_is_explored_within_its_own_bounds_whatever_its_neighbours_have():
+    largest = np.finfo(np.float32).max
+    low, high = np.array([0, -np.inf, -largest, 2], np.float32), np.array([1000, np.inf, largest, 2], np.float32)
+    ours, alone = distribution_over(spaces.Box(low, high)), distribution_over(spaces.Box(0, 1000, (1,)))
+    parameters = torch.zeros(50_000, 8)
+    action = ours.sample(parameters, torch.Generator().manual_seed(0))
+    deviation = torch.tensor([500.0, 1, 1, 1]) * math.exp(-0.5)
+    torch.testing.assert_close(action.std(0), deviation, rtol=0.02, atol=0)
+    torch.testing.assert_close(action.mean(0) / deviation, torch.tensor([500.0, 0, 0, 2]) / deviation, atol=0.02, rtol=0)
+    assert ours.log_prob(parameters, action).isfinite().all() and ours.entropy(parameters).isfinite().all()
+    torch.testing.assert_close(ours.mode(parameters)[0, :1], alone.mode(torch.zeros(1, 2))[0])
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(0)], ids=["mode", "drawn"])
+def test_a_uniform_policy_keeps_to_each_entrys_bounds(generator: torch.Generator | None):
+    low, high = np.array([0, -np.inf, 7, -np.inf, 2], np.float32), np.array([1000, np.inf, np.inf, -7, 2], np.float32)
+    space = spaces.Box(low, high)
+    action = UniformPolicy(space).act(begin_trial(torch.zeros(20_000, 1), space), {}, generator)[0].action[:, 0]
+    assert ((action >= torch.as_tensor(low)) & (action <= torch.as_tensor(high))).all()
+    if generator is not None:
+        torch.testing.assert_close(action.mean(0), torch.tensor([500.0, 0, 8, -8, 2]), rtol=0.02, atol=0.03)
+        torch.testing.assert_close(action.std(0), torch.tensor([288.7, 1, 1, 1, 0]), rtol=0.03, atol=1e-6)
+
+
+def test_a_bound_that_stands_for_none_is_none_for_a_soft_actor_critic():
+    largest = float(np.finfo(np.float32).max)
+    with pytest.raises(UsageError, match="Box with bounds"):
+        soft_actions(spaces.Box(-largest, largest, (2,)))
+    half = soft_actions(spaces.Box(np.array([-1, 2], np.float32), np.array([1, 2], np.float32)))
+    assert half.log_prob(torch.zeros(1, 4), torch.tensor([[0.5, 2.0]])).isfinite().all()
 
 
 def test_other_action_spaces_are_refused_in_one_line():

@@ -1,5 +1,8 @@
 """Building blocks against PyTorch's own, and weights that are values."""
 
+import math
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +11,7 @@ from torch.optim import Adam
 
 from quickstudy.nets.networks import Recurrent, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import follow_targets, preserve_values, unit_scale
+from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
@@ -54,19 +57,51 @@ def test_first_weights_depend_on_the_generator_alone():
 def test_popart_keeps_every_value_while_its_scale_moves():
     head = nn.Linear(4, 1)
     inputs, every = torch.randn(10, 4), torch.ones(10, dtype=torch.bool)
-    old = unit_scale("cpu")
+    old = follow_targets(unit_scale("cpu"), torch.randn(10) * 3 - 20, every, 0.1)
     before = old.restore(head(inputs))
     new = follow_targets(old, torch.randn(10) * 30 + 100, every, 0.1)
     preserve_values(head.weight, head.bias, old, new)
     torch.testing.assert_close(new.restore(head(inputs)), before, atol=1e-4, rtol=1e-4)
 
 
+def test_before_the_first_targets_there_is_no_value_to_keep():
+    head, every = nn.Linear(4, 1), torch.ones(10, dtype=torch.bool)
+    weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
+    preserve_values(head.weight, head.bias, unit_scale("cpu"), follow_targets(unit_scale("cpu"), torch.ones(10), every, 0.1))
+    assert torch.equal(head.weight, weight) and torch.equal(head.bias, bias)
+
+
 def test_the_first_targets_set_the_scale_at_once():
     targets, every = torch.randn(1000) * 30 + 100, torch.ones(1000, dtype=torch.bool)
     scale = follow_targets(unit_scale("cpu"), targets, every, 0.1)
-    torch.testing.assert_close(scale.mean, targets.mean())
-    torch.testing.assert_close(scale.std, targets.std(correction=0), rtol=1e-5, atol=0)
-    torch.testing.assert_close(scale.restore(scale.normalise(targets)), targets)
+    torch.testing.assert_close(scale.mean, targets.double().mean())
+    torch.testing.assert_close(scale.std, targets.double().std(correction=0))
+    torch.testing.assert_close(scale.restore(scale.normalise(targets)).float(), targets)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+def test_the_scale_is_the_bias_corrected_average_of_moments_however_large_the_mean(offset: float):
+    """Against first and second moments averaged in exact fractions, as Adam corrects them."""
+    generator, scale, rate = torch.Generator().manual_seed(0), unit_scale("cpu"), 0.1
+    first = second = weight = Fraction(0)
+    for _ in range(5):
+        targets, valid = torch.randn(20, generator=generator) + offset, torch.rand(20, generator=generator) < 0.7
+        scale = follow_targets(scale, targets, valid, rate)
+        exact = [Fraction(value) for value in targets[valid].tolist()]
+        share = Fraction(rate)
+        first += share * (sum(exact) / len(exact) - first)
+        second += share * (sum(value**2 for value in exact) / len(exact) - second)
+        weight += share * (1 - weight)
+    mean = first / weight
+    assert float(scale.mean) == pytest.approx(float(mean), rel=1e-12)
+    assert float(scale.std) == pytest.approx(math.sqrt(second / weight - mean**2), rel=1e-6)
+
+
+def test_a_scale_that_an_older_version_stored_is_read_as_what_it_was():
+    old = {"first": torch.tensor(3.0), "second": torch.tensor(40.0), "weight": torch.tensor(0.3)}
+    scale = stored_scale(old, "cpu")
+    assert float(scale.mean) == pytest.approx(10) and float(scale.variance) == pytest.approx(40 / 0.3 - 100, rel=1e-6)
+    assert stored_scale(scale._asdict(), "cpu") == scale
 
 
 def test_adams_state_survives_its_flat_form():

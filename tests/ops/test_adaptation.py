@@ -1,6 +1,7 @@
 """The pieces of an inner step against closed forms; its meta-gradient is tested with MAML."""
 
 import numpy as np
+import pytest
 import torch
 
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
@@ -44,11 +45,22 @@ def test_fitted_values_are_ridge_regression_on_each_tasks_own_data():
     for task in range(2):
         keep = valid[task].flatten().numpy()
         x, t = inputs[task].flatten(0, 1).numpy(), step[task].flatten().numpy()[:, None] / 100
-        features = np.hstack([x, x**2, t, t**2, t**3, np.ones_like(t)])
-        gram = features[keep].T @ features[keep]
-        regular = gram + 1e-3 * gram.diagonal().mean() * np.eye(len(gram))
-        solution = np.linalg.solve(regular, features[keep].T @ returns[task].flatten().numpy()[keep])
-        np.testing.assert_allclose(values[task].flatten().numpy(), features @ solution)
+        features, targets = np.hstack([x, x**2, t, t**2, t**3]), returns[task].flatten().numpy()
+        features = (features - features[keep].mean(0)) / features[keep].std(0)
+        gram = features[keep].T @ features[keep] + 1e-3 * keep.sum() * np.eye(features.shape[1])
+        solution = np.linalg.solve(gram, features[keep].T @ (targets - targets[keep].mean())[keep])
+        np.testing.assert_allclose(values[task].flatten().numpy(), targets[keep].mean() + features @ solution)
+
+
+@pytest.mark.parametrize("steps", [20, 1_000, 10_000])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+def test_what_the_features_can_tell_is_fitted_however_long_the_episode_and_whatever_the_units(steps: int, scale: float):
+    inputs, time = scale * torch.randn(1, 4, steps, 3), torch.arange(steps).float().expand(1, 4, steps)
+    every = torch.ones(1, 4, steps, dtype=torch.bool)
+    for returns in (torch.full_like(time, 100.0), 100 * inputs[..., 0] / scale, 1e6 + 1e3 * time / steps):
+        error = (fitted_values(inputs, returns, time, every) - returns).square().mean().sqrt()
+        spread = (returns - returns.mean()).square().mean().sqrt()
+        assert error <= 0.02 * spread + 1e-6 * returns.abs().max()
 
 
 def test_what_is_not_valid_moves_no_value():

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from quickstudy.errors import UsageError
 from quickstudy.ops.features import as_vector, unit_vector, vector_size
-from quickstudy.ops.spaces import action_fault, decode, encode, observed, taken
+from quickstudy.ops.spaces import action_fault, decode, encode, observed, ranges_of, taken
 
 COMPOSITE = spaces.Dict(
     where=spaces.Box(-1, 1, (2,)),
@@ -56,6 +56,39 @@ def test_every_decoded_action_is_in_its_space(space: Any):
         assert action_fault(plain, action) is None
         for each in decode(space, action.numpy()):
             assert space.contains(each), each
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_actions_of_a_box_of_floats_are_not_rounded(kind: Any):
+    taken = decode(spaces.Box(-1, 1, (2,), kind), np.array([0.25, -0.5], np.float32))
+    assert taken.dtype == kind and taken.tolist() == [0.25, -0.5]
+    assert decode(spaces.Box(-3, 3, (2,), np.int8), np.array([0.75, -1.6], np.float32)).tolist() == [1, -2]
+
+
+@pytest.mark.parametrize(
+    ("space", "given"),
+    [
+        (spaces.Box(-9, 9, (3,)), np.arange(3, dtype=np.float32)),
+        (spaces.Box(-9, 9, (3,)), np.arange(3, dtype=np.float32)[::-1]),
+        (spaces.MultiBinary(3), np.ones(3, np.int8)),
+        (spaces.Dict(only=spaces.Box(-9, 9, (3,))), {"only": np.arange(3, dtype=np.float32)}),
+    ],
+    ids=["box", "backwards", "flags", "dictionary"],
+)
+def test_an_observation_is_copied_and_contiguous(space: Any, given: Any):
+    encoded = encode(space, given)
+    before = encoded.copy()
+    for array in given.values() if isinstance(given, dict) else [given]:
+        array[:] = 7
+    assert np.array_equal(encoded, before) and torch.from_numpy(encoded).is_contiguous()
+
+
+def test_each_entry_of_a_box_has_its_own_range():
+    largest = float(np.finfo(np.float32).max)
+    low, high = np.array([[0, -np.inf, -largest], [2, 0, -np.inf]]), np.array([[10, np.inf, largest], [2, np.inf, 5]])
+    ranges = ranges_of(spaces.Box(low, high, dtype=np.float64))
+    assert ranges.center.tolist() == [5, 0, 0, 2, 1, 4] and ranges.half.tolist() == [5, 1, 1, 1, 1, 1]
+    assert ranges.bounded.tolist() == [True, False, False, True, False, False]
 
 
 def test_discrete_observations_count_from_zero():

@@ -9,13 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Generator
 
+from quickstudy.ops.spaces import ranges_of
 from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Act, Agent, Experience, Memory, Percept, Policy, TaskDistribution, begin_trial
 
 
 @dataclass(frozen=True)
 class UniformPolicy:
-    """Every action as likely as any other; a standard normal where a Box has no bounds."""
+    """Every action as likely as any other; in a Box each entry by its own bounds, as Gymnasium samples it.
+
+    An entry without bounds is standard normal, one with a single bound an exponential away from it.
+    """
 
     space: Any
 
@@ -36,13 +40,15 @@ class UniformPolicy:
             if generator is not None:
                 share = torch.rand(share.shape, generator=generator, device=device)
             return Act((share * sizes).long(), None, {}), memory
-        low, high = (torch.as_tensor(bound, device=device) for bound in (self.space.low, self.space.high))
-        bounded = torch.as_tensor(self.space.is_bounded(), device=device)
-        share = torch.full((*lead, *self.space.shape), 0.5, device=device)
+        low, high, _, _ = ranges = ranges_of(self.space, device)
+        share = torch.full((*lead, len(low)), 0.5, device=device)
         if generator is not None:
             share = torch.rand(share.shape, generator=generator, device=device).clamp(min=1e-7)
-        action = torch.where(bounded, low + (high - low) * share, torch.special.ndtri(share))
-        return Act(action, None, {}), memory
+        action = torch.special.ndtri(share)
+        action = torch.where(torch.isfinite(low), low - share.log(), action)
+        action = torch.where(torch.isfinite(high), high + share.log(), action)
+        action = torch.where(ranges.bounded, low + (high - low) * share, action)
+        return Act(action.unflatten(-1, self.space.shape), None, {}), memory
 
 
 class Random:

@@ -151,20 +151,17 @@ def samples_of(tasks: TaskDistribution, config: Config, experience: Experience) 
     The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it.
     """
     transition, valid, first = experience.transition, experience.valid, experience.percept.first
-    inputs = as_vector(tasks.observation_space, experience.percept.observation)
-    ended, never, zero = (
-        transition.terminated | transition.truncated,
-        torch.zeros_like(valid),
-        torch.zeros_like(transition.reward),
-    )
-    returns = episode_advantages(transition.reward, zero, zero, ended, never, valid, config.gamma, 1.0)
+    inputs, reward = as_vector(tasks.observation_space, experience.percept.observation), transition.reward.double()
+    ended, never, zero = transition.terminated | transition.truncated, torch.zeros_like(valid), torch.zeros_like(reward)
+    returns = episode_advantages(reward, zero, zero, ended, never, valid, config.gamma, 1.0)
     step = torch.arange(valid.shape[-1], device=valid.device)
     within = (step - torch.where(first, step, 0).cummax(-1).values).to(returns)
     value = fitted_values(inputs, returns, within, valid)
-    advantage = episode_advantages(transition.reward, value, zero, ended, never, valid, config.gamma, config.gae_lambda)
-    # where a task is solved, every return is the same and what is left of the advantages is rounding
-    floor = 1e-3 * vmap(masked_mean)(returns.square(), valid).sqrt() + 1e-8
-    advantage = vmap(standardise)(advantage, valid, floor)
+    advantage = episode_advantages(reward, value, zero, ended, never, valid, config.gamma, config.gae_lambda)
+    # where a task is solved, every return is the same and what is left of the advantages is what the baseline can't fit
+    level = vmap(masked_mean)(returns, valid)[:, None, None]
+    floor = 1e-3 * vmap(masked_mean)((returns - level).square(), valid).sqrt() + 1e-8
+    advantage = vmap(standardise)(advantage, valid, floor).float()
     log_prob = cast(Tensor, experience.act.log_prob)
     return Samples(inputs, experience.act.action, log_prob, experience.act.notes["parameters"], advantage, first, valid)
 

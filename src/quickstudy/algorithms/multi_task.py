@@ -22,10 +22,10 @@ from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, unit_scale
+from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, sampled_kl, standardise
-from quickstudy.ops.returns import episode_advantages
+from quickstudy.ops.returns import episode_advantages, episode_index
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
 from quickstudy.tasks.informed import Informed
 
@@ -212,14 +212,15 @@ class MultiTask:
             as_vector(self.tasks.observation_space, experience.percept.observation),
             experience.act.action,
             cast(Tensor, experience.act.log_prob),
-            standardise(advantage, valid),
+            standardise(advantage, valid).float(),
             scale.normalise(target),
         )
-        episodes = float((transition.terminated | truncated).sum())
+        # the longest episode has as many steps as the rollout: each lane's first one is whole, a later one may be cut
+        first = episode_index(transition.terminated | truncated) == 0
         metrics = {
             "rollout/timesteps": float(valid.sum()),
-            "rollout/ep_rew_mean": float(transition.reward.sum()) / episodes,
-            "rollout/ep_len_mean": float(valid.sum()) / episodes,
+            "rollout/ep_rew_mean": float((transition.reward * first).sum() / config.n_envs),
+            "rollout/ep_len_mean": float(first.sum() / config.n_envs),
             "train/explained_variance": explained_variance(value, target, valid).item(),
         }
         return Batch(*(values.flatten(0, 2) for values in fields)), metrics
@@ -236,4 +237,4 @@ class MultiTask:
         self.iteration = state["iteration"]
         copy_into(self.weights, state["weights"])
         load_adam_state(self.optimiser, state["optimiser"])
-        self.scale = ValueScale(**{name: value.to(self.device) for name, value in state["value_scale"].items()})
+        self.scale = stored_scale(state["value_scale"], self.device)

@@ -100,31 +100,33 @@ def unbounded(tasks: TaskDistribution) -> spaces.Box:
     return spaces.Box(-np.inf, np.inf, space.shape)
 
 
+RAW = "raw_observation", "raw_arrival"
+"""Where a step's info keeps, until they are counted, what was seen before it and after it."""
+
+
 class NormalisedEnv:
-    """Shows normalised observations, and keeps the moments of the raw ones that it has seen."""
+    """Shows normalised observations; the raw ones stand beside each step, since only who lives knows which steps count."""
 
     def __init__(self, env: BatchEnv, statistics: Moments):
         self._env, self._statistics = env, statistics
-        self.seen = no_moments(statistics.mean.shape, str(statistics.mean.device))
 
     def _shown(self, observation: Observation) -> Observation:
+        self._raw = observation
         return self._statistics.normalise(observation)
 
-    def _noted(self, observation: Observation) -> None:
-        self.seen = merged(self.seen, moments_of(observation.flatten(0, 1)))
-
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        observation = self._env.reset(tasks, generator)
-        self._noted(observation)
-        return self._shown(observation)
+        return self._shown(self._env.reset(tasks, generator))
 
     def restart(self) -> Observation:
         return self._shown(self._env.restart())
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
-        transition = self._env.step(action)
-        self._noted(transition.arrival)
-        return transition._replace(observation=self._shown(transition.observation), arrival=self._shown(transition.arrival))
+        before, transition = self._raw, self._env.step(action)
+        return transition._replace(
+            observation=self._shown(transition.observation),
+            arrival=self._statistics.normalise(transition.arrival),
+            info=transition.info | dict(zip(RAW, (before, transition.arrival), strict=True)),
+        )
 
     def close(self) -> None:
         self._env.close()
@@ -137,11 +139,9 @@ class NormalisedSite:
         self._site, self._statistics = site, statistics
         self.distribution: TaskDistribution = NormalisedTasks(site.distribution, statistics)
         self.device = site.device
-        self.built: list[NormalisedEnv] = []
 
     def env(self, tasks: int, lanes: int) -> NormalisedEnv:
-        self.built.append(NormalisedEnv(self._site.env(tasks, lanes), self._statistics))
-        return self.built[-1]
+        return NormalisedEnv(self._site.env(tasks, lanes), self._statistics)
 
 
 class Wrapped(NamedTuple):
@@ -156,12 +156,28 @@ def normalised_unit(site: Site, wrapped: Wrapped, shard: Shard) -> tuple[Any, Mo
     """A unit of work as it is, in normalised environments; beside its result, the moments of what it saw."""
     if wrapped.statistics is None:
         return wrapped.function(site, wrapped.shared, shard), None
-    inside = NormalisedSite(site, wrapped.statistics)
-    result = wrapped.function(inside, wrapped.shared, shard)
-    seen = no_moments(wrapped.statistics.mean.shape, site.device)
-    for env in inside.built:
-        seen = merged(seen, env.seen)
-    return result, seen
+    result = wrapped.function(NormalisedSite(site, wrapped.statistics), wrapped.shared, shard)
+    return counted(result, no_moments(wrapped.statistics.mean.shape, site.device))
+
+
+def counted(result: Any, seen: Moments) -> tuple[Any, Moments]:
+    """A result whose experience keeps no raw observations, and the moments with those that were lived in it.
+
+    Each counts once: what an episode began with, and where each of its steps arrived. A lane that waits sees nothing.
+    """
+    if isinstance(result, list):
+        parts = []
+        for part in result:
+            part, seen = counted(part, seen)
+            parts.append(part)
+        return parts, seen
+    if not isinstance(result, Experience):
+        return result, seen
+    info = dict(result.transition.info)
+    before, after = (info.pop(name) for name in RAW)
+    for values in (before[result.valid & result.percept.first], after[result.valid]):
+        seen = merged(seen, moments_of(values))
+    return result._replace(transition=result.transition._replace(info=info)), seen
 
 
 class NormalisedWork:

@@ -364,6 +364,8 @@ class PEARL:
         sizes = self.config.num_train_tasks, self.config.buffer_size, self.trial_steps
         self.moments = no_moments((context_vector_size(tasks),), device)
         self.replay = Replay(*sizes, on_disk=self.config.replay_on_disk, device=device)
+        self.newest = torch.zeros(self.config.num_train_tasks, dtype=torch.long)
+        """How many transitions each training task's newest trial has: the context comes from no other."""
 
     def explorer(self) -> PosteriorPolicy:
         weights = {part: {name: w.detach().clone() for name, w in self.weights[part].items()} for part in ("encoder", "policy")}
@@ -403,6 +405,7 @@ class PEARL:
         episodes = [concatenate(pieces) for pieces in zip(*lives, strict=True)]
         if config.dense_training and "dense_reward" not in episodes[0].transition.info:
             raise UsageError(f"pearl: {self.tasks!r} tell no dense reward; train without dense_training")
+        self.newest[rows] = sum(experience.valid.sum((1, 2)).cpu() for experience in episodes)
         for number, experience in enumerate(episodes):
             task = rows[:, None, None].expand(experience.valid.shape)[experience.valid.cpu()]
             seen = transition_vectors(self.tasks, experience)[experience.valid]
@@ -434,9 +437,11 @@ class PEARL:
 
         How many episodes is drawn: the encoder meets what it will be asked at test, from one episode to a whole trial.
         """
-        back = torch.rand(len(tasks), self.trial_steps, generator=generator).argsort(-1)[:, : self.config.context_size]
-        number = self.replay.added[tasks][:, None] - 1 - back
-        there = back < self.replay.counts[tasks][:, None]
+        share = torch.rand(len(tasks), self.trial_steps, generator=generator)
+        lengths = self.newest[tasks].clamp(max=self.replay.capacity)[:, None]
+        share = share.where(torch.arange(self.trial_steps) < lengths, 2.0)
+        back = share.argsort(-1)[:, : self.config.context_size]
+        number, there = self.replay.added[tasks][:, None] - 1 - back, back < lengths
         found = self.replay.at(tasks[:, None], number.clamp(min=0))
         lived = torch.randint(1, self.tasks.episodes_per_trial + 1, (len(tasks), 1), generator=generator)
         fields = (found[name] for name in ("observation", "action", "paid", "arrival", "ended"))
@@ -465,6 +470,7 @@ class PEARL:
             "targets": self.targets,
             "moments": self.moments._asdict(),
             "optimiser": adam_state(self.optimiser),
+            "newest": self.newest,
             "replay": self.replay.ledger(),
         }
 
@@ -476,3 +482,5 @@ class PEARL:
         load_adam_state(self.optimiser, state["optimiser"])
         self.moments = Moments(**{name: value.to(self.device) for name, value in state["moments"].items()})
         self.replay.load(state["replay"])
+        # runs of version 0.1 took every trial for as long as the longest
+        self.newest = state["newest"].cpu() if "newest" in state else self.replay.counts.clamp(max=self.trial_steps)

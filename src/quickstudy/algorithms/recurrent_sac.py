@@ -28,6 +28,7 @@ from quickstudy.nets.packed import Layout, PackedGRU, layout_of
 from quickstudy.nets.soft import SoftActions, SquashedPoint, soft_actions
 from quickstudy.ops.features import percept_size, percept_vector
 from quickstudy.ops.returns import episode_returns
+from quickstudy.ops.spaces import ranges_of
 from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
 
@@ -110,7 +111,7 @@ def actions_of(tasks: TaskDistribution, config: Config) -> SoftActions:
     space = tasks.action_space
     if config.method == "sac":
         return soft_actions(space, config.entropy_share)
-    if isinstance(space, spaces.Box) and space.shape and space.is_bounded():
+    if isinstance(space, spaces.Box) and space.shape and bool(ranges_of(space).bounded.all()):
         return SquashedPoint(space, config.exploration_noise)
     raise UsageError(f"recurrent-sac: td3 takes a Box with bounds for actions, not {space}; set method to sac")
 

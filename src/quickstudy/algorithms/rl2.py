@@ -23,7 +23,7 @@ from quickstudy.errors import NotFinite, UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Recurrent, Weights, copy_into, initial_weights, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, unit_scale
+from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
 from quickstudy.ops.features import percept_size, percept_vector
 from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, sampled_kl, standardise
 from quickstudy.ops.returns import episode_advantages, episode_returns, trial_advantages
@@ -277,7 +277,7 @@ class RL2:
             inputs_of(self.tasks, experience.percept, step, experience.percept.first.float().cumsum(-1)),
             experience.act.action,
             cast(Tensor, experience.act.log_prob),
-            standardise(advantage, valid),
+            standardise(advantage, valid).float(),
             scale.normalise(target),
             valid,
         )
@@ -304,7 +304,7 @@ class RL2:
         self.iteration = state["iteration"]
         copy_into(self.weights, state["weights"])
         load_adam_state(self.optimiser, state["optimiser"])
-        self.scale = ValueScale(**{name: value.to(self.device) for name, value in state["value_scale"].items()})
+        self.scale = stored_scale(state["value_scale"], self.device)
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.novelty import Novelty, discounted_scale
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, unit_scale
+from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.moments import Moments, no_moments
 from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, sampled_kl, standardise
@@ -385,7 +385,7 @@ class VariBAD:
             experience.act.notes["inputs"],
             experience.act.action,
             cast(Tensor, experience.act.log_prob),
-            standardise(advantage, valid),
+            standardise(advantage, valid).float(),
             scale.normalise(target),
         )
         ended = transition.terminated | transition.truncated
@@ -418,7 +418,7 @@ class VariBAD:
             copy_into(weights, state["weights"][name])
         load_adam_state(self.optimiser, state["optimiser"])
         load_adam_state(self.model_optimiser, state["model_optimiser"])
-        self.scale = ValueScale(**{name: value.to(self.device) for name, value in state["value_scale"].items()})
+        self.scale = stored_scale(state["value_scale"], self.device)
         self.novelty.load_state_dict(state["novelty"])
         for name, moments in state["bonuses"].items():
             self.bonuses[name] = Moments(**{key: value.to(self.device) for key, value in moments.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from quickstudy.check import copies, drawing, living
+from quickstudy.check import arrays, copies, drawing, living
 from quickstudy.check.report import Report, judge
 from quickstudy.check.walk import Trial, global_seeds
 from quickstudy.protocol import TaskDistribution
@@ -22,6 +22,7 @@ CLAUSES: dict[str, Callable[[Trial], str]] = {
     "hidden task": drawing.hidden_task,
     "time limit": living.time_limit,
     "ends": living.ends,
+    "arrays": arrays.kept,
     "batch": copies.batch,
     "workers": copies.workers,
 }

@@ -55,11 +55,11 @@ def random_actions(tasks: TaskDistribution, seed: int, steps: int, lanes: int = 
 
 def walk(env: BatchEnv, drawn: Tasks, actions: list[Tensor], seed: int, space: Any) -> Walk:
     """Lives the actions in the tasks; EnvironmentFault where the environment fails."""
-    first = env.reset(drawn, counter(seed, 0, "check dynamics"))
+    first = env.reset(drawn, counter(seed, 0, "check dynamics")).clone()
     percept = begin_trial(first, space)
     rows = []
     for step, action in enumerate(actions):
-        rows.append(env.step(action))
+        rows.append(tree_map(torch.clone, env.step(action.clone())))
         check_shapes(rows[-1], percept, step)
     return Walk(first, actions, tree_map(lambda *parts: torch.stack(parts, 2), *rows))
 

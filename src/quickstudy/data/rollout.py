@@ -68,17 +68,17 @@ def rollout(
     """Runs a policy from a percept and a memory for at most `steps` steps.
 
     With `episodes`, a lane that has had so many waits: it is stepped and ignored, its percept and memory stay still, and
-    the rollout ends when all lanes wait. Raises EnvironmentFault where what the environment returns is not finite or has the
-    wrong shape.
+    the rollout ends when all lanes wait. What the environment gives and is given is copied here, since it may write over it.
+    Raises EnvironmentFault where what it returns is not finite or has the wrong shape.
     """
-    start_memory = memory
+    start_memory, percept = memory, tree_map(torch.clone, percept)
     had = torch.zeros(percept.first.shape, dtype=torch.long, device=percept.first.device)
     active = torch.ones_like(percept.first)
     all_active = True
     rows = []
     for step in range(steps):
         act, next_memory = policy.act(percept, memory, generator)
-        transition = env.step(act.action)
+        transition = tree_map(torch.clone, env.step(act.action.clone()))
         check_shapes(transition, percept, step)
         rows.append(Row(percept, act, transition, active))
         ended = transition.terminated | transition.truncated

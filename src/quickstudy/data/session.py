@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from quickstudy.data.session_file import Acted, Answer, Episode, Row, read_session, stacked, unstacked, write_session
 from quickstudy.errors import UsageError
+from quickstudy.ops.spaces import shorten
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Agent, Experience, Percept, Transition, begin_episode, begin_trial, counter
 
@@ -49,38 +51,50 @@ class Session:
 
     @torch.no_grad()
     def act(self, observation: Any) -> Any:
-        """The action to take; ValueError where the observation doesn't fit the environment's space."""
+        """The action to take; ValueError where the observation doesn't fit the environment's space, or isn't finite."""
         if self._acted and not self._answer:
             raise UsageError("act was called twice; first say what came of the last action: session.feedback(reward, ...)")
-        seen = self.agent.tasks.encode(observation)[None, None].to(self.agent.device)
-        if seen.is_floating_point() and not bool(torch.isfinite(seen).all()):
-            raise ValueError(f"the observation {observation!r} holds NaN or infinity")
-        if self._acted:
-            self._complete(seen)
+        seen = self._seen(observation)
+        if self._acted and self._answer:
+            row, self._last = completed(self._acted, self._answer, seen)
+            self._rows.append(row)
+            self._acted = self._answer = None
         percept = self._percept(seen)
         act, self._memory = self._policy.act(percept, self._memory, self._generator)
         self._acted, self._answer = Acted(percept, act), None
         return self.agent.tasks.decode(act.action[0, 0])
 
-    def feedback(self, reward: float, terminated: bool = False, truncated: bool = False, observation: Any = None) -> None:
+    def feedback(
+        self,
+        reward: SupportsFloat,
+        terminated: bool | np.bool_ = False,
+        truncated: bool | np.bool_ = False,
+        observation: Any = None,
+    ) -> None:
         """What came of the last action; at the end of an episode the agent adapts, and the next `act` begins another one.
 
         `observation` is what the environment returned with the reward: needed, at the end of an episode, by methods that learn
-        from where it ended. ValueError for a reward that is no finite number.
+        from where it ended. ValueError for a reward that is no number that float32 holds, an end that is not True or False, or
+        such an observation as `act` refuses; nothing of what was told is kept then, and it can be told again.
         """
         if not self._acted or self._answer:
             raise UsageError("feedback was given without an action; first ask for one: session.act(observation)")
-        reward = float(reward)
-        if reward - reward != 0:
-            raise ValueError(f"the reward {reward} is NaN or infinite")
-        device = self.agent.device
-        flags = (torch.full((1, 1), bool(flag), device=device) for flag in (terminated, truncated and not terminated))
-        self._answer = Answer(torch.full((1, 1), reward, device=device), *flags)
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(flag, bool | np.bool_):
+                raise ValueError(f"{name} is {shorten(flag)}, not True or False")
+        numbers = checked_reward(reward), bool(terminated), bool(truncated and not terminated)
+        answer = Answer(*(torch.full((1, 1), number, device=self.agent.device) for number in numbers))
         if terminated or truncated:
-            seen = self._acted[0].observation
-            arrival = seen if observation is None else self.agent.tasks.encode(observation)[None, None].to(device)
-            self._complete(arrival)
-            self._end()
+            self._end(answer, self._acted.percept.observation if observation is None else self._seen(observation))
+        else:
+            self._answer = answer
+
+    def _seen(self, observation: Any) -> Tensor:
+        """An observation as policies read it, (1, 1, ...)."""
+        seen = self.agent.tasks.encode(observation)[None, None].to(self.agent.device)
+        if seen.is_floating_point() and not bool(torch.isfinite(seen).all()):
+            raise ValueError(f"the observation {shorten(observation)} holds NaN or infinity in float32")
+        return seen
 
     def _percept(self, seen: Tensor) -> Percept:
         if self._last is not None:
@@ -88,25 +102,16 @@ class Session:
         before = self._before[len(self._episodes)] if self._before else None
         return begin_trial(seen, self.agent.tasks.action_space) if before is None else begin_episode(seen, before)
 
-    def _complete(self, arrival: Tensor) -> None:
-        """The last step is over: where it led is known."""
-        assert self._acted is not None and self._answer is not None
-        percept, act = self._acted
-        reward, terminated, truncated = self._answer
-        self._rows.append(Row(percept, act, Transition(arrival, arrival, reward, terminated, truncated, {})))
-        ended = terminated | truncated
-        self._last = Percept(arrival, ended, act.action, reward, arrival, terminated, truncated)
-        self._acted = self._answer = None
-
-    def _end(self) -> None:
+    def _end(self, answer: Answer, arrival: Tensor) -> None:
         """An episode is over: adapts where it was the last of those that an adaptation pools."""
-        assert self._last is not None
-        self._episodes.append(Episode(stacked(self._rows), self._last, self._start_memory, self._memory))
-        if len(self._episodes) == self.agent.lanes:
+        assert self._acted is not None
+        row, last = completed(self._acted, answer, arrival)
+        episodes = [*self._episodes, Episode(stacked([*self._rows, row]), last, self._start_memory, self._memory)]
+        if len(episodes) == self.agent.lanes:
             with torch.no_grad():
-                self._policy = self.agent.adapt(self._policy, pooled(self._episodes))
-            self._before = [episode.end_percept for episode in self._episodes]
-            self._episodes = []
+                self._policy = self.agent.adapt(self._policy, pooled(episodes))
+            self._before, episodes = [episode.end_percept for episode in episodes], []
+        self._episodes = episodes
         self._begin()
 
     def fork(self, seed: int | None = None) -> Session:
@@ -157,6 +162,25 @@ class Session:
             session._generator = Generator(agent.device)
             session._generator.set_state(generator.cpu())
         return session
+
+
+def checked_reward(reward: Any) -> float:
+    """A reward as a number; ValueError where it is none, or none that float32 holds."""
+    try:
+        number = float(reward)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the reward {shorten(reward)} is no number") from error
+    if not abs(number) <= torch.finfo(torch.float32).max:
+        raise ValueError(f"the reward {number:g} is NaN or infinite in float32")
+    return number
+
+
+def completed(acted: Acted, answer: Answer, arrival: Tensor) -> tuple[Row, Percept]:
+    """A step that is over, now that where it led is known, and what it tells the next one."""
+    percept, act = acted
+    reward, terminated, truncated = answer
+    row = Row(percept, act, Transition(arrival, arrival, reward, terminated, truncated, {}))
+    return row, Percept(arrival, terminated | truncated, act.action, reward, arrival, terminated, truncated)
 
 
 def pooled(episodes: list[Episode]) -> Experience:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.errors import UsageError
+from quickstudy.ops.spaces import ranges_of
 
 Parameters = Float[Tensor, "*lead size"]
 
@@ -100,15 +101,13 @@ class MultiCategorical:
 class DiagonalGaussian:
     """Independent normals in a Box's own units; the parameters are mean and log standard deviation, in half-ranges.
 
-    Samples may leave the Box: the environment clips them, and the log-probability is that of the sample itself.
+    Each entry has its own range (`ops.spaces.ranges_of`). Samples may leave the Box: the environment clips them, and the
+    log-probability is that of the sample itself.
     """
 
     def __init__(self, space: spaces.Box):
-        bounded = torch.as_tensor(space.is_bounded())
-        low, high = torch.as_tensor(space.low).float(), torch.as_tensor(space.high).float()
+        _, _, self.center, self.scale = ranges_of(space)
         self.shape = space.shape
-        self.center = torch.where(bounded, (low + high) / 2, 0.0).flatten()
-        self.scale = torch.where(bounded, (high - low) / 2, 1.0).flatten()
         self.size = 2 * self.center.numel()
 
     def _mean_std(self, parameters: Parameters) -> tuple[Tensor, Tensor]:

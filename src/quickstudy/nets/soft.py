@@ -25,6 +25,7 @@ from torch import Generator, Tensor
 from quickstudy.errors import UsageError
 from quickstudy.nets.distributions import Categorical
 from quickstudy.ops.features import unit_vector
+from quickstudy.ops.spaces import ranges_of
 
 Parameters = Float[Tensor, "*lead size"]
 Critics = Callable[[Float[Tensor, "*lead action"]], Float[Tensor, "critic *lead value"]]
@@ -79,10 +80,9 @@ class SquashedGaussian:
     values = 1
 
     def __init__(self, space: spaces.Box):
-        low, high = torch.as_tensor(space.low).float().flatten(), torch.as_tensor(space.high).float().flatten()
+        _, _, self.center, self.scale = ranges_of(space)
         self.space, self.shape = space, space.shape
-        self.center, self.scale = (low + high) / 2, (high - low) / 2
-        self.action_size = low.numel()
+        self.action_size = self.center.numel()
         self.size = 2 * self.action_size
         self.target_entropy = -float(self.action_size)
 
@@ -180,10 +180,9 @@ class SquashedPoint:
     """The deviation of the targets' noise, and where it is cut off, on [-1, 1]."""
 
     def __init__(self, space: spaces.Box, exploration: float):
-        low, high = torch.as_tensor(space.low).float().flatten(), torch.as_tensor(space.high).float().flatten()
+        _, _, self.center, self.scale = ranges_of(space)
         self.space, self.shape, self.exploration = space, space.shape, exploration
-        self.center, self.scale = (low + high) / 2, (high - low) / 2
-        self.size = self.action_size = low.numel()
+        self.size = self.action_size = self.center.numel()
 
     def _in_units(self, unit: Tensor) -> Tensor:
         return (self.center.to(unit) + self.scale.to(unit) * unit).unflatten(-1, self.shape)
@@ -225,6 +224,6 @@ def soft_actions(space: gymnasium.Space[Any], entropy_share: float = 0.3) -> Sof
     """
     if isinstance(space, spaces.Discrete):
         return SoftCategorical(space, entropy_share)
-    if isinstance(space, spaces.Box) and space.shape and space.is_bounded():
+    if isinstance(space, spaces.Box) and space.shape and bool(ranges_of(space).bounded.all()):
         return SquashedGaussian(space)
     raise UsageError(f"action space {space}: a soft actor-critic takes Discrete, or Box with bounds; rl2 and maml take others")

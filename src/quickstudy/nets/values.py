@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from quickstudy.ops.policy_gradient import masked_mean
 
+LEAST_STD = 1e-2
+"""Value targets that spread less are not blown up further."""
+
 
 class ValueScale(NamedTuple):
-    """Exponential running moments of value targets; `weight` is how much of the average has been filled (Adam's correction)."""
+    """Exponential running moments of value targets, about their mean and in float64: returns may dwarf their spread."""
 
-    first: Float[Tensor, ""]
-    second: Float[Tensor, ""]
-    weight: Float[Tensor, ""]
-
-    @property
-    def mean(self) -> Tensor:
-        return self.first / self.weight.clamp(min=1e-8)
+    mean: Float64[Tensor, ""]
+    variance: Float64[Tensor, ""]
+    weight: Float64[Tensor, ""]
+    """How much of the average has been filled (Adam's correction); zero before the first targets."""
 
     @property
-    def std(self) -> Tensor:
-        variance = self.second / self.weight.clamp(min=1e-8) - self.mean.square()
-        return torch.where(self.weight > 0, variance.clamp(min=1e-4).sqrt(), 1.0)
+    def std(self) -> Float64[Tensor, ""]:
+        return torch.where(self.weight > 0, self.variance.sqrt().clamp(min=LEAST_STD), 1.0)
 
-    def normalise(self, value: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-        return (value - self.mean) / self.std
+    def normalise(self, value: Float[Tensor, "*axes"]) -> Float32[Tensor, "*axes"]:
+        return ((value - self.mean) / self.std).float()
 
-    def restore(self, normalised: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-        return normalised * self.std + self.mean
+    def restore(self, normalised: Float[Tensor, "*axes"]) -> Float64[Tensor, "*axes"]:
+        return normalised.double() * self.std + self.mean
 
 
 def unit_scale(device: str) -> ValueScale:
     """The scale before any target was seen: values as they are."""
-    return ValueScale(*torch.zeros(3, device=device).unbind())
+    return ValueScale(*torch.zeros(3, dtype=torch.float64, device=device).unbind())
+
+
+def stored_scale(state: Mapping[str, Tensor], device: str) -> ValueScale:
+    """A scale from a checkpoint; those of version 0.1 held uncentred moments, not yet divided by the weight."""
+    held = {name: value.to(device).double() for name, value in state.items()}
+    if "first" in held:
+        filled = held["weight"].clamp(min=1e-8)
+        mean = held["first"] / filled
+        return ValueScale(mean, (held["second"] / filled - mean.square()).clamp(min=0), held["weight"])
+    return ValueScale(**held)
 
 
 def follow_targets(scale: ValueScale, targets: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"], rate: float) -> ValueScale:
-    """The scale after one more batch of targets."""
-    batch = ValueScale(masked_mean(targets, valid), masked_mean(targets.square(), valid), torch.ones_like(scale.weight))
-    return ValueScale(*(old + rate * (new - old) for old, new in zip(scale, batch, strict=True)))
+    """The scale after one more batch of targets; the first one sets it.
+
+        share = rate / weight'    mean' = mean + share (m - mean)
+        variance' = (1 - share) (variance + share (m - mean)^2) + share v
+
+    with m and v the batch's mean and variance: what averages of first and second moments come to (Chan, Golub & LeVeque 1979).
+    """
+    targets = targets.double()
+    mean = masked_mean(targets, valid)
+    variance = masked_mean((targets - mean).square(), valid)
+    weight = scale.weight + rate * (1 - scale.weight)
+    share, apart = rate / weight, mean - scale.mean
+    spread = (1 - share) * (scale.variance + share * apart.square()) + share * variance
+    return ValueScale(scale.mean + share * apart, spread, weight)
 
 
 @torch.no_grad()
 def preserve_values(weight: Float[Tensor, "1 hidden"], bias: Float[Tensor, "1"], old: ValueScale, new: ValueScale) -> None:
-    """Changes a value head in place so that its restored outputs stay (PopArt: van Hasselt et al. 2016, proposition 1)."""
-    bias.copy_((bias * old.std + old.mean - new.mean) / new.std)
-    weight.mul_(old.std / new.std)
+    """Changes a value head in place so that its restored outputs stay (PopArt: van Hasselt et al. 2016, proposition 1).
+
+    Before the first targets the head has learnt nothing: kept in its place, it would begin as far off as the targets are large.
+    """
+    if old.weight > 0:
+        bias.copy_((bias * old.std + old.mean - new.mean) / new.std)
+        weight.mul_(old.std / new.std)

@@ -87,14 +87,22 @@ def fitted_values(
 ) -> Float[Tensor, "task lane time"]:
     """Values by least squares on each task's own data, linear in the inputs, their squares, and powers of the time.
 
-    The linear feature baseline of Duan et al. 2016 (arXiv:1604.06778). `step` is the time within the episode; `ridge` is a
-    share of the mean squared feature.
+    The linear feature baseline of Duan et al. 2016 (arXiv:1604.06778). `step` is the time within the episode. Features and
+    returns are taken about their means, features over their deviations, and `ridge` is a share of each feature's variance: none
+    is shrunk because another one is large, and the mean return never.
     """
-    time = step[..., None] / 100
-    features = torch.cat([inputs, inputs.square(), time, time**2, time**3, torch.ones_like(time)], dim=-1).flatten(1, 2)
-    kept = features * valid.flatten(1)[..., None]
-    gram = kept.mT @ kept
-    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    regular = gram + ridge * scale * torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)
-    solution = torch.linalg.solve(regular, kept.mT @ returns.flatten(1)[..., None])
-    return (features @ solution)[..., 0].unflatten(1, returns.shape[1:])
+    time, known = step[..., None] / 100, valid.flatten(1)[..., None].double()
+    features = torch.cat([inputs, inputs.square(), time, time**2, time**3], dim=-1).flatten(1, 2).double()
+    count = known.sum(1, keepdim=True).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * known).sum(1, keepdim=True) / count
+
+    targets = returns.flatten(1)[..., None].double()
+    level, center = mean(targets), mean(features)
+    deviation = mean((features - center).square()).sqrt()
+    features = (features - center) / deviation.where(deviation > 1e-9 * center.abs(), 1.0)
+    kept = features * known
+    gram = kept.mT @ kept / count + ridge * torch.eye(features.shape[-1], device=features.device, dtype=features.dtype)
+    solution = torch.linalg.solve(gram, kept.mT @ (targets - level) / count)
+    return (level + features @ solution)[..., 0].unflatten(1, returns.shape[1:]).to(returns)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
-from quickstudy.ops.spaces import require_no_image
+from quickstudy.ops.spaces import ranges_of, require_no_image
 from quickstudy.protocol import Percept, has_past
 
 
@@ -43,13 +43,12 @@ def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -
 
 
 def unit_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
-    """As `as_vector`, with the bounded parts of a Box scaled to [-1, 1]."""
+    """As `as_vector`, with the bounded entries of a Box scaled to [-1, 1]."""
     vector = as_vector(space, value)
     if not isinstance(space, spaces.Box):
         return vector
-    low, high = (torch.as_tensor(bound, device=value.device).float().flatten() for bound in (space.low, space.high))
-    bounded = torch.isfinite(low) & torch.isfinite(high)
-    return torch.where(bounded, (vector - (low + high) / 2) / ((high - low) / 2), vector)
+    ranges = ranges_of(space, value.device)
+    return (vector - ranges.center) / ranges.half
 
 
 def percept_size(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+ROUNDING = 2.0**-23
 
 
 class Moments(NamedTuple):
@@ -18,23 +21,25 @@ class Moments(NamedTuple):
 
     @property
     def std(self) -> Float[Tensor, "*shape"]:
-        """The standard deviation, 1 where nothing was seen or nothing varies."""
+        """The standard deviation, 1 where nothing was seen, or nothing varies by more than float32 rounds the mean."""
         deviation = (self.spread / self.number.clamp(min=1)).sqrt()
-        return torch.where(deviation > 1e-6, deviation, 1.0)
+        return torch.where(deviation > ROUNDING * self.mean.abs(), deviation, 1.0)
 
     def normalise(self, values: Float[Tensor, "*lead"], limit: float = 10.0) -> Float[Tensor, "*lead"]:
         """Values with mean 0 and standard deviation 1, cut off at `limit`."""
-        return ((values - self.mean.to(values)) / self.std.to(values)).clamp(-limit, limit)
+        return ((values - self.mean) / self.std).clamp(-limit, limit).to(values)
 
 
-def no_moments(shape: tuple[int, ...], device: str = "cpu") -> Moments:
+def no_moments(shape: Sequence[int], device: str = "cpu") -> Moments:
     """The moments of nothing."""
     zeros = torch.zeros(shape, dtype=torch.float64, device=device)
     return Moments(torch.zeros((), dtype=torch.float64, device=device), zeros, zeros.clone())
 
 
 def moments_of(values: Float[Tensor, "value *shape"]) -> Moments:
-    """The moments of some values."""
+    """The moments of some values; those of nothing where there are none."""
+    if not len(values):
+        return no_moments(values.shape[1:], str(values.device))
     values = values.double()
     mean = values.mean(0)
     return Moments(torch.tensor(len(values), dtype=torch.float64, device=values.device), mean, (values - mean).square().sum(0))

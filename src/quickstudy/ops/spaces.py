@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float32, Shaped
 from torch import Tensor
 
 from quickstudy.errors import UsageError
@@ -26,14 +27,14 @@ def observed(space: Space) -> Space:
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
     if isinstance(space, spaces.Box):
-        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
+        return float_box(space)
     if not space.is_np_flattenable:
         raise UsageError(
             f"observation space {space} has no fixed size, so it can't be a vector; use Box, Discrete, Dict or Tuple"
         )
     flat = spaces.flatten_space(space)
     assert isinstance(flat, spaces.Box)
-    return spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32))
+    return float_box(flat)
 
 
 def taken(space: Space) -> Space:
@@ -45,10 +46,53 @@ def taken(space: Space) -> Space:
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
     if isinstance(space, spaces.Box) and space.shape:
-        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
+        return float_box(space)
     raise UsageError(
         f"action space {space} is not supported: use Discrete, MultiDiscrete, MultiBinary, or Box with at least one dimension"
     )
+
+
+def float_box(space: spaces.Box) -> spaces.Box:
+    """The Box in float32; bounds beyond its range are none."""
+    with np.errstate(over="ignore"):
+        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
+
+
+UNBOUNDED = 2.0**62
+"""A bound from here on stands for none: it is the largest number of some type."""
+
+
+class Ranges(NamedTuple):
+    """Where each entry of a Box lies, flattened, in float32; nothing in it is zero, infinite or NaN but the bounds."""
+
+    low: Float32[Tensor, "entry"]
+    high: Float32[Tensor, "entry"]
+    """The bounds, infinite where there are none."""
+    center: Float32[Tensor, "entry"]
+    half: Float32[Tensor, "entry"]
+    """Half of what lies between the bounds; 1 where one is missing or both are the same, the center that far inside."""
+
+    @property
+    def bounded(self) -> Bool[Tensor, "entry"]:
+        """Which entries have both bounds."""
+        return torch.isfinite(self.low) & torch.isfinite(self.high)
+
+
+def ranges_of(space: spaces.Box, device: str | torch.device = "cpu") -> Ranges:
+    """Each entry by its own bounds, whatever its neighbours have."""
+    return _ranges(*(bound.astype(np.float64).tobytes() for bound in (space.low, space.high)), str(device))
+
+
+@lru_cache(maxsize=64)
+def _ranges(lows: bytes, highs: bytes, device: str) -> Ranges:
+    """Asked at every step of every policy, so reckoned once for each Box."""
+    low, high = (torch.tensor(np.frombuffer(bound), device=device) for bound in (lows, highs))
+    low, high = low.where(low > -UNBOUNDED, -torch.inf), high.where(high < UNBOUNDED, torch.inf)
+    half, below, above = (high - low) / 2, torch.isfinite(low), torch.isfinite(high)
+    half = half.where(below & above & (half > 0), 1.0)
+    inside = torch.where(below, low + half, torch.where(above, high - half, 0.0))
+    center = torch.where(below & above, (low + high) / 2, inside)
+    return Ranges(*(part.float() for part in (low, high, center, half)))
 
 
 def require_no_image(space: Space, where: str) -> None:
@@ -67,7 +111,10 @@ def require_no_image(space: Space, where: str) -> None:
 
 
 def encode(space: Space, observation: Any) -> np.ndarray:
-    """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit."""
+    """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit.
+
+    It is a copy: who gave the observation may write over it. A number too large for float32 is infinite.
+    """
     if isinstance(space, spaces.Discrete):
         if not space.contains(observation):
             raise ValueError(f"the observation {observation!r} is not in {space}")
@@ -75,13 +122,15 @@ def encode(space: Space, observation: Any) -> np.ndarray:
     if not isinstance(space, spaces.Box):
         if not space.contains(observation):
             raise ValueError(f"the observation {shorten(observation)} is not in {space}")
-        return np.asarray(spaces.flatten(space, observation), np.float32)
+        with np.errstate(over="ignore"):
+            return np.array(spaces.flatten(space, observation), np.float32)
     array = np.asarray(observation)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"the observation {shorten(observation)} is of type {array.dtype}, not numbers")
     if array.shape != space.shape:
         raise ValueError(f"the observation has shape {array.shape}, its space says {space.shape}")
-    return array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        return np.array(array, np.float32, order="C")
 
 
 def decode(space: Space, action: Shaped[np.ndarray, "*lead ..."]) -> Shaped[np.ndarray, "*lead ..."]:
@@ -89,7 +138,7 @@ def decode(space: Space, action: Shaped[np.ndarray, "*lead ..."]) -> Shaped[np.n
     shape = space.shape or ()
     if isinstance(space, spaces.Box):
         clipped = action.clip(space.low, space.high)
-        return (clipped if space.dtype == np.float32 or space.dtype == np.float64 else clipped.round()).astype(space.dtype)
+        return (clipped if np.issubdtype(space.dtype, np.floating) else clipped.round()).astype(space.dtype)
     if isinstance(space, spaces.Discrete):
         return action + space.start
     lead = action.shape[:-1]

@@ -124,7 +124,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
             # whatever it is that the environment draws with
             first = str(error).partition("\n")[0]
             raise UsageError(f"{self.env.unwrapped} can't draw itself here: {type(error).__name__}: {first}") from error
-        return picture if isinstance(picture, np.ndarray) else None
+        return picture.copy() if isinstance(picture, np.ndarray) else None
 
     def _guarded(self, what: str, call: Callable[[], Any]) -> Any:
         self._clock.start(self._index)
@@ -207,12 +207,15 @@ class Block:
 
     def step(self, actions: np.ndarray) -> Answer:
         with self._clock:
-            observation, reward, terminated, truncated, info = self._vector.step(actions)
+            # a copy, since an environment may spoil what it is given
+            observation, reward, terminated, truncated, info = self._vector.step(actions.copy())
         arrival = observation
         if "final_obs" in info:
             arrival = np.array(observation)
             arrival[info["_final_obs"]] = np.stack(list(info["final_obs"][info["_final_obs"]]))
         success = np.array([guard.success for guard in self._guards], np.int8)
+        with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and refused as such
+            reward = reward.astype(np.float32)
         return Answer(observation, arrival, reward, terminated, truncated, success)
 
     def draw(self, index: int) -> np.ndarray | None:
