@@ -28,7 +28,7 @@ class ValueScale(NamedTuple):
         return torch.where(self.weight > 0, self.variance.sqrt().clamp(min=LEAST_STD), 1.0)
 
     def normalise(self, value: Float[Tensor, "*axes"]) -> Float32[Tensor, "*axes"]:
-        return ((value - self.mean) / self.std).float()
+        return ((value.double() - self.mean) / self.std).float()
 
     def restore(self, normalised: Float[Tensor, "*axes"]) -> Float64[Tensor, "*axes"]:
         return normalised.double() * self.std + self.mean
@@ -73,5 +73,5 @@ def preserve_values(weight: Float[Tensor, "1 hidden"], bias: Float[Tensor, "1"],
     Before the first targets the head has learnt nothing: kept in its place, it would begin as far off as the targets are large.
     """
     if old.weight > 0:
-        bias.copy_((bias * old.std + old.mean - new.mean) / new.std)
+        bias.copy_((bias.double() * old.std + old.mean - new.mean) / new.std)
         weight.mul_(old.std / new.std)

@@ -27,7 +27,7 @@ class Moments(NamedTuple):
 
     def normalise(self, values: Float[Tensor, "*lead"], limit: float = 10.0) -> Float[Tensor, "*lead"]:
         """Values with mean 0 and standard deviation 1, cut off at `limit`."""
-        return ((values - self.mean) / self.std).clamp(-limit, limit).to(values)
+        return ((values.double() - self.mean) / self.std).clamp(-limit, limit).to(values)
 
 
 def no_moments(shape: Sequence[int], device: str = "cpu") -> Moments:
