@@ -28,9 +28,9 @@ Written by `make results` (`python benchmarks/results.py`) from the files in `do
 
 Tasks are held out and actions sampled, as published. A figure is the mean return of a whole trial, over seeds and tasks, with
 its 95 % interval. *Over* says what the interval speaks of: new seeds and new tasks, or, with one seed, new tasks only, so that
-another seed may well lie outside. How often such intervals hold what they should: `python benchmarks/coverage.py`. *Share* is
-the figure as a part of the best row's, both counted from the random agent's. *By episode* is the mean of each episode's return.
-Minutes are of one thread, beside one more such training on two cores, without evaluation.
+another seed may well lie outside ([what an interval says](intervals.md)). *Share* is the figure as a part of the best row's,
+both counted from the random agent's. *By episode* is the mean of each episode's return. Minutes are of one thread, beside one
+more such training on two cores, without evaluation.
 
 *Measured before*: trained before formulae of the learners were mended (the first update of a value scale, MAML's baseline,
 PEARL's context, normalisers), and not again since. Such returns are those of then; the statistics are today's.

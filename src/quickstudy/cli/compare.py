@@ -86,7 +86,7 @@ def refuse_twice(runs: list[str]) -> None:
         if place in names:
             other = names[place]
             raise UsageError(
-                f"{other} and {name} are the same run; compare it with another, or see it alone: quickstudy evaluate {other}"
+                f"{other} and {name} are the same run, which can't be compared with itself; alone: quickstudy evaluate {other}"
             )
         names[place] = name
 
