@@ -46,6 +46,8 @@ def test_what_is_drawn_is_what_was_measured(browser: Any, tmp_path: Path):
             points = [list(pair) for pair in zip(taus, shown["profile"]["runs"][number]["share"], strict=True)]
             assert drawn(page, "#profiles .chart", marked(number)) == placed(page, "#profiles .chart", points)
             assert drawn(page, "#efficiency .chart", marked(number)) == placed(page, "#efficiency .chart", run["validation"])
+        assert "an earlier version measured them: 2." in page.inner_text("#efficiency .note")
+        assert "over tasks only and say nothing of other seeds: 1." in page.inner_text("#standing .note")
         rows = [[run["mean"], str(number)] for number, run in enumerate(shown["runs"], 1)]
         assert across(page, "#standing .chart") == [pixel.expected[0] for pixel in placed(page, "#standing .chart", rows)]
         pairs = [[row["probability"], f"{row['x'] + 1} > {row['y'] + 1}"] for row in shown["improvement"]]

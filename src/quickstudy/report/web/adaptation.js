@@ -18,9 +18,7 @@ function adaptation() {
     stops.length ? slider(stops, picture) : element("p", { class: "note" }, word("noValidation")),
     details(
       word("numbers"),
-      ...found.curves.map((curve) =>
-        element("div", {}, element("h3", {}, called(curve.who)), adaptationTable(curve, CONTENTS.seeds.length > 1)),
-      ),
+      ...found.curves.map((curve) => element("div", {}, element("h3", {}, called(curve.who)), adaptationTable(curve))),
     ),
   );
 }
@@ -44,7 +42,7 @@ function adaptationNotes(found) {
       notes.push(
         word("intervals", {
           over: word(over),
-          who: curves.map(({ who }) => word(who, { algorithm: found.algorithm })).join(", "),
+          who: curves.map(({ who }) => word(who, { algorithm: found.algorithm })).join("; "),
         }),
       );
   if (found.split === "extrapolation") notes.push(word("extrapolationNote"));
@@ -148,7 +146,8 @@ function slider(stops, picture) {
 }
 
 // The interquartile mean is over seeds, so that one seed has none of its own.
-function adaptationTable({ rows, interval_over: over }, seeds) {
+function adaptationTable({ rows, interval_over: over }) {
+  const seeds = over?.startsWith("seeds");
   const success = rows[0].success !== undefined;
   const heads = [word("episode"), word("mean"), intervalHead(over)];
   if (seeds) heads.push(word("iqm"));
