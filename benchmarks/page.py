@@ -12,9 +12,12 @@ from cells import WORKS, Work
 from numpy.typing import NDArray
 
 from quickstudy.evaluation import Evaluation
-from quickstudy.ops.statistics import interquartile_mean
+from quickstudy.ops.statistics import mean_interval
 from quickstudy.plots import plot_adaptation
 from quickstudy.storage import write_atomically
+
+FORMULAE = 2
+"""Raised when what learners compute changes, so that figures stored before say so: new cells are stored with it."""
 
 Cells = list[dict[str, Any]]
 Returns = NDArray[np.floating]
@@ -23,23 +26,15 @@ INTRODUCTION = """# Results
 
 Written by `make results` (`python benchmarks/results.py`) from the files in `docs/results/`, one for each learner and seed.
 
-Tasks are held out and actions sampled, as published. A figure is the mean return of a whole trial, over seeds and tasks; its
-interval is the 95 % bootstrap interval (seeds and tasks resampled). *Share* is the figure as a part of the best row's, both
-counted from the random agent's. *By episode* is the interquartile mean of each episode's return, over seeds and tasks. Minutes
-are of one thread, beside one more such training on two cores, without evaluation.
+Tasks are held out and actions sampled, as published. A figure is the mean return of a whole trial, over seeds and tasks, with
+its 95 % interval. *Over* says what the interval speaks of: new seeds and new tasks, or, with one seed, new tasks only, so that
+another seed may well lie outside ([what an interval says](intervals.md)). *Share* is the figure as a part of the best row's,
+both counted from the random agent's. *By episode* is the mean of each episode's return. Minutes are of one thread, beside one
+more such training on two cores, without evaluation.
+
+*Measured before*: trained before formulae of the learners were mended (the first update of a value scale, MAML's baseline,
+PEARL's context, normalisers), and not again since. Such returns are those of then; the statistics are today's.
 """
-
-
-def mean_interval(table: Returns, resamples: int = 1000) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of (seed, task) scores: seeds are resampled, and tasks, which they share."""
-    generator = np.random.default_rng(0)
-    seeds, tasks = table.shape
-    means = np.empty(resamples)
-    for row in range(resamples):
-        picked = generator.integers(tasks, size=tasks)
-        means[row] = table[generator.integers(seeds, size=seeds)[:, None], picked].mean()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
@@ -47,15 +42,25 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for cell in cells:
         for name, evaluation in cell["evaluations"].items():
-            row = rows.setdefault(name, {"returns": [], "seeds": [], **{key: evaluation[key] for key in ("lanes", "says")}})
+            about = {key: evaluation[key] for key in ("lanes", "says")} | {"by": evaluation.get("by")}
+            row = rows.setdefault(name, {"returns": [], "success": [], "seeds": [], "before": False, **about})
             row["returns"].append(evaluation["returns"])
-            row["by"] = evaluation.get("by")
-            row["success"] = evaluation["success"]
+            row["success"].append(evaluation["success"])
+            row["before"] |= cell["seed"] is not None and cell.get("formulae", 1) < FORMULAE
             if name == cell["label"]:
                 row["seeds"].append(cell["seed"])
                 row |= {"steps": cell["steps"], "command": cell["command"]}
                 row["seconds"] = row.get("seconds", 0) + cell["seconds"]
-    return {name: row | {"returns": np.array(row["returns"], float)} for name, row in rows.items()}
+    return {
+        name: row | {"returns": np.array(row["returns"], float), "success": mean_success(row["success"])}
+        for name, row in rows.items()
+    }
+
+
+def mean_success(found: list[list[float] | None]) -> list[float] | None:
+    """The mean over seeds of the share of success by episode; a seed that says nothing where another does never succeeded."""
+    told = [shares for shares in found if shares]
+    return [sum(shares) / len(found) for shares in zip(*told, strict=True)] if told else None
 
 
 def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -64,8 +69,8 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     floor = trial["random"].mean() if "random" in trial else 0.0
     best = trial[work.best].mean() if work.best in trial else None
     lines = [
-        "| agent | mean [95 % interval] | share | published | by seed | steps | minutes | by episode |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| agent | mean [95 % interval] | over | share | published | by seed | steps | minutes | measured | by episode |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in sorted(rows, key=lambda name: -trial[name].mean()):
         row, scores = rows[name], trial[name]
@@ -75,24 +80,25 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         cells = [
             name,
             f"{scores.mean():.2f} [{low:.2f}, {high:.2f}]",
+            "seeds and tasks" if len(scores) > 1 else "tasks only",
             share,
             f"{work.published[name]:g}" if name in work.published else "",
             ", ".join(f"{mean:.2f}" for mean in scores.mean(1)) if len(scores) > 1 else "",
             f"{row['steps'] / 1e6:.2f} M" if trained else "",
             f"{row['seconds'] / 60 / len(row['seeds']):.1f}" if trained else "",
+            "before" if row["before"] else "",
             by_episode(row["returns"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [f"| {name} | | | {work.published[name]:g} | | | | |" for name in work.published if name not in rows]
+    lines += [f"| {name} | | | | {work.published[name]:g} | | | | | |" for name in work.published if name not in rows]
     return lines
 
 
 def by_episode(returns: Returns) -> str:
-    """The interquartile mean of each episode's return, its mean where that is success or failure; some of many episodes."""
+    """The mean of each episode's return; some of many episodes."""
     if returns.shape[2] == 1:
         return ""
-    statistic = np.mean if binary(returns) else interquartile_mean
-    figures = [f"{float(statistic(returns[..., number].ravel())):.2f}" for number in range(returns.shape[2])]
+    figures = [f"{mean:.2f}" for mean in returns.mean((0, 1))]
     if len(figures) <= 6:
         return ", ".join(figures)
     chosen = [*range(5), *range(6, len(figures), max(2, len(figures) // 6))]
@@ -108,10 +114,9 @@ def by_parameter(row: Mapping[str, Any]) -> str:
 def by_success(row: Mapping[str, Any]) -> str:
     """In which share of each episode any step succeeded, and what the last episode's return has over the first's, by task."""
     gain = row["returns"][..., -1] - row["returns"][..., 0]
-    error = gain.std() / gain.size**0.5
+    low, high = mean_interval(gain)
     shares = ", ".join(f"{share:.2f}" for share in row["success"])
-    change = f"{gain.mean():+.1f}, standard error {error:.1f}"
-    return f"success by episode {shares}; the last episode's return less the first's {change}"
+    return f"success by episode {shares}; the last episode's return less the first's {gain.mean():+.1f} [{low:.1f}, {high:.1f}]"
 
 
 def binary(returns: Returns) -> bool:
@@ -144,7 +149,7 @@ def draw(work: Work, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     lanes = {curve.lanes for curve in curves.values()}
     all_binary = all(curve.success is not None for curve in curves.values())
     plot_adaptation(
-        curves, path, work.picture, "seen" if len(lanes) > 1 else "episode", score="success" if all_binary else "iqm"
+        curves, path, work.picture, "seen" if len(lanes) > 1 else "episode", score="success" if all_binary else "mean"
     )
 
 
@@ -161,7 +166,7 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
         f"{agent}, mean of the last episode by {work.by}: {by_parameter(row)}." for agent, row in rows.items() if row["by"]
     ]
     if work.success:
-        notes += [f"{agent}: {by_success(row)}." for agent, row in rows.items()]
+        notes += [f"{agent}: {by_success(row)}." for agent, row in rows.items() if row["success"]]
     for agent, figure in work.reach.items():
         if agent in rows:
             reached = rows[agent]["returns"].sum(2).mean()

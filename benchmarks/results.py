@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cells import WORKS, Trained, Work
-from page import write_page
+from page import FORMULAE, write_page
 
 from quickstudy.algorithms import BASELINES
 from quickstudy.evaluation import Evaluation, batch_of, evaluate
@@ -124,6 +124,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     timing = {row["iteration"]: row for row in map(json.loads, (run / "timing.jsonl").read_text().splitlines())}
     return {
         "config": {section: asdict(options) for section, options in parts_of(config).items()},
+        "formulae": FORMULAE,
         "steps": rows[-1]["time/total_timesteps"],
         "seconds": round(sum(row["rollout/timesteps"] / timing[row["iteration"]]["time/fps"] for row in rows)),
         "evaluations": {name: scores(agent, work, split) for name, (agent, split) in wanted.items()},

@@ -134,16 +134,31 @@ def test_compare_sets_runs_beside_each_other_on_the_same_tasks(capsys: pytest.Ca
     assert (found["tasks"], found["split"], found["num_tasks"], found["episodes"]) == ("bandit", "test", 9, 1)
     two, other = found["runs"]
     assert (two["seeds"], two["timesteps"], other["algorithm"]) == ([0, 1], [320, 320], "multi-task")
-    assert two["low"] <= two["iqm"] <= two["high"]
+    assert two["mean_low"] < two["mean"] == two["iqm"] < two["mean_high"]
+    assert (two["interval_over"], other["interval_over"]) == ("seeds and tasks", "tasks only")
     forth, back = found["improvement"]
     assert (forth["x"], forth["y"], back["x"]) == ("two", "other", "other")
     assert forth["probability"] + back["probability"] == pytest.approx(1) and forth["low"] == pytest.approx(1 - back["high"])
     assert len(found["profile"]) == 12 and {each["share"] for each in found["profile"][-1]["runs"]} == {0}
     assert run("evaluate", "two", "--num-tasks", "9", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["episodes"][0]["iqm"] == pytest.approx(two["iqm"])
+    [episode] = json.loads(capsys.readouterr().out)["episodes"]
+    assert {name: episode[name] for name in ("mean", "mean_low", "mean_high", "iqm")} == pytest.approx(
+        {name: two[name] for name in ("mean", "mean_low", "mean_high", "iqm")}
+    )
     assert run("compare", "two", "other", "two/seed-1", "--num-tasks", "5", "--greedy", "--episodes", "2") == 0
     text = capsys.readouterr().out
     assert "bandit: 5 test tasks, most likely actions" in text and "P(X > Y)" in text and "extrapolate" in text
+    assert "of one seed, so that its intervals say nothing of others: other, two/seed-1" in text
+
+
+def test_compare_tells_a_run_from_itself_by_any_spelling(capsys: pytest.CaptureFixture[str], small_run: Path):
+    Path("m").symlink_to(small_run)
+    Path("n").mkdir()
+    for again in ("m", "m/", "./m", "n/../m", str(Path("m").absolute()), str(small_run)):
+        assert run("compare", "m", again) == 2
+        assert f"m and {again} are the same run" in capsys.readouterr().err
+    assert run("compare", "m") == 2
+    assert "compare takes two or more runs" in capsys.readouterr().err
 
 
 def test_runs_with_one_lane_and_with_twenty_meet_the_same_tasks(monkeypatch: pytest.MonkeyPatch):
@@ -299,8 +314,8 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
         ("evaluate random bandit --splt test", 2, "--splt"),
         ("evaluate nowhere --episodes 0", 2, "--episodes"),
         ("compare nowhere elsewhere", 2, "nowhere is no run"),
-        ("compare nowhere", 2, "compare takes two or more different runs"),
-        ("compare nowhere nowhere", 2, "compare takes two or more different runs"),
+        ("compare nowhere", 2, "compare takes two or more runs"),
+        ("compare nowhere nowhere", 2, "nowhere and nowhere are the same run"),
         ("compare nowhere elsewhere --greedily", 2, "compare has no option '--greedily'; did you mean '--greedy'"),
         ("list task", 2, "choose from"),
         ("train mine.py:tasks bandit", 2, "mine.py:tasks is no learner"),

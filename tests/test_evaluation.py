@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import gymnasium
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,8 @@ from probes import HiddenButton, Survival
 
 import quickstudy as qs
 from quickstudy.algorithms import BASELINES
-from quickstudy.evaluation import LANES_AT_ONCE, batch_of, pool
-from quickstudy.ops.statistics import bootstrap_interval
+from quickstudy.evaluation import LANES_AT_ONCE, Evaluation, batch_of, pool, told_alike
+from quickstudy.ops.statistics import interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Act, Memory, Percept
 
 
@@ -71,7 +73,9 @@ def test_frozen_episodes_follow_so_many_to_adapt_on():
     pressed = (evaluation.returns == evaluation.returns[:, -1:]).all(0)
     assert pressed.tolist() == [False, False, False, True, True]
     assert [row["seen"] for row in evaluation.rows] == [0, 2, 4, 6, 6]
-    assert evaluation.after_adapting == {"mean": evaluation.rows[-1]["mean"]}
+    last = (evaluation.returns[:, 3] + evaluation.returns[:, 4]).double().numpy() / 2
+    found = evaluation.after_adapting
+    assert (found["mean"], found["mean_low"], found["mean_high"]) == (evaluation.rows[-1]["mean"], *mean_interval(last))
     assert "adapted on 6 episodes, then frozen for 2: mean 0." in str(evaluation)
     assert evaluation.as_json()["after_adapting"] == evaluation.after_adapting and "extrapolate" not in str(evaluation)
 
@@ -103,7 +107,8 @@ def test_the_json_has_the_promised_keys():
         "num_tasks": 10,
         "seed": 4,
     }
-    assert set(stored["episodes"][0]) == {"episode", "seen", "iqm", "mean", "low", "high"}
+    assert set(stored["episodes"][0]) == {"episode", "seen", "mean", "mean_low", "mean_high", "iqm"}
+    assert stored["interval_over"] == "tasks only" and stored["episodes"][0]["iqm"] == stored["episodes"][0]["mean"]
 
 
 def test_more_tasks_than_one_batch_holds_are_all_scored():
@@ -117,8 +122,9 @@ def test_splits_draw_different_tasks():
 
 
 def test_learners_of_several_seeds_are_pooled_and_named():
-    agent = qs.Random(qs.tasks.make("grid-navigation", size=3))
-    apart = [qs.evaluate(agent, num_tasks=40, seed=seed) for seed in (0, 1)]
+    tasks = qs.tasks.make("grid-navigation", size=3)
+    agent = qs.Random(tasks)
+    apart = [qs.evaluate(one, num_tasks=40) for one in (agent, qs.RL2(tasks))]
     pooled = pool(apart, seeds=[5, 6])
     assert (pooled.num_tasks, pooled.trials.shape) == (40, (2, 40))
     for row, alone in zip(pooled.trials, apart, strict=True):
@@ -126,12 +132,112 @@ def test_learners_of_several_seeds_are_pooled_and_named():
     assert pooled.rows[1]["mean"] == pytest.approx(np.mean([each.rows[1]["mean"] for each in apart]))
     assert pooled.rows[1]["success"] == pytest.approx(np.mean([each.rows[1]["success"] for each in apart]))
     scores = np.stack([each.returns[:, 1].double().numpy() for each in apart])
-    assert (pooled.rows[1]["low"], pooled.rows[1]["high"]) == bootstrap_interval(scores)
+    assert (pooled.rows[1]["mean_low"], pooled.rows[1]["mean_high"]) == mean_interval(scores)
+    succeeded = np.stack([each.success[:, 1].double().numpy() for each in apart if each.success is not None])
+    assert (pooled.rows[1]["success_low"], pooled.rows[1]["success_high"]) == share_interval(succeeded)
+    assert pooled.interval_over == "seeds and tasks" and "95 % interval over seeds and tasks" in str(pooled)
+    assert "95 % interval over tasks only" in str(apart[0]) and "IQM" not in str(apart[0])
     text, stored = str(pooled), json.loads(json.dumps(pooled.as_json()))
     assert "2 seeds: 40 test tasks" in text and "(seed 5)" in text and "(seed 6)" in text
     assert stored["num_tasks"] == 40 and stored["seeds"] == [5, 6]
     assert stored["mean_by_seed"] == [each.trials.mean() for each in apart]
     assert "seeds" not in apart[0].as_json() and "seed " not in str(apart[0])
+
+
+def test_over_tasks_the_mean_and_over_seeds_the_interquartile_mean_of_their_means():
+    tasks = qs.tasks.make("bandit", pulls=2)
+    apart = [qs.evaluate(qs.RL2(tasks, seed=seed), num_tasks=30) for seed in range(5)]
+    row, means = pool(apart, range(5)).rows[0], np.array([each.rows[0]["mean"] for each in apart])
+    assert row["mean"] == pytest.approx(means.mean()) and row["iqm"] == pytest.approx(interquartile_mean(means))
+    assert row["iqm"] == pytest.approx(np.sort(means)[1:4].mean())
+
+
+def test_one_task_of_one_seed_has_no_interval_and_of_several_seeds_one_over_seeds():
+    tasks = qs.tasks.make("bandit", pulls=50)
+    apart = [qs.evaluate(qs.RL2(tasks, seed=seed), num_tasks=1, seed=3) for seed in range(3)]
+    alone, pooled = json.loads(json.dumps(apart[0].as_json(), allow_nan=False)), pool(apart, range(3))
+    assert alone["interval_over"] is None and alone["episodes"][0]["mean_low"] is None and "no interval" in str(apart[0])
+    assert pooled.interval_over == "seeds only" and pooled.rows[0]["mean_low"] < pooled.rows[0]["mean"]
+
+
+class TellsSuccess(gymnasium.Env[Any, Any]):
+    """Speaks of success only where there is one: a gain above .8 at the second step."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    gain = 0.5
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        told = {"success": True} if self.gain > 0.8 and self.steps == 2 else {}
+        return np.zeros(1, np.float32), 1.0, False, self.steps == 3, told
+
+
+def evaluated(gain: qs.Uniform, **options: Any) -> Evaluation:
+    tasks = qs.GymnasiumTasks(TellsSuccess, max_episode_steps=3, episodes_per_trial=2, gain=gain)
+    return qs.evaluate(qs.Random(tasks), **options)
+
+
+def test_batches_that_say_nothing_of_success_have_none_where_another_has():
+    for seed in range(3):
+        found = evaluated(qs.Uniform(0.0, 1.0), num_tasks=12, batch=2, seed=seed)
+        reached = (found.drawn["gain"] > 0.8).float().reshape(12, 1).expand(12, 2)
+        assert found.success is not None and torch.equal(found.success, reached)
+    never = evaluated(qs.Uniform(0.0, 0.7), num_tasks=6, batch=2)
+    assert never.success is None and "success" not in never.rows[0] and "success" not in str(never)
+
+
+def test_seeds_and_runs_that_say_nothing_of_success_have_none_where_another_has():
+    silent = evaluated(qs.Uniform(0.0, 0.7), num_tasks=4)
+    spoken = replace(silent, success=torch.ones_like(silent.returns))
+    pooled = pool([silent, spoken], [0, 1])
+    assert pooled.success is not None and pooled.rows[0]["success"] == 0.5 and len(pooled.success) == len(pooled.returns)
+    assert pool([silent, silent], [0, 1]).success is None
+    alike = told_alike({"a": spoken, "b": silent})
+    assert (alike["a"].rows[1]["success"], alike["b"].rows[1]["success"]) == (1, 0)
+    assert told_alike({"a": silent})["a"].success is None
+
+
+def test_only_evaluations_on_the_same_tasks_are_pooled():
+    agent = qs.Random(qs.tasks.make("bandit", pulls=2))
+    with pytest.raises(qs.UsageError, match="on the same tasks"):
+        pool([qs.evaluate(agent, num_tasks=5, seed=seed) for seed in (0, 1)], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        ({"num_tasks": 0}, "num_tasks is 0; it must be a whole number of at least 1"),
+        ({"num_tasks": 2.5}, "num_tasks is 2.5"),
+        ({"num_tasks": True}, "num_tasks is True"),
+        ({"episodes": 0}, "episodes is 0; it must be a whole number of at least 1"),
+        ({"episodes": -1}, "episodes is -1"),
+        ({"batch": 0}, "batch is 0; it must be a whole number of at least 1"),
+        ({"frozen_episodes": -2}, "frozen_episodes is -2; it must be a whole number of at least 0"),
+        ({"adapt_episodes": 0}, "adapt_episodes is 0"),
+        ({"split": "tests"}, "unknown split 'tests'; did you mean 'test'?"),
+        ({"tasks": "bandit"}, "quickstudy.tasks.make\\('bandit'\\)"),
+        ({"tasks": 3}, "tasks is 3, not a task distribution"),
+        ({"agent": "runs/grid"}, "quickstudy.load\\('runs/grid'\\)"),
+        ({"agent": qs.RL2}, "make one: RL2\\(tasks\\)"),
+        ({"agent": 3}, "evaluate takes an agent, not 3"),
+        ({"workers": -1}, "workers is -1"),
+        ({"seed": "0"}, "seed is '0'; it must be a whole number"),
+        ({"deadline": 0}, "deadline is 0"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_named_with_what_is_right(wrong: dict[str, Any], says: str):
+    # annotations are checked in tests only: a user meets what is checked here
+    jaxtyping.config.update("jaxtyping_disable", True)
+    agent = qs.Random(qs.tasks.make("bandit", pulls=2))
+    with pytest.raises(qs.UsageError, match=says):
+        qs.evaluate(**({"agent": agent, "num_tasks": 3} | wrong))
 
 
 def test_agents_of_any_lanes_meet_the_same_tasks_in_batches_of_one_size():

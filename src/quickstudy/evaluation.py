@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
-from quickstudy.errors import UsageError
-from quickstudy.ops.statistics import bootstrap_interval, interquartile_mean
+from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tasks import describe
 from quickstudy.work import open_work
@@ -30,7 +31,7 @@ class Scores(NamedTuple):
 
     returns: Float[Tensor, "task episode"]
     success: Float[Tensor, "task episode"] | None
-    """The share of lanes in which any step of the episode succeeded; None where the tasks don't define success."""
+    """The share of lanes in which any step of the episode succeeded; None where nothing was said of success."""
     drawn: Tasks
     """The tasks."""
 
@@ -85,28 +86,28 @@ class Evaluation:
         """Scores of all tasks as (seed, task)."""
         return scores.double().reshape(-1, self.num_tasks).numpy()
 
+    @property
+    def interval_over(self) -> str | None:
+        """What the intervals speak of: new seeds and new tasks, or new tasks only; None where there are no intervals."""
+        seeds, tasks = len(self.seeds) > 1, self.num_tasks > 1
+        return {(True, True): "seeds and tasks", (False, True): "tasks only", (True, False): "seeds only"}.get((seeds, tasks))
+
     @cached_property
-    def rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[dict[str, Any]]:
         """One row an episode: how many episodes of the task had been adapted on before it, and the statistics of its return.
 
-        `low` and `high` are the 95 % bootstrap interval of the interquartile mean, seeds and tasks resampled.
+        `mean` is over seeds and tasks, `mean_low` and `mean_high` are its 95 % interval, and `iqm` is the interquartile mean of
+        the seeds' own means. `success` has an interval as well.
         """
-        rows = []
-        for index in range(self.returns.shape[1]):
-            scores = self.by_seed(self.returns[:, index])
-            low, high = bootstrap_interval(scores)
-            row = {
+        return [
+            {
                 "episode": index + 1,
                 "seen": min(index, self.returns.shape[1] - self.frozen) * self.lanes,
-                "iqm": float(interquartile_mean(scores.ravel())),
-                "mean": float(scores.mean()),
-                "low": low,
-                "high": high,
+                **return_figures(self.by_seed(self.returns[:, index])),
+                **({} if self.success is None else success_figures(self.by_seed(self.success[:, index]))),
             }
-            if self.success is not None:
-                row["success"] = float(self.success[:, index].mean())
-            rows.append(row)
-        return rows
+            for index in range(self.returns.shape[1])
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """The evaluation as plain values."""
@@ -120,17 +121,18 @@ class Evaluation:
             "seed": self.seed,
             "greedy": self.greedy,
             "trained_episodes": self.trained_episodes,
+            "interval_over": self.interval_over,
             **by_seed,
             **({"frozen": self.frozen, "after_adapting": self.after_adapting} if self.frozen else {}),
             "episodes": self.rows,
         }
 
     @property
-    def after_adapting(self) -> dict[str, float]:
-        """Over the frozen episodes: the mean return, and the share of them in which any step succeeded."""
-        found = {"mean": float(self.returns[:, -self.frozen :].double().mean())}
+    def after_adapting(self) -> dict[str, float | None]:
+        """Over the frozen episodes: the mean return and the share of them in which any step succeeded, with intervals."""
+        found = return_figures(self.by_seed(self.returns[:, -self.frozen :].double().mean(1)))
         if self.success is not None:
-            found["success"] = float(self.success[:, -self.frozen :].double().mean())
+            found |= success_figures(self.by_seed(self.success[:, -self.frozen :].double().mean(1)))
         return found
 
     @property
@@ -150,26 +152,57 @@ class Evaluation:
             notes += [f"episodes after {self.trained_episodes} extrapolate: trials in training had no more"]
         if self.frozen:
             adapted = (self.returns.shape[1] - self.frozen) * self.lanes
-            found = ", ".join(f"{name} {value:.2f}" for name, value in self.after_adapting.items())
-            notes += [f"adapted on {adapted} episodes, then frozen for {self.frozen}: {found}"]
+            found = self.after_adapting
+            told = ", ".join(f"{name} {found[name]:.2f} {ends(found, name)}" for name in ("mean", "success") if name in found)
+            notes += [f"adapted on {adapted} episodes, then frozen for {self.frozen}: {told}"]
         return notes
 
     def __str__(self) -> str:
-        rows, heads = self.rows, ["episode", "seen", "IQM", "mean", "95 % interval of the IQM"]
-        lines = [
-            [f"{r['episode']}", f"{r['seen']}", f"{r['iqm']:.2f}", f"{r['mean']:.2f}", f"[{r['low']:.2f}, {r['high']:.2f}]"]
-            for r in rows
-        ]
+        over = f"95 % interval over {self.interval_over}" if self.interval_over else "no interval"
+        heads = ["episode", "seen", "mean", over]
+        lines = [[f"{r['episode']}", f"{r['seen']}", f"{r['mean']:.2f}", ends(r, "mean")] for r in self.rows]
+        columns = [heads, *lines]
+        if len(self.seeds) > 1:
+            add(columns, "IQM of seeds", [f"{row['iqm']:.2f}" for row in self.rows])
         if self.success is not None:
-            heads.append("success")
-            for line, row in zip(lines, rows, strict=True):
-                line.append(f"{row['success']:.2f}")
+            add(columns, "success", [f"{row['success']:.2f}" for row in self.rows])
+            add(columns, "95 % interval", [ends(row, "success") for row in self.rows])
         title, notes = f"{self.algorithm} on {self.tasks}", self.notes
         if self.seeds:
             title += f", {len(self.seeds)} seeds"
             means = [f"{mean:.2f} (seed {seed})" for seed, mean in zip(self.seeds, self.trials.mean(1), strict=True)]
             notes = [f"mean return of a trial by seed: {', '.join(means)}", *notes]
-        return "\n".join([f"{title}: {self.how}", *table([heads, *lines]), *notes])
+        return "\n".join([f"{title}: {self.how}", *table(columns), *notes])
+
+
+def return_figures(scores: NDArray[np.floating]) -> dict[str, float | None]:
+    """The mean of returns (seed, task) with its 95 % interval, and the interquartile mean of the seeds' own means."""
+    return figures("mean", scores, mean_interval) | {"iqm": float(interquartile_mean(scores.mean(1)))}
+
+
+def success_figures(scores: NDArray[np.floating]) -> dict[str, float | None]:
+    """The mean of shares of success (seed, task) with its 95 % interval."""
+    return figures("success", scores, share_interval)
+
+
+def figures(
+    name: str, scores: NDArray[np.floating], interval: Callable[[NDArray[np.floating]], Interval]
+) -> dict[str, float | None]:
+    """A mean by its name, and the ends of its interval, which are None for a single score."""
+    low, high = interval(scores)
+    return {name: float(scores.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
+def ends(row: Mapping[str, Any], name: str) -> str:
+    """The interval of a figure of a row, as text."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if low is None else f"[{low:.2f}, {high:.2f}]"
+
+
+def add(rows: Sequence[list[str]], head: str, cells: Sequence[str]) -> None:
+    """Adds a column to rows of cells, the first of which are heads."""
+    for row, cell in zip(rows, [head, *cells], strict=True):
+        row.append(cell)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -180,14 +213,46 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def pool(evaluations: Sequence[Evaluation], seeds: Sequence[int]) -> Evaluation:
     """One evaluation of several learners, of one configuration and the given seeds, that met the same tasks."""
-    success = [evaluation.success for evaluation in evaluations if evaluation.success is not None]
+    first = evaluations[0]
+    if any(not same_tasks(first.drawn, other.drawn) for other in evaluations):
+        raise UsageError("pool takes evaluations on the same tasks: of one num_tasks, split, seed and batch")
     return replace(
-        evaluations[0],
+        first,
         returns=torch.cat([evaluation.returns for evaluation in evaluations]),
-        success=torch.cat(success) if success else None,
+        success=joined_success(evaluations),
         drawn=joined([evaluation.drawn for evaluation in evaluations]),
         seeds=tuple(seeds),
     )
+
+
+def same_tasks(some: Tasks, others: Tasks) -> bool:
+    """Whether these are the same tasks in the same order."""
+    return some.keys() == others.keys() and all(torch.equal(value, others[name]) for name, value in some.items())
+
+
+def told_alike(evaluations: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+    """Evaluations to be set beside one another: all of them tell of success where any does."""
+    found = successes(list(evaluations.values())) or [None] * len(evaluations)
+    return {
+        name: replace(evaluation, success=success)
+        for (name, evaluation), success in zip(evaluations.items(), found, strict=True)
+    }
+
+
+def joined_success(parts: Sequence[Scores] | Sequence[Evaluation]) -> Float[Tensor, "task episode"] | None:
+    """The success of several parts, one after another; None where nothing was said of it in any."""
+    found = successes(parts)
+    return torch.cat(found) if found else None
+
+
+def successes(parts: Sequence[Scores] | Sequence[Evaluation]) -> list[Float[Tensor, "task episode"]] | None:
+    """The success of each of several parts, none of it where a part says nothing and another does; None where none does.
+
+    Many environments speak of success only at the step that succeeds: left out, those that never did would raise the rate.
+    """
+    if all(part.success is None for part in parts):
+        return None
+    return [torch.zeros_like(part.returns) if part.success is None else part.success for part in parts]
 
 
 def evaluate(
@@ -219,14 +284,21 @@ def evaluate(
     `workers` processes, or Ray actors (`"ray"`, see `Training`), share the batches; they change the speed, never the result.
     One that is at a batch for more than `deadline` seconds is taken for hung.
     """
-    tasks = tasks or agent.tasks
+    require_agent(agent)
+    require_tasks(tasks)
+    require_split(split)
+    require_counts(1, num_tasks=num_tasks, episodes=episodes, batch=batch)
+    require_counts(0, frozen_episodes=frozen_episodes)
+    require_numbers(seed, deadline)
+    tasks = agent.tasks if tasks is None else tasks
     if adapt_episodes is not None:
         episodes = folds_of(adapt_episodes, agent, episodes)
-    episodes = episodes or tasks.episodes_per_trial
+    episodes = tasks.episodes_per_trial if episodes is None else episodes
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy, frozen_episodes)
     work = open_work(tasks, agent.device, workers, deadline=deadline)
     try:
-        scores = work.map(score, life, shards_of(num_tasks, batch or batch_of(agent.lanes), split, seed))
+        size = batch_of(agent.lanes) if batch is None else batch
+        scores = work.map(score, life, shards_of(num_tasks, size, split, seed))
     finally:
         work.close()
     described = describe(tasks)
@@ -240,19 +312,57 @@ def evaluate(
         trained_episodes=tasks.episodes_per_trial,
         splits=tasks.splits,
         returns=torch.cat([score.returns for score in scores]),
-        success=None
-        if scores[0].success is None
-        else torch.cat([score.success for score in scores if score.success is not None]),
+        success=joined_success(scores),
         drawn=joined([score.drawn for score in scores]),
         frozen=frozen_episodes,
     )
+
+
+def require_agent(agent: Any) -> None:
+    """Raises UsageError where what is to be evaluated is no agent."""
+    if isinstance(agent, str):
+        raise UsageError(f"evaluate takes an agent, not the text '{agent}'; a stored run's: quickstudy.load('{agent}')")
+    if isinstance(agent, type):
+        raise UsageError(f"evaluate takes an agent, not the class {agent.__name__}; make one: {agent.__name__}(tasks)")
+    if not isinstance(agent, Agent):
+        raise UsageError(f"evaluate takes an agent, not {agent!r:.60}; what makes one: Agent in quickstudy.protocol")
+
+
+def require_tasks(tasks: Any) -> None:
+    """Raises UsageError where the tasks to evaluate on are no task distribution; None takes the agent's own."""
+    if isinstance(tasks, str):
+        raise UsageError(f"tasks is the text '{tasks}', not a task distribution; make one: quickstudy.tasks.make('{tasks}')")
+    if tasks is not None and not isinstance(tasks, TaskDistribution):
+        raise UsageError(f"tasks is {tasks!r:.60}, not a task distribution, such as quickstudy.tasks.make('bandit')")
+
+
+def require_split(split: Any) -> None:
+    """Raises UsageError where there is no such split."""
+    if split not in get_args(Split):
+        raise UsageError(f"unknown split {split!r:.60}; {did_you_mean(str(split), get_args(Split))}")
+
+
+def require_counts(least: int, **counts: Any) -> None:
+    """Raises UsageError where one of the counts, by name, is not a whole number of at least `least`; None is left out."""
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < least):
+            raise UsageError(f"{name} is {count!r:.60}; it must be a whole number of at least {least}")
+
+
+def require_numbers(seed: Any, deadline: Any) -> None:
+    """Raises UsageError where a seed is no whole number, or a deadline no time."""
+    if not isinstance(seed, Integral):
+        raise UsageError(f"seed is {seed!r:.60}; it must be a whole number")
+    if not isinstance(deadline, int | float) or not deadline > 0:
+        raise UsageError(f"deadline is {deadline!r:.60}; it must be more than 0 seconds")
 
 
 def folds_of(adapt_episodes: int, agent: Agent, episodes: int | None) -> int:
     """How often an agent adapts to see so many episodes of a task; UsageError where that isn't a whole number of times."""
     if episodes is not None:
         raise UsageError("say either how many episodes a trial has or how many to adapt on, not both")
-    if adapt_episodes < 1 or adapt_episodes % agent.lanes:
+    require_counts(1, adapt_episodes=adapt_episodes)
+    if adapt_episodes % agent.lanes:
         raise UsageError(
             f"{agent.name} adapts on {agent.lanes} episodes of a task at once, so it can't adapt on {adapt_episodes};"
             f" take a multiple of {agent.lanes}, or train it with other lanes"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation
-from quickstudy.ops.statistics import performance_profile, profile_interval, spaced_taus
+from quickstudy.ops.statistics import Interval, performance_profile, profile_intervals, spaced_taus
 from quickstudy.scene import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PINK, PURPLE
 
 COLORS = (BLUE, ORANGE, GREY, GREEN, PURPLE, GOLD, PINK, INK)
@@ -20,22 +22,21 @@ def plot_adaptation(
     path: str | Path,
     title: str,
     against: Literal["episode", "seen"] = "episode",
-    score: Literal["iqm", "success"] = "iqm",
+    score: Literal["mean", "success"] = "mean",
 ) -> None:
-    """Saves the adaptation curves of several agents: IQM of the return, with its 95 % interval, or the share of successes.
+    """Saves the adaptation curves of several agents: the mean return, or the share of successes, with its 95 % interval.
 
     `against` the number of the episode, or the episodes of the task that were seen before it (twenty lanes are twenty).
     """
-    scores = {"iqm": "return of the episode (IQM, 95 % interval)", "success": "share of episodes that succeed"}
+    over = overs(curves)
+    scores = {"mean": f"mean return of the episode{over}", "success": f"share of episodes that succeed{over}"}
     labels = {"episode": "episode of the trial", "seen": "episodes of the task seen before"}
     figure, axes = new_axes()
     for (name, evaluation), color, marker in zip(curves.items(), cycle(COLORS), cycle("os^DvpXP"), strict=False):
         rows = evaluation.rows
         episodes = [row[against] for row in rows]
         axes.plot(episodes, [row[score] for row in rows], marker=marker, color=color, label=name)
-        if score == "iqm":
-            low, high = ([row[end] for row in rows] for end in ("low", "high"))
-            axes.fill_between(episodes, low, high, color=color, alpha=0.2, linewidth=0)
+        fill_between(axes, episodes, [(row[f"{score}_low"], row[f"{score}_high"]) for row in rows], color)
     axes.set(title=title, xlabel=labels[against], ylabel=scores[score])
     if against == "seen":
         seen = sorted({row["seen"] for evaluation in curves.values() for row in evaluation.rows})
@@ -53,9 +54,21 @@ def plot_profiles(evaluations: Mapping[str, Evaluation], path: str | Path, title
     taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], 101)
     for (name, evaluation), color in zip(evaluations.items(), cycle(COLORS), strict=False):
         axes.plot(taus, performance_profile(evaluation.trials, taus), color=color, label=name)
-        axes.fill_between(taus, *profile_interval(evaluation.trials, taus), color=color, alpha=0.2, linewidth=0)
-    axes.set(title=title, xlabel="tau, a return of the trial", ylabel="share of trials above tau (95 % interval)")
+        fill_between(axes, taus, profile_intervals(evaluation.trials, taus), color)
+    axes.set(title=title, xlabel="tau, a return of the trial", ylabel=f"share of trials above tau{overs(evaluations)}")
     save(figure, axes, path)
+
+
+def overs(evaluations: Mapping[str, Evaluation]) -> str:
+    """What the intervals of a picture are over, as the end of an axis' name; nothing where there are none."""
+    found = sorted({evaluation.interval_over for evaluation in evaluations.values() if evaluation.interval_over})
+    return f"\n(95 % interval over {' or '.join(found)})" if found else ""
+
+
+def fill_between(axes: Any, along: Any, intervals: Sequence[Interval], color: str) -> None:
+    """A band of intervals, with gaps where there are none."""
+    low, high = np.array(intervals, float).T
+    axes.fill_between(along, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def new_axes() -> tuple[Any, Any]:

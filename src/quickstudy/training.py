@@ -19,7 +19,6 @@ from quickstudy.display import Display
 from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, UsageError
 from quickstudy.evaluation import batch_of, score, shards_of
 from quickstudy.ops.state import copy_state
-from quickstudy.ops.statistics import interquartile_mean
 from quickstudy.ops.tally import counted
 from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
@@ -215,9 +214,8 @@ def validation(learner: Learner, work: Work, num_tasks: int) -> Metrics:
     """Scores on validation tasks, the same ones at every call, so that the curve's ups and downs are the learner's."""
     life = Lifetime(learner.explorer(), learner.adapt, learner.lanes, learner.tasks.episodes_per_trial)
     batches = work.map(score, life, shards_of(num_tasks, batch_of(learner.lanes), "validation", learner.seed))
-    returns = torch.cat([batch.returns for batch in batches]).double().numpy()
-    scores = [float(interquartile_mean(episode)) for episode in returns.T]
-    return {f"validation/episode_{number}/return_iqm": score for number, score in enumerate(scores, 1)}
+    scores = torch.cat([batch.returns for batch in batches]).double().mean(0).tolist()
+    return {f"validation/episode_{number}/return_mean": score for number, score in enumerate(scores, 1)}
 
 
 def passed_over(error: NotFinite, learner: Learner, training: Training, run: Run | None, complete: Progress) -> Metrics:

@@ -23,7 +23,7 @@ def row(iteration: int) -> dict[str, Any]:
     value = float(np.sin(iteration))
     found = {"iteration": iteration, "time/total_timesteps": 100 * iteration, "train/loss": value}
     if iteration % 5 == 0:
-        found |= {f"validation/episode_{episode}/return_iqm": value * episode for episode in (1, 2)}
+        found |= {f"validation/episode_{episode}/return_mean": value * episode for episode in (1, 2)}
     return found
 
 

@@ -65,10 +65,11 @@ def curve(who: str, episodes: int, generator: np.random.Generator) -> dict[str, 
     """A return by episode with its interval."""
     middles = generator.normal(size=episodes) * 10 ** generator.uniform(-3, 4)
     rows = [
-        {"episode": index + 1, "seen": index, "iqm": value, "mean": value + 0.1, "low": value - 1.5, "high": value + 2.5}
+        {"episode": index + 1, "seen": index, "iqm": value + 0.1}
+        | {"mean": value, "mean_low": value - 1.5, "mean_high": value + 2.5}
         for index, value in enumerate(middles.tolist())
     ]
-    return {"who": who, "rows": rows}
+    return {"who": who, "interval_over": "tasks only", "rows": rows}
 
 
 def task_map(axes: int, episodes: int, generator: np.random.Generator) -> dict[str, Any]:
@@ -168,7 +169,12 @@ def contents(
     if seeds > 1 and points:
         made["iqm"] = lines[0]
     validation = [
-        {"iteration": index + 1, "steps": steps[index], "returns": generator.normal(size=episodes).tolist()}
+        {
+            "iteration": index + 1,
+            "steps": steps[index],
+            "statistic": "mean",
+            "returns": generator.normal(size=episodes).tolist(),
+        }
         for index in range(0, points, 5)
     ]
     return {
@@ -212,7 +218,8 @@ def comparison(luck: int = 0, *, runs: int = 3, episodes: int = 4, learnt: int =
         }
         told.append(
             {"run": f"runs/{number}", "algorithm": "rl2", "seeds": list(range(number + 1)), "lanes": 1}
-            | {"iqm": middle, "low": middle - 0.5, "high": middle + 0.7, "mean": middle + 0.1}
+            | {"mean": middle, "mean_low": middle - 0.5, "mean_high": middle + 0.7, "iqm": middle + 0.1}
+            | {"interval_over": "seeds and tasks" if number else "tasks only", "validation_iqm": number == 1}
             | {"rows": curve("learner", episodes, generator)["rows"]}
             | lines
         )

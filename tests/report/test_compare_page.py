@@ -41,12 +41,14 @@ def test_what_is_drawn_is_what_was_measured(browser: Any, tmp_path: Path):
     taus = shown["profile"]["taus"]
     with opened(browser, written(tmp_path, shown)) as (page, wrong):
         for number, run in enumerate(shown["runs"]):
-            points = [[row["episode"], row["iqm"]] for row in run["rows"]]
+            points = [[row["episode"], row["mean"]] for row in run["rows"]]
             assert drawn(page, "#curves .chart", marked(number)) == placed(page, "#curves .chart", points)
             points = [list(pair) for pair in zip(taus, shown["profile"]["runs"][number]["share"], strict=True)]
             assert drawn(page, "#profiles .chart", marked(number)) == placed(page, "#profiles .chart", points)
             assert drawn(page, "#efficiency .chart", marked(number)) == placed(page, "#efficiency .chart", run["validation"])
-        rows = [[run["iqm"], str(number)] for number, run in enumerate(shown["runs"], 1)]
+        assert "an earlier version measured them: 2." in page.inner_text("#efficiency .note")
+        assert "over tasks only and say nothing of other seeds: 1." in page.inner_text("#standing .note")
+        rows = [[run["mean"], str(number)] for number, run in enumerate(shown["runs"], 1)]
         assert across(page, "#standing .chart") == [pixel.expected[0] for pixel in placed(page, "#standing .chart", rows)]
         pairs = [[row["probability"], f"{row['x'] + 1} > {row['y'] + 1}"] for row in shown["improvement"]]
         found = [pixel.expected[0] for pixel in placed(page, "#improvement .chart", pairs)]
@@ -57,7 +59,7 @@ def test_what_is_drawn_is_what_was_measured(browser: Any, tmp_path: Path):
         assert drawn(page, "#efficiency .chart", marked(1)) == expected
         page.click("#standing summary")
         cells = page.locator("#standing td").all_inner_texts()
-        assert cells[0] == "1" and cells[1].lstrip("\u2212") == f"{abs(shown['runs'][0]['iqm']):.2f}"
+        assert cells[0] == "1" and cells[1].lstrip("\u2212") == f"{abs(shown['runs'][0]['mean']):.2f}"
     assert not wrong
 
 

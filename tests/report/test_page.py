@@ -56,9 +56,9 @@ def test_what_is_drawn_is_what_was_measured(browser: Any, tmp_path: Path, luck: 
     shown = contents(luck, episodes=1 + luck % 10, seeds=1 + luck % 3, gaps=luck % 2 == 1)
     with opened(browser, written(tmp_path, shown)) as (page, _):
         for each in shown["adaptation"]["curves"]:
-            points = [[row["episode"], row["iqm"]] for row in each["rows"]]
+            points = [[row["episode"], row["mean"]] for row in each["rows"]]
             assert drawn(page, ADAPTATION, f"[aria-description={each['who']}] > *") == placed(page, ADAPTATION, points)
-        bands = [[row["episode"], row["high"]] for each in shown["adaptation"]["curves"] for row in each["rows"]]
+        bands = [[row["episode"], row["mean_high"]] for each in shown["adaptation"]["curves"] for row in each["rows"]]
         ends = [placed(page, ADAPTATION, bands), drawn(page, ADAPTATION, ".area path")]
         if shown["adaptation"]["curves"][0]["rows"][1:]:
             assert all(any(point == end for point in ends[1]) for end in ends[0])

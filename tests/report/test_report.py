@@ -51,7 +51,7 @@ def test_a_run_beside_itself_unadapted_chance_and_who_is_told(runs: Path):
     measured = [json.loads(line) for line in (runs / "one" / "metrics.jsonl").read_text().splitlines()]
     assert [stop["iteration"] for stop in found["adaptation"]["validation"]] == [1, 2]
     for stop, row in zip(found["adaptation"]["validation"], measured, strict=True):
-        assert stop["returns"] == pytest.approx([row[f"validation/episode_{k}/return_iqm"] for k in range(1, 5)], rel=1e-5)
+        assert stop["returns"] == pytest.approx([row[f"validation/episode_{k}/return_mean"] for k in range(1, 5)], rel=1e-5)
     assert found["facts"]["config"]["tasks"]["size"] == "3"
     assert found["facts"]["command"].startswith("quickstudy train rl2")
 
@@ -78,9 +78,38 @@ def test_what_cannot_be_told_is_said_in_a_line(runs: Path, capsys: pytest.Captur
     assert main(["report", str(runs)]) == 2
     assert main(["report", str(runs / "one"), "--informed", str(runs / "two")]) == 2
     assert main(["report", str(runs / "one"), "--informd", "x"]) == 2
+    assert main(["report", str(runs / "told"), "--informed", f"{runs / 'told'}/"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+    assert "are the same run" in lines[3]
+    assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
     assert "is no run" in lines[0] and "takes a run of task-informed" in lines[1] and "did you mean '--informed'" in lines[2]
+
+
+def test_tables_json_and_pages_tell_the_same_of_one_evaluation(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def printed(*arguments: str) -> str:
+        capsys.readouterr()
+        assert main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    two, one = str(runs / "two"), str(runs / "one")
+    flags, pages = ["--num-tasks", "7", "--episodes", "1"], [tmp_path / "report.html", tmp_path / "compare.html"]
+    told = json.loads(printed("evaluate", two, *flags, "--json"))
+    [row] = told["episodes"]
+    printed("report", two, *flags, "-o", str(pages[0]))
+    [compared, _] = json.loads(printed("compare", two, one, *flags, "--json", "-o", str(pages[1])))["runs"]
+    learner = shown(pages[0])["adaptation"]["curves"][0]
+    [beside, _] = shown(pages[1])["runs"]
+    for found in (compared, learner["rows"][0], beside, beside["rows"][0]):
+        for name in ("mean", "mean_low", "mean_high", "iqm"):
+            assert found[name] == pytest.approx(row[name], rel=1e-5)
+    for found in (learner["rows"][0], beside["rows"][0]):
+        for name in ("success", "success_low", "success_high"):
+            assert found[name] == pytest.approx(row[name], rel=1e-5)
+    assert {found["interval_over"] for found in (told, compared, learner, beside)} == {"seeds and tasks"}
+    interval = f"[{row['mean_low']:.2f}, {row['mean_high']:.2f}]"
+    for text in (printed("evaluate", two, *flags), printed("compare", two, one, *flags)):
+        [line] = [line for line in text.splitlines() if interval in line]
+        assert f" {row['mean']:.2f} " in line
 
 
 def test_a_comparison_is_what_its_tables_say(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -93,9 +122,9 @@ def test_a_comparison_is_what_its_tables_say(runs: Path, tmp_path: Path, capsys:
     for row, run in zip(told["runs"], found["runs"], strict=True):
         same = ("run", "algorithm", "seeds", "lanes")
         assert [run[key] for key in same] == [row[key] for key in same]
-        assert [run[key] for key in ("iqm", "low", "high", "mean")] == pytest.approx(
-            [row[key] for key in ("iqm", "low", "high", "mean")], rel=1e-5
-        )
+        figures = ("mean", "mean_low", "mean_high", "iqm")
+        assert [run[key] for key in figures] == pytest.approx([row[key] for key in figures], rel=1e-5)
+        assert run["interval_over"] == row["interval_over"]
     # of each pair one way is shown
     [pair] = found["improvement"]
     [first] = [row for row in told["improvement"] if row["x"] == names[0]]
@@ -107,7 +136,7 @@ def test_a_comparison_is_what_its_tables_say(runs: Path, tmp_path: Path, capsys:
             assert run["share"][end] == pytest.approx(told["profile"][end]["runs"][place]["share"], abs=1e-4)
     files = [(runs / "two" / f"seed-{seed}" / "metrics.jsonl").read_text() for seed in (0, 1)]
     seeds = [[json.loads(line) for line in file.splitlines()] for file in files]
-    middles = [sum(rows[step]["validation/episode_4/return_iqm"] for rows in seeds) / 2 for step in (0, 1)]
+    middles = [sum(rows[step]["validation/episode_4/return_mean"] for rows in seeds) / 2 for step in (0, 1)]
     steps = [rows["time/total_timesteps"] for rows in seeds[0]]
     assert found["runs"][0]["validation"] == [pytest.approx([x, y], rel=1e-5) for x, y in zip(steps, middles, strict=True)]
     trained = [sum(rows[step]["rollout/ep_rew_mean"] for rows in seeds) / 2 for step in (0, 1)]

@@ -98,11 +98,34 @@ def test_nothing_trained_is_no_points(tmp_path: Path):
 def test_validation_is_thinned_out_to_the_first_and_last_and_some_between(tmp_path: Path):
     measured = rows(1000)
     for row in measured[9::10]:
-        row |= {f"validation/episode_{episode}/return_iqm": row["iteration"] * episode for episode in (1, 2)}
+        row |= {f"validation/episode_{episode}/return_mean": row["iteration"] * episode for episode in (1, 2)}
     stops = validations([run(tmp_path / "run", measured)])
     assert len(stops) == MOST_STOPS and stops[0]["iteration"] == 10 and stops[-1]["iteration"] == 1000
     assert all(stop["returns"] == [stop["iteration"], 2 * stop["iteration"]] for stop in stops)
     assert all(stop["steps"] == 100 * stop["iteration"] for stop in stops)
+
+
+def test_validation_of_earlier_versions_is_an_interquartile_mean_and_never_mixed_with_a_mean(tmp_path: Path):
+    def validated(folder: Path, **statistics: str) -> Path:
+        measured = rows(4)
+        for iteration, (_, statistic) in enumerate(sorted(statistics.items()), 1):
+            measured[iteration] |= {f"validation/episode_{episode}/return_{statistic}": float(episode) for episode in (1, 2)}
+        return run(folder, measured)
+
+    older = validated(tmp_path / "older", a="iqm", b="iqm", c="mean")
+    newer = validated(tmp_path / "newer", a="iqm", b="mean", c="mean")
+    assert [(stop["iteration"], stop["statistic"]) for stop in validations([older])] == [(2, "iqm"), (3, "iqm"), (4, "mean")]
+    assert [(stop["iteration"], stop["statistic"]) for stop in validations([older, newer])] == [(2, "iqm"), (4, "mean")]
+    assert all(stop["returns"] == [1, 2] for stop in validations([older, newer]))
+
+
+def test_validation_of_seeds_is_the_mean_of_theirs(tmp_path: Path):
+    folders = []
+    for seed, value in enumerate([0.0, 0.0, 0.0, 0.0, 10.0]):
+        measured = rows(1)
+        measured[0]["validation/episode_1/return_mean"] = value
+        folders.append(run(tmp_path / f"seed-{seed}", measured))
+    assert [stop["returns"] for stop in validations(folders)] == [[2]]
 
 
 def test_short_numbers_keep_six_digits():

@@ -14,12 +14,10 @@ from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder, ref
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.errors import UsageError
 from quickstudy.ops.statistics import (
-    bootstrap_interval,
     improvement_interval,
-    interquartile_mean,
     performance_profile,
     probability_of_improvement,
-    profile_interval,
+    profile_intervals,
     spaced_taus,
 )
 
@@ -31,10 +29,11 @@ def compare(arguments: list[str]) -> int:
     """`quickstudy compare`."""
     parser = argparse.ArgumentParser(
         prog="quickstudy compare",
-        description="Evaluates runs on the same held-out tasks and compares the returns of their trials: interquartile means,"
-        " how likely each run does better than each other on a task, and performance profiles (Agarwal et al. 2021), with"
-        " 95 % bootstrap intervals.",
-        epilog="All meet the tasks that quickstudy evaluate draws for the run with the most lanes.",
+        description="Evaluates runs on the same held-out tasks and compares the returns of their trials: means, how"
+        " likely each run does better than each other on a task, and performance profiles (Agarwal et al. 2021), with 95 %"
+        " intervals.",
+        epilog="All meet the tasks that quickstudy evaluate draws for the run with the most lanes. An interval of a folder of"
+        " seeds is over seeds and tasks, that of a single run over tasks only.",
         allow_abbrev=False,
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="the folders of two or more runs, or of seeds")
@@ -50,10 +49,11 @@ def compare(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="write all of it as a page of pictures")
     given, rest = parser.parse_known_intermixed_args(arguments)
     refuse(rest, parser)
-    if len(given.runs) < 2 or len(set(given.runs)) < len(given.runs):
+    if len(given.runs) < 2:
         raise UsageError(
-            f"compare takes two or more different runs, not {' '.join(given.runs)}; one by itself: quickstudy evaluate RUN"
+            f"compare takes two or more runs, not {' '.join(given.runs)} alone; one by itself: quickstudy evaluate RUN"
         )
+    refuse_twice(given.runs)
 
     opened = open_folders(given)
     evaluations = evaluate_folders(opened, given)
@@ -76,6 +76,19 @@ def compare(arguments: list[str]) -> int:
     if given.output:
         write_page(given.output, evaluations, opened, found | {"profile": profile(evaluations, DRAWN_TAUS)})
     return 0
+
+
+def refuse_twice(runs: list[str]) -> None:
+    """Raises UsageError where two of the names are one run, by whatever spelling or link."""
+    names: dict[Path, str] = {}
+    for name in runs:
+        place = Path(name).resolve()
+        if place in names:
+            other = names[place]
+            raise UsageError(
+                f"{other} and {name} are the same run, which can't be compared with itself; alone: quickstudy evaluate {other}"
+            )
+        names[place] = name
 
 
 def write_page(path: Path, evaluations: dict[str, Any], opened: dict[str, list[Any]], found: dict[str, Any]) -> None:
@@ -123,26 +136,25 @@ def trained_on(config: Any) -> str:
 
 def evaluate_folders(opened: dict[str, list[Any]], given: argparse.Namespace) -> dict[str, Any]:
     """Evaluates the runs of each folder, all on the same tasks."""
-    from quickstudy.evaluation import batch_of
+    from quickstudy.evaluation import batch_of, told_alike
 
     # which tasks are drawn depends on the batch, and the usual batch on a learner's lanes
     batch = min(batch_of(run.learner.lanes) for runs in opened.values() for run in runs)
-    return {name: evaluate_runs(runs, given, batch=batch) for name, runs in opened.items()}
+    return told_alike({name: evaluate_runs(runs, given, batch=batch) for name, runs in opened.items()})
 
 
 def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:
     """The trials of a folder's runs in figures; `timesteps` are the environment steps of each seed's training."""
-    low, high = bootstrap_interval(evaluation.trials)
+    from quickstudy.evaluation import return_figures
+
     return {
         "run": name,
         "algorithm": evaluation.algorithm,
         "seeds": [run.config.training.seed for run in runs],
         "lanes": evaluation.lanes,
         "timesteps": [run.progress.timesteps for run in runs],
-        "iqm": float(interquartile_mean(evaluation.trials.ravel())),
-        "low": low,
-        "high": high,
-        "mean": float(evaluation.trials.mean()),
+        **return_figures(evaluation.trials),
+        "interval_over": evaluation.interval_over,
     }
 
 
@@ -153,7 +165,8 @@ def improvement(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
         probability = probability_of_improvement(one.trials, other.trials)
         low, high = improvement_interval(one.trials, other.trials)
         rows.append({"x": x, "y": y, "probability": probability, "low": low, "high": high})
-        rows.append({"x": y, "y": x, "probability": 1 - probability, "low": 1 - high, "high": 1 - low})
+        low, high = improvement_interval(other.trials, one.trials)
+        rows.append({"x": y, "y": x, "probability": 1 - probability, "low": low, "high": high})
     return rows
 
 
@@ -162,22 +175,22 @@ def profile(evaluations: dict[str, Any], count: int) -> list[dict[str, Any]]:
     taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], count)
     rows = [{"tau": tau, "runs": []} for tau in taus.tolist()]
     for name, evaluation in evaluations.items():
-        shares, (low, high) = performance_profile(evaluation.trials, taus), profile_interval(evaluation.trials, taus)
-        for index, row in enumerate(rows):
-            figures = {"share": float(shares[index]), "low": float(low[index]), "high": float(high[index])}
-            row["runs"].append({"run": name} | figures)
+        shares, intervals = performance_profile(evaluation.trials, taus), profile_intervals(evaluation.trials, taus)
+        for row, share, (low, high) in zip(rows, shares.tolist(), intervals, strict=True):
+            row["runs"].append({"run": name, "share": share, "low": low, "high": high})
     return rows
 
 
 def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
     """The comparison as three tables; `first` is one of the evaluations."""
-    from quickstudy.evaluation import table
+    from quickstudy.evaluation import ends, table
 
-    runs = [["run", "algorithm", "seeds", "lanes", "steps a seed", "IQM [95 % interval]", "mean"]]
+    runs = [["run", "algorithm", "seeds", "lanes", "steps a seed", "mean", "95 % interval", "over", "IQM of seeds"]]
     for row in found["runs"]:
         seeds, steps = ", ".join(map(str, row["seeds"])), sum(row["timesteps"]) / len(row["timesteps"])
         how = [row["run"], row["algorithm"], seeds, f"{row['lanes']}", f"{steps:,.0f}"]
-        runs.append([*how, interval(row, "iqm"), f"{row['mean']:.2f}"])
+        middle = f"{row['iqm']:.2f}" if len(row["seeds"]) > 1 else ""
+        runs.append([*how, f"{row['mean']:.2f}", ends(row, "mean"), row["interval_over"] or "", middle])
     pairs = [["X", "Y", "P(X > Y) [95 % interval]"]]
     pairs += [[row["x"], row["y"], interval(row, "probability")] for row in found["improvement"]]
     shares = [["tau", *(row["run"] for row in found["runs"])]]
@@ -191,6 +204,9 @@ def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
         *table(shares),
     ]
     notes = list(first.notes)
+    single = [row["run"] for row in found["runs"] if len(row["seeds"]) == 1]
+    if single:
+        notes.append(f"of one seed, so that its intervals say nothing of others: {', '.join(single)}")
     if len({row["lanes"] for row in found["runs"]}) > 1:
         notes.append("the return of a run with several lanes is their mean, which spreads less than that of a single one")
     return "\n".join([*lines, "", *notes] if notes else lines)
@@ -198,4 +214,4 @@ def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
 
 def interval(row: dict[str, Any], figure: str) -> str:
     """A figure of a row with its interval."""
-    return f"{row[figure]:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    return f"{row[figure]:.2f}" + ("" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.compare import tasks_of, trained_on
+from quickstudy.cli.compare import refuse_twice, tasks_of, trained_on
 from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse
 from quickstudy.cli.options import add_own_algorithm
 from quickstudy.cli.own import load_algorithm, load_tasks
@@ -40,6 +40,9 @@ def report(arguments: list[str]) -> int:
     add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
     refuse(rest, parser)
+
+    if given.informed:
+        refuse_twice([given.run, given.informed])
 
     from quickstudy.report.contents import contents
     from quickstudy.report.page import page

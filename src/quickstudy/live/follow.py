@@ -10,7 +10,6 @@ from typing import Any
 from quickstudy.report.contents import facts
 from quickstudy.report.series import (
     FEWEST_POINTS,
-    FIRST_VALIDATION,
     MOST_POINTS,
     NUMBERS,
     SECONDS,
@@ -24,6 +23,7 @@ from quickstudy.report.series import (
     figures,
     map_rows,
     stops,
+    validated,
 )
 from quickstudy.runs.folder import stored_config
 from quickstudy.runs.seeds import SeedRun, holds_seeds, read_seeds
@@ -90,7 +90,7 @@ class Line:
             self.last = row["iteration"]
             room(self.last)
             self._means[0].add(row)
-            if FIRST_VALIDATION in row:
+            if validated(row):
                 self.validation[self.last] = {
                     name: value for name, value in figures(row).items() if name == STEPS or name.startswith(VALIDATION)
                 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.evaluation import Evaluation
-from quickstudy.report.contents import rounded
+from quickstudy.report.contents import rounded, shortened
 from quickstudy.report.series import STEPS, series, short, validations
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
@@ -28,7 +28,8 @@ def comparison(
     places = {name: number for number, name in enumerate(evaluations)}
     runs = [
         {key: row[key] for key in ("run", "algorithm", "seeds", "lanes")}
-        | rounded({key: row[key] for key in ("iqm", "low", "high", "mean")})
+        | {"interval_over": row["interval_over"]}
+        | rounded({key: row[key] for key in ("mean", "mean_low", "mean_high", "iqm")})
         | {"rows": [rounded(each) for each in evaluations[row["run"]].rows]}
         | learnt(Path(row["run"]), opened[row["run"]])
         for row in figures["runs"]
@@ -49,7 +50,7 @@ def comparison(
         "profile": {
             "taus": [short(row["tau"]) for row in figures["profile"]],
             "runs": [
-                {key: [short(row["runs"][place][key], 4) for row in figures["profile"]] for key in ("share", "low", "high")}
+                {key: [shortened(row["runs"][place][key], 4) for row in figures["profile"]] for key in ("share", "low", "high")}
                 for place in places.values()
             ],
         },
@@ -62,9 +63,10 @@ def learnt(folder: Path, runs: Sequence[Opened]) -> dict[str, Any]:
     """Returns over environment steps, of the seeds together: on validation tasks in the last episode, and in training."""
     seeds = [run.config.training.seed for run in runs]
     folders = [folder / f"seed-{seed}" for seed in seeds] if holds_seeds(folder) else [folder]
-    found = series(folders, seeds)
+    found, validated = series(folders, seeds), validations(folders)
     line = found.get("iqm", found["seeds"][0])
     return {
-        "validation": [[stop["steps"], stop["returns"][-1]] for stop in validations(folders)],
+        "validation": [[stop["steps"], stop["returns"][-1]] for stop in validated],
+        "validation_iqm": any(stop["statistic"] == "iqm" for stop in validated),
         "training": [list(pair) for pair in zip(line.get(STEPS, []), line.get(TRAINING, []), strict=False)],
     }

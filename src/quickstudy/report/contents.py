@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from quickstudy.algorithms.baselines import Forgetful, Random
-from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool
+from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool, told_alike
 from quickstudy.protocol import Agent, TaskDistribution
 from quickstudy.report.inner import inner_steps
 from quickstudy.report.minds import embedding, inside, known
@@ -87,7 +87,7 @@ def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dic
     extrapolates = any(getattr(parameter, "extrapolates", False) for parameter in parameters_of(learners[0].tasks).values())
     if extrapolates and found["learner"].split != "extrapolation":
         found["beyond"] = scored(learners, seeds, split="extrapolation")
-    return found
+    return told_alike(found)
 
 
 def parameters_of(tasks: TaskDistribution) -> Mapping[str, Any]:
@@ -110,14 +110,21 @@ def adaptation(scored: dict[str, Evaluation]) -> dict[str, Any]:
         "trained_episodes": ours.trained_episodes,
         "adapts": "unadapted" in scored,
         "curves": [
-            {"who": who, "rows": [rounded(row) for row in found.rows]} for who, found in scored.items() if who != "beyond"
+            {"who": who, "interval_over": found.interval_over, "rows": [rounded(row) for row in found.rows]}
+            for who, found in scored.items()
+            if who != "beyond"
         ],
     }
 
 
-def rounded(row: dict[str, float]) -> dict[str, float | int | None]:
+def rounded(row: Mapping[str, float | None]) -> dict[str, float | int | None]:
     """A row of an evaluation with six digits."""
-    return {name: short(value) for name, value in row.items()}
+    return {name: shortened(value) for name, value in row.items()}
+
+
+def shortened(value: float | None, digits: int = 6) -> float | int | None:
+    """A number as few characters; None where there is none."""
+    return None if value is None else short(value, digits)
 
 
 def facts(folder: Path, first: Path) -> dict[str, Any]:

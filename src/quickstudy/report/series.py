@@ -21,7 +21,8 @@ FEWEST_POINTS = 40
 MOST_STOPS = 60
 """Places of the slider over validation."""
 VALIDATION = "validation/episode_"
-FIRST_VALIDATION = f"{VALIDATION}1/return_iqm"
+STATISTICS = ("mean", "iqm")
+"""Of returns over validation tasks: the mean, and in runs of earlier versions the interquartile mean."""
 STEPS, SECONDS = "time/total_timesteps", "time/time_elapsed"
 AXES = ("iteration", STEPS, SECONDS)
 
@@ -182,33 +183,45 @@ def short(value: float, digits: int = 6) -> float | int | None:
 def validations(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return by episode on validation tasks as training went on: at most `MOST_STOPS` meta-iterations, the last one among them.
 
-    Each is the interquartile mean over tasks; of several seeds the interquartile mean of theirs.
+    Each is the mean over tasks and seeds; `statistic` says where an earlier version told interquartile means over tasks.
     """
     met: dict[int, list[Row]] = {}
     for folder in folders:
         for row in rows_of(folder / "metrics.jsonl"):
-            if FIRST_VALIDATION in row:
+            if validated(row):
                 met.setdefault(row["iteration"], []).append(figures(row))
     return stops(met, len(folders))
 
 
 def stops(met: dict[int, list[Row]], runs: int) -> list[dict[str, Any]]:
-    """The meta-iterations after which all runs were evaluated, thinned out, from the rows of each."""
-    complete = sorted(iteration for iteration, rows in met.items() if len(rows) == runs)
+    """The meta-iterations after which all runs were evaluated alike, thinned out, from the rows of each."""
+    complete = sorted(iteration for iteration, rows in met.items() if len(rows) == runs and statistic_of(rows))
     kept = sorted({complete[round(place)] for place in np.linspace(0, len(complete) - 1, MOST_STOPS)}) if complete else []
     return [
         {
             "iteration": iteration,
             "steps": short(float(np.mean([row.get(STEPS, math.nan) for row in met[iteration]])), 9),
-            "returns": by_episode(met[iteration]),
+            "statistic": statistic_of(met[iteration]),
+            "returns": by_episode(met[iteration], f"return_{statistic_of(met[iteration])}"),
         }
         for iteration in kept
     ]
 
 
-def by_episode(rows: list[Row]) -> list[float | int | None]:
-    """The validation scores of rows, episode after episode."""
+def validated(row: Row) -> bool:
+    """Whether a row tells of an evaluation on validation tasks."""
+    return statistic_of([row]) is not None
+
+
+def statistic_of(rows: list[Row]) -> str | None:
+    """Which statistic of returns on validation tasks all of the rows have; None where they share none."""
+    shared = [each for each in STATISTICS if all(f"{VALIDATION}1/return_{each}" in row for row in rows)]
+    return shared[0] if shared else None
+
+
+def by_episode(rows: list[Row], name: str) -> list[float | int | None]:
+    """A metric of validation, episode after episode, as the mean over rows; None where one of them lacks it."""
     scores = []
-    while any((name := f"{VALIDATION}{len(scores) + 1}/return_iqm") in row for row in rows):
-        scores.append(short(float(interquartile_mean(np.array([row[name] for row in rows if name in row])))))
+    while any((metric := f"{VALIDATION}{len(scores) + 1}/{name}") in row for row in rows):
+        scores.append(short(float(np.mean([row.get(metric, math.nan) for row in rows]))))
     return scores

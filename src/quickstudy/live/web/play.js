@@ -242,7 +242,9 @@ function tell() {
   const at = episodes[episode];
   if (!CONTENTS.fields.length) document.getElementById("task").textContent = task;
   const told = document.getElementById("told");
-  const mark = (success) => (success === null ? "" : success > 0 ? " ✓" : " ✗");
+  // an episode that says nothing of success has not succeeded, where another of the trial says something
+  const tells = episodes.some(({ success }) => success !== null);
+  const mark = (success) => (tells ? (success > 0 ? " ✓" : " ✗") : "");
   const returns = episodes.map(({ total, success }) => number(total) + mark(success));
   const says =
     problem ||

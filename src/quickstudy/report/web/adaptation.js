@@ -18,14 +18,14 @@ function adaptation() {
     stops.length ? slider(stops, picture) : element("p", { class: "note" }, word("noValidation")),
     details(
       word("numbers"),
-      ...found.curves.map(({ who, rows }) => element("div", {}, element("h3", {}, called(who)), adaptationTable(rows))),
+      ...found.curves.map((curve) => element("div", {}, element("h3", {}, called(curve.who)), adaptationTable(curve))),
     ),
   );
 }
 
 function adaptationHeadline({ curves }) {
   const rows = curves[0].rows;
-  return word(rows.length > 1 ? "rises" : "one", { first: number(rows[0].iqm), last: number(rows.at(-1).iqm) });
+  return word(rows.length > 1 ? "rises" : "one", { first: number(rows[0].mean), last: number(rows.at(-1).mean) });
 }
 
 function adaptationNotes(found) {
@@ -37,6 +37,14 @@ function adaptationNotes(found) {
     }),
   ];
   if (CONTENTS.seeds.length > 1) notes.push(word("pooled", { seeds: CONTENTS.seeds.length }));
+  for (const [over, curves] of d3.group(found.curves, ({ interval_over }) => interval_over))
+    if (over)
+      notes.push(
+        word("intervals", {
+          over: word(over),
+          who: curves.map(({ who }) => word(who, { algorithm: found.algorithm })).join("; "),
+        }),
+      );
   if (found.split === "extrapolation") notes.push(word("extrapolationNote"));
   else if (found.splits === "iid") notes.push(word("iid"));
   if (found.lanes > 1) notes.push(word("lanes", { lanes: found.lanes }));
@@ -48,10 +56,10 @@ function adaptationNotes(found) {
 
 function adaptationPlot(found, stop, width) {
   const episodes = found.curves[0].rows.length;
-  const heights = found.curves.flatMap(({ rows }) => rows.flatMap((row) => [row.low, row.high]));
+  const heights = found.curves.flatMap(({ rows }) => rows.flatMap((row) => [row.mean, row.mean_low, row.mean_high]));
   const ever = found.validation.flatMap(({ returns }) => returns).filter((value) => value !== null);
   const curves = [...found.curves];
-  if (stop) curves.push({ who: "validation", rows: stop.returns.map((iqm, index) => ({ episode: index + 1, iqm })) });
+  if (stop) curves.push({ who: "validation", rows: stop.returns.map((mean, index) => ({ episode: index + 1, mean })) });
   return plot({
     width,
     height: Math.min(420, Math.max(260, width * 0.5)),
@@ -70,11 +78,11 @@ function adaptationPlot(found, stop, width) {
         .filter(({ who }) => who !== "validation")
         .map(({ who, rows }) =>
           episodes > 1
-            ? Plot.areaY(rows, { x: "episode", y1: "low", y2: "high", fill: LOOKS[who].color, fillOpacity: 0.16 })
+            ? Plot.areaY(rows, { x: "episode", y1: "mean_low", y2: "mean_high", fill: LOOKS[who].color, fillOpacity: 0.16 })
             : Plot.ruleX(rows, {
                 x: "episode",
-                y1: "low",
-                y2: "high",
+                y1: "mean_low",
+                y2: "mean_high",
                 stroke: LOOKS[who].color,
                 strokeWidth: 6,
                 strokeOpacity: 0.3,
@@ -83,7 +91,7 @@ function adaptationPlot(found, stop, width) {
       ...curves.map(({ who, rows }) =>
         Plot.line(rows, {
           x: "episode",
-          y: "iqm",
+          y: "mean",
           stroke: LOOKS[who].color,
           strokeWidth: LOOKS[who].width,
           strokeDasharray: LOOKS[who].dash,
@@ -92,7 +100,7 @@ function adaptationPlot(found, stop, width) {
       ...curves.map(({ who, rows }) =>
         Plot.dot(rows, {
           x: "episode",
-          y: "iqm",
+          y: "mean",
           fill: LOOKS[who].color,
           symbol: LOOKS[who].symbol,
           r: 4.5,
@@ -101,20 +109,20 @@ function adaptationPlot(found, stop, width) {
       ),
       Plot.tip(
         curves.flatMap(({ who, rows }) => rows.map((row) => ({ ...row, who }))),
-        Plot.pointer({ x: "episode", y: "iqm", title: adaptationTip }),
+        Plot.pointer({ x: "episode", y: "mean", title: adaptationTip }),
       ),
     ],
   });
 }
 
-function adaptationTip({ who, episode, iqm, low, high }) {
-  const interval = low === undefined ? "" : ` [${number(low)}, ${number(high)}]`;
-  return `${word(who, { algorithm: CONTENTS.adaptation.algorithm })}\n${word("episode")} ${episode}: ${number(iqm)}${interval}`;
+function adaptationTip({ who, episode, mean, mean_low, mean_high }) {
+  const interval = ` ${ends(mean_low, mean_high)}`.trimEnd();
+  return `${word(who, { algorithm: CONTENTS.adaptation.algorithm })}\n${word("episode")} ${episode}: ${number(mean)}${interval}`;
 }
 
 function slider(stops, picture) {
   const says = () =>
-    word("stop", {
+    word(stops[state.stop].statistic === "iqm" ? "olderStop" : "stop", {
       iteration: stops[state.stop].iteration.toLocaleString("en"),
       steps: number(stops[state.stop].steps),
     });
@@ -137,17 +145,21 @@ function slider(stops, picture) {
   return element("div", { class: "controls" }, element("label", {}, `${word("slider")} `, input), output);
 }
 
-function adaptationTable(rows) {
+// The interquartile mean is over seeds, so that one seed has none of its own.
+function adaptationTable({ rows, interval_over: over }) {
+  const seeds = over?.startsWith("seeds");
   const success = rows[0].success !== undefined;
-  const heads = [word("episode"), "IQM", word("mean"), word("interval"), ...(success ? [word("success")] : [])];
+  const heads = [word("episode"), word("mean"), intervalHead(over)];
+  if (seeds) heads.push(word("iqm"));
+  if (success) heads.push(word("success"), word("interval"));
   return table(
     heads,
     rows.map((row) => [
       String(row.episode),
-      number(row.iqm),
       number(row.mean),
-      `[${number(row.low)}, ${number(row.high)}]`,
-      ...(success ? [number(row.success)] : []),
+      ends(row.mean_low, row.mean_high),
+      ...(seeds ? [number(row.iqm)] : []),
+      ...(success ? [number(row.success), ends(row.success_low, row.success_high)] : []),
     ]),
   );
 }

@@ -76,14 +76,14 @@ function intervalPlot(rows, label, width, domain) {
 }
 
 function standing() {
-  const rows = CONTENTS.runs.map(({ iqm, low, high }, index) => ({
+  const rows = CONTENTS.runs.map(({ mean, mean_low, mean_high }, index) => ({
     name: String(index + 1),
-    value: iqm,
-    low,
-    high,
+    value: mean,
+    low: mean_low,
+    high: mean_high,
     look: lookOf(index),
   }));
-  const heads = [word("run"), "IQM", word("interval"), word("mean"), word("stepsASeed")];
+  const heads = [word("run"), word("mean"), word("interval"), word("overWhat"), word("iqm"), word("stepsASeed")];
   const steps = ({ training }) => number(training.at(-1)?.[0]);
   return section(
     "standing",
@@ -96,9 +96,10 @@ function standing() {
         heads,
         CONTENTS.runs.map((run, index) => [
           String(index + 1),
-          number(run.iqm),
-          `[${number(run.low)}, ${number(run.high)}]`,
           number(run.mean),
+          ends(run.mean_low, run.mean_high),
+          run.interval_over ? word(run.interval_over) : "",
+          run.seeds.length > 1 ? number(run.iqm) : "",
           steps(run),
         ]),
       ),
@@ -108,6 +109,8 @@ function standing() {
 
 function compareNotes() {
   const notes = [word("standingText", { episodes: CONTENTS.episodes })];
+  const alone = d3.range(CONTENTS.runs.length).filter((index) => CONTENTS.runs[index].seeds.length < 2);
+  if (alone.length) notes.push(word("oneSeed", { runs: alone.map((index) => index + 1).join(", ") }));
   if (CONTENTS.split === "extrapolation") notes.push(word("extrapolationNote"));
   else if (CONTENTS.splits === "iid") notes.push(word("iid"));
   if (new Set(CONTENTS.runs.map(({ lanes }) => lanes)).size > 1) notes.push(word("lanesDiffer"));
@@ -162,7 +165,7 @@ function curves() {
   const lines = CONTENTS.runs.map(({ rows }, index) => ({
     index,
     look: lookOf(index),
-    rows: rows.map(({ episode, iqm, low, high }) => ({ x: episode, y: iqm, low, high })),
+    rows: rows.map(({ episode, mean, mean_low, mean_high }) => ({ x: episode, y: mean, low: mean_low, high: mean_high })),
   }));
   const { episodes } = CONTENTS;
   const x = episodeAxis(episodes);
@@ -226,7 +229,11 @@ function efficiency() {
   const note = element("p", { class: "note" });
   const place = element("div");
   const says = () => {
-    note.textContent = word(`${state.learnt}Text`);
+    const older = shown().filter((index) => CONTENTS.runs[index].validation_iqm);
+    const notes = [word(`${state.learnt}Text`)];
+    if (state.learnt === "validation" && older.length)
+      notes.push(word("olderValidation", { runs: older.map((index) => index + 1).join(", ") }));
+    note.textContent = notes.join(" ");
     place.replaceChildren(runsLegend(shown()));
     picture.redraw();
   };

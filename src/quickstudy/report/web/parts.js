@@ -34,6 +34,15 @@ function number(value) {
   return d3.format(Math.abs(value) >= 1000 ? ",.0f" : ",.2f")(value);
 }
 
+// An interval; nothing where a single score has none.
+function ends(low, high) {
+  return low === null || low === undefined ? "" : `[${number(low)}, ${number(high)}]`;
+}
+
+function intervalHead(over) {
+  return over ? word("intervalOver", { over: word(over) }) : word("interval");
+}
+
 // An axis label: 1,000 steps and more are 1k, 1M, 1G.
 function tick(value) {
   if (value === 0) return "0";
