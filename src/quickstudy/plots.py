@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
+from quickstudy.arguments import checked
 from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import performance_profile, profile_interval, spaced_taus
@@ -15,6 +16,7 @@ from quickstudy.scene import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PINK, PURPLE
 COLORS = (BLUE, ORANGE, GREY, GREEN, PURPLE, GOLD, PINK, INK)
 
 
+@checked
 def plot_adaptation(
     curves: Mapping[str, Evaluation],
     path: str | Path,
