@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from gymnasium import spaces as gym_spaces
 from jaxtyping import Float
@@ -17,7 +16,7 @@ from quickstudy.check.walk import (
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.protocol import Split, counter
 from quickstudy.tasks.lanes import Source
-from quickstudy.tasks.parameters import FEWEST_TO_PARTITION
+from quickstudy.tasks.parameters import FEWEST_TO_PARTITION, env_values, parameters_of
 
 DRAWS = 10_000
 LEAK = 0.9
@@ -64,7 +63,7 @@ def raw_observations(trial: Trial, tasks: Source) -> None:
     """What the environment itself returns has the type that its space says."""
     env = tasks.build()
     try:
-        tasks.put(env, {name: value[0].tolist() for name, value in trial.drawn.items()})
+        tasks.put(env, env_values(tasks.parameters, {name: value[:1] for name, value in trial.drawn.items()})[0])
         observation, _ = env.reset(seed=trial.seed)
         for when in ("reset", "step"):
             space = tasks.env_observation_space
@@ -115,16 +114,15 @@ def splits(trial: Trial) -> str:
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
         shared = sets[one] & sets[other]
         if shared:
-            numbers = ", ".join(f"{number:g}" for number in np.frombuffer(min(shared))[:8])
-            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {numbers}")
+            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {min(shared)}")
     return f"partitioned: no task of {DRAWS:,} draws of each split is in another"
 
 
-def task_set(trial: Trial, split: Split) -> set[bytes]:
-    """Many tasks of a split, each as the bytes of its numbers."""
+def task_set(trial: Trial, split: Split) -> set[str]:
+    """Many tasks of a split, each as what its environment receives."""
     drawn = trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
-    rows = torch.cat([value.reshape(DRAWS, -1).double() for value in drawn.values()], 1).numpy()
-    return {row.tobytes() for row in rows}
+    parameters = parameters_of(trial.tasks) if isinstance(trial.tasks, Source) else {}
+    return {", ".join(f"{name}={value!r}" for name, value in task.items()) for task in env_values(parameters, drawn)}
 
 
 def hidden_task(trial: Trial) -> str:
@@ -151,8 +149,9 @@ def hidden_task(trial: Trial) -> str:
 
 def parameter_name(trial: Trial, column: int) -> str:
     """Which parameter a column of `normalise` belongs to."""
+    parameters = parameters_of(trial.tasks)
     for name, value in trial.drawn.items():
-        column -= value[0].numel()
+        column -= parameters[name].normalise(value).shape[1] if name in parameters else value[0].numel()
         if column < 0:
             return f"'{name}'"
     return "(unnamed)"
