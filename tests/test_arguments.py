@@ -13,7 +13,7 @@ import pytest
 import torch
 import tyro
 
-import quickstudy as qs
+import quickstudy
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.algorithms.normalised import Normalisation
 from quickstudy.arguments import fits
@@ -21,8 +21,10 @@ from quickstudy.oracles import ORACLES
 from quickstudy.runs.config import Training
 from quickstudy.tasks import FAMILIES
 
+qs: Any = quickstudy
+"""The library without its types, for calls that they forbid."""
 LEARNERS = [qs.RL2, qs.VariBAD, qs.MAML, qs.PEARL, qs.MultiTask, qs.RecurrentSAC, qs.MultiTaskSAC]
-OPTIONS = {entry.config for entry in ALGORITHMS.values()} | {entry.options for entry in ORACLES.values()}
+OPTIONS: set[Any] = {entry.config for entry in ALGORITHMS.values()} | {entry.options for entry in ORACLES.values()}
 OPTIONS |= {*FAMILIES.values(), Training, Normalisation, qs.Uniform, qs.LogUniform, qs.Normal}
 JUDGES = {"check_tasks", "Evaluation", "evaluate"}
 """What looks at ill-made tasks for a living, a result that nobody makes by hand, and what has a door of its own."""
@@ -102,31 +104,31 @@ def test_what_else_is_handed_over():
     tasks = qs.tasks.make("bandit")
     learner = qs.RL2(tasks)
     calls: dict[str, Callable[[], Any]] = {
-        "train: learner is the class RL2, it must be a learner": lambda: qs.train(qs.RL2),  # type: ignore[arg-type]
-        "it has no config, iteration": lambda: qs.train(qs.Random(tasks)),  # type: ignore[arg-type]
+        "train: learner is the class RL2, it must be a learner": lambda: qs.train(qs.RL2),
+        "it has no config, iteration": lambda: qs.train(qs.Random(tasks)),
         "Training has no option 'iteration'; did you mean 'iterations'?": lambda: qs.train(learner, iteration=3),
-        "train: iterations is '3', it must be a whole number": lambda: qs.train(learner, iterations="3"),  # type: ignore[arg-type]
+        "train: iterations is '3', it must be a whole number": lambda: qs.train(learner, iterations="3"),
         "train: seed is the learner's": lambda: qs.train(learner, 1, seed=3),
         "did you mean 'workers'?; the rest stays": lambda: qs.resume("runs/none", worker=3),
         "Bandit: arms is 'x', it must be a whole number": lambda: qs.tasks.make("bandit", arms="x"),
         "bandit has no option 'arm'; did you mean 'arms'?": lambda: qs.tasks.make("bandit", arm=3),
-        "make: name is 3, it must be a text": lambda: qs.tasks.make(3),  # type: ignore[arg-type]
-        "Normalised: learner is ": lambda: qs.Normalised(tasks, qs.Normalisation()),  # type: ignore[arg-type]
-        "normalisation is True, it must be Normalisation(...)": lambda: qs.Normalised(learner, True),  # type: ignore[arg-type]
-        "every is 'day', it must be one of 'episode', 'step'": lambda: qs.Forgetful(learner, every="day"),  # type: ignore[arg-type]
-        "Informed: tasks is 'x', it must be a task distribution": lambda: qs.Informed("x"),  # type: ignore[arg-type]
-        "oracle: tasks is 'x', it must be a task distribution": lambda: qs.oracle("psrl", "x"),  # type: ignore[arg-type]
+        "make: name is 3, it must be a text": lambda: qs.tasks.make(3),
+        "Normalised: learner is ": lambda: qs.Normalised(tasks, qs.Normalisation()),
+        "normalisation is True, it must be Normalisation(...)": lambda: qs.Normalised(learner, True),
+        "every is 'day', it must be one of 'episode', 'step'": lambda: qs.Forgetful(learner, every="day"),
+        "Informed: tasks is 'x', it must be a task distribution": lambda: qs.Informed("x"),
+        "oracle: tasks is 'x', it must be a task distribution": lambda: qs.oracle("psrl", "x"),
         "it must be EpsilonGreedyOptions(...)": lambda: qs.oracle("epsilon-greedy", tasks, {"epsilon": 0.1}),
-        "load: run is 3, it must be a text or a Path": lambda: qs.load(3),  # type: ignore[arg-type]
-        "Session: seed is 'x', it must be a whole number": lambda: qs.Session(learner, seed="x"),  # type: ignore[arg-type]
-        "NativeTasks: dynamics is 'bandit'": lambda: qs.NativeTasks("bandit"),  # type: ignore[arg-type]
+        "load: run is 3, it must be a text or a Path": lambda: qs.load(3),
+        "Session: seed is 'x', it must be a whole number": lambda: qs.Session(learner, seed="x"),
+        "NativeTasks: dynamics is 'bandit'": lambda: qs.NativeTasks("bandit"),
     }
     for wanted, call in calls.items():
         assert wanted in refused(call)
 
 
 def test_numbers_of_numpy_and_devices_of_torch_are_taken_for_what_they_are():
-    config = qs.RL2.Config(trials=np.int64(8), gamma=1, learning_rate=np.float32(0.5))  # type: ignore[arg-type]
+    config = qs.RL2.Config(trials=np.int64(8), gamma=1, learning_rate=np.float32(0.5))
     assert (type(config.trials), type(config.gamma), type(config.learning_rate)) == (int, float, float)
-    learner = qs.RL2(qs.tasks.make("bandit"), config, seed=np.int32(3), device=torch.device("cpu"))  # type: ignore[arg-type]
+    learner = qs.RL2(qs.tasks.make("bandit"), config, seed=np.int32(3), device=torch.device("cpu"))
     assert (type(learner.seed), learner.device) == (int, "cpu")

@@ -129,7 +129,7 @@ def test_what_can_not_be_varied_is_said_at_the_door():
     with pytest.raises(qs.UsageError, match=r"episode_per_trial=3 is no distribution.* did you mean 'episodes_per_trial'"):
         qs.GymnasiumTasks("CartPole-v1", episode_per_trial=3, **pole)
     with pytest.raises(qs.UsageError, match=r"it builds None, no gymnasium\.Env"):
-        qs.GymnasiumTasks(lambda: None, max_episode_steps=3, **pole)  # type: ignore[arg-type, return-value]
+        qs.GymnasiumTasks(lambda: None, max_episode_steps=3, **pole)
     for name, value, message in (
         ("max_episode_steps", 0, "it must be at least 1"),
         ("episodes_per_trial", 0, "it must be at least 1"),
@@ -140,7 +140,7 @@ def test_what_can_not_be_varied_is_said_at_the_door():
         ("configure", "length", "it must be a function"),
     ):
         with pytest.raises(qs.UsageError, match=message):
-            qs.GymnasiumTasks("CartPole-v1", **{name: value}, **pole)  # type: ignore[arg-type]
+            qs.GymnasiumTasks("CartPole-v1", **{name: value}, **pole)
 
 
 def length_of(tasks: Any) -> int:

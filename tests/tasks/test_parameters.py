@@ -131,10 +131,10 @@ def test_ill_made_parameters_are_refused():
         lambda: qs.Choice((1.0, math.nan), (1.0, 2.0)),
         lambda: qs.Choice(np.array([math.nan]), np.zeros(1)),
         lambda: qs.Choice("a", (name for name in "bc")),  # a generator can't be copied
-        lambda: qs.Uniform("1", 2),  # type: ignore[arg-type]
+        lambda: qs.Uniform("1", 2),
         lambda: qs.Uniform(-1e39, 1e39),
         lambda: qs.Uniform(1e15, 1e15 + 1),
-        lambda: qs.Uniform(0.0, 1.0, shape=3),  # type: ignore[arg-type]
+        lambda: qs.Uniform(0.0, 1.0, shape=3),
         lambda: qs.Uniform(0.0, 1.0, shape=(2, 0)),
         lambda: qs.LogUniform(1e-300, 1e300),
         lambda: qs.LogUniform(1e-50, 1.0),
@@ -291,10 +291,10 @@ def test_there_is_no_split_of_another_name(name: str):
     jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' own checks of annotations come first
     for tasks in (families.make(name), qs.Informed(families.make(name))):
         with pytest.raises(qs.UsageError, match=r"there is no split 'tests'; did you mean 'test'\?"):
-            tasks.sample(2, "tests", counter(0, 0, "t"))  # type: ignore[arg-type]
+            tasks.sample(2, "tests", counter(0, 0, "t"))
     for parameter in families.make(name).parameters.values():
         with pytest.raises((qs.UsageError, KeyError)):
-            parameter.sample(2, "tests", counter(0, 0, "t"))  # type: ignore[arg-type]
+            parameter.sample(2, "tests", counter(0, 0, "t"))
 
 
 def test_tensors_hold_numbers_that_float32_tells_apart():
