@@ -153,6 +153,14 @@ def length_of(tasks: Any) -> int:
     return next(step for step in range(1, 2000) if bool(env.step(action).truncated.any()))
 
 
+def unwrapped() -> Any:
+    """A registered environment that has lost its TimeLimit."""
+    whole = gymnasium.make("Pendulum-v1")
+    bare: Any = whole.unwrapped
+    bare.spec = whole.spec
+    return bare
+
+
 def limited(*limits: int) -> Any:
     """What builds an environment in time limits, the innermost first."""
 
@@ -175,6 +183,7 @@ def limited(*limits: int) -> Any:
         (lambda: gymnasium.make("Pendulum-v1"), 50, 50),
         (lambda: gymnasium.make("Pendulum-v1").unwrapped, 300, 300),
         (lambda: TimeLimit(gymnasium.make("Pendulum-v1").unwrapped, 300), None, 300),
+        (unwrapped, None, 200),
         (limited(30), None, 30),
         (limited(30), 20, 20),
         (limited(30, 40), None, 30),

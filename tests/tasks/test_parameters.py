@@ -138,6 +138,7 @@ def test_ill_made_parameters_are_refused():
         lambda: qs.Uniform(0.0, 1.0, shape=(2, 0)),
         lambda: qs.LogUniform(1e-300, 1e300),
         lambda: qs.LogUniform(1e-50, 1.0),
+        lambda: qs.LogUniform(1e-30, 1e30),
         lambda: qs.LogUniform(1.0, 1.0 + 1e-15),
         lambda: qs.Normal(1e300, 1.0),
         lambda: qs.Normal(1e15, 1e-3),

@@ -127,6 +127,22 @@ def test_a_fault_names_them_and_its_record_lives_them_again(workers: int, tmp_pa
     assert json.loads((tmp_path / "fault.json").read_text())["parameters"]["track"] == 1
 
 
+def test_what_cannot_be_sent_to_a_worker_is_refused_where_there_are_workers():
+    rules = qs.Choice(lambda speed: speed, lambda speed: 2 * speed)
+    for workers in (0, 2):
+        make = lambda workers=workers: qs.GymnasiumTasks(Race, max_episode_steps=2, track=rules, workers=workers)  # noqa: E731
+        if workers:
+            with pytest.raises(qs.UsageError, match="track can be a function, which can't be sent to a worker process"):
+                make()
+        else:
+            assert callable(make().parameters["track"].env_values(torch.tensor([1]))[0])
+
+
+def test_two_objects_that_hold_the_same_are_one_value():
+    with pytest.raises(qs.UsageError, match="Curve of 2 is listed twice"):
+        qs.Choice(Curve(2), Curve(3), Curve(2))
+
+
 def test_the_checker_judges_them():
     report = qs.check_tasks(races())
     assert not report.failed, str(report)

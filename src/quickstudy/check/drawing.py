@@ -14,9 +14,9 @@ from quickstudy.check.walk import (
     draw,
 )
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.protocol import Split, counter
+from quickstudy.protocol import Split, Tasks, counter
 from quickstudy.tasks.lanes import Source
-from quickstudy.tasks.parameters import FEWEST_TO_PARTITION, env_values, parameters_of
+from quickstudy.tasks.parameters import FEWEST_TO_PARTITION, env_values, in_words, parameters_of
 
 DRAWS = 10_000
 LEAK = 0.9
@@ -108,21 +108,32 @@ def splits(trial: Trial) -> str:
     sets = {name: task_set(trial, name) for name in names}
     if kind == "iid":
         return "iid: train, validation and test are separate draws from one support, and may share tasks"
-    total = len(set().union(*sets.values()))
+    total = len(set[bytes]().union(*sets.values()))
     if total < FEWEST_TO_PARTITION:
         raise Broken(f"{total} tasks are too few to partition, at least {FEWEST_TO_PARTITION} are needed; say splits = 'iid'")
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        shared = sets[one] & sets[other]
+    pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("train", "validation"), ("validation", "test"))
+    for one, other in pairs:
+        shared = sets[one].keys() & sets[other].keys()
         if shared:
-            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {min(shared)}")
+            words = ", ".join(f"{name}={value}" for name, value in task_in_words(trial, one, sets[one][min(shared)]).items())
+            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {words}")
     return f"partitioned: no task of {DRAWS:,} draws of each split is in another"
 
 
-def task_set(trial: Trial, split: Split) -> set[str]:
-    """Many tasks of a split, each as what its environment receives."""
-    drawn = trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
-    parameters = parameters_of(trial.tasks) if isinstance(trial.tasks, Source) else {}
-    return {", ".join(f"{name}={value!r}" for name, value in task.items()) for task in env_values(parameters, drawn)}
+def many(trial: Trial, split: Split) -> Tasks:
+    """Many tasks of a split."""
+    return trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
+
+
+def task_set(trial: Trial, split: Split) -> dict[bytes, int]:
+    """Many tasks of a split, each as the bytes of its numbers, and one place where it was drawn."""
+    columns = [value.reshape(DRAWS, -1).numpy() for value in many(trial, split).values()]
+    return {b"".join(column[place].tobytes() for column in columns): place for place in range(DRAWS)}
+
+
+def task_in_words(trial: Trial, split: Split, place: int) -> dict[str, str]:
+    """One of them for people to read."""
+    return in_words(parameters_of(trial.tasks), many(trial, split), place)
 
 
 def hidden_task(trial: Trial) -> str:

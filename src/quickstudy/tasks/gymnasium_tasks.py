@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
-from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters, splits_of
+from quickstudy.tasks.parameters import Choice, Parameter, normalise_parameters, sample_parameters, splits_of
 
 
 @checked
@@ -75,6 +76,8 @@ class GymnasiumTasks:
                     f"{self}: {name}={shown(parameter)} is no distribution; write {name}=Uniform(low, high) or Choice(...)"
                     + (f"; or {guess}" if guess.startswith("did") else "")
                 )
+            if workers and isinstance(parameter, Choice):
+                require_sendable(self, name, parameter)
         self.splits: Splits = splits_of(parameters)
         probe = self.build()
         try:
@@ -104,6 +107,8 @@ class GymnasiumTasks:
         if not isinstance(env, gymnasium.Env):
             raise UsageError(f"{self}: it builds {shown(env)}, no gymnasium.Env")
         limits, limit = time_limits(env), self._limit
+        if not limits and limit is None and env.spec is not None:
+            limit = env.spec.max_episode_steps  # what it was registered with, where its wrapper was left out
         return env if limit is None or (limits and min(limits) <= limit) else TimeLimit(env, limit)
 
     def _registered(self, name: str) -> Env:
@@ -164,6 +169,18 @@ def time_limits(env: Env) -> list[int]:
             limits.append(env._max_episode_steps)
         env = env.env
     return limits
+
+
+def require_sendable(tasks: GymnasiumTasks, name: str, choice: Choice) -> None:
+    """UsageError where a listed value can't be sent to a worker process."""
+    for value in choice.values:
+        try:
+            pickle.dumps(value)
+        except Exception as error:  # whatever it is that somebody's own object raises
+            raise UsageError(
+                f"{tasks}: {name} can be {shown(value)}, which can't be sent to a worker process ({error}); list a name for it,"
+                " and build it in configure, or take workers=0"
+            ) from error
 
 
 def derive_physics(env: Env) -> None:

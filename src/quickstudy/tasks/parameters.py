@@ -30,7 +30,8 @@ FEWEST_SINGLE = 2**12
 """A grid of fewer points than so many that float32 keeps apart is made of numbers that only float64 does."""
 FEWEST_DOUBLE = 2**6
 """Of fewer points than so many no splits can be made."""
-SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max / 4
+"""What bounds lie between in size, so that float32 holds what lies beyond them too."""
 OUTWARD = 0.25
 """Extrapolation reaches this share of an interval's width beyond it, on both sides."""
 
@@ -150,6 +151,9 @@ class LogUniform:
     def __post_init__(self) -> None:
         if not SMALLEST <= self.low < self.high <= LARGEST:
             raise UsageError(f"{self}: low must be less than high, both between {SMALLEST:.1e} and {LARGEST:.1e}")
+        middle, reach = self._exponents
+        if abs(middle) + (1 + 2 * OUTWARD) * reach > -math.log(SMALLEST):
+            raise UsageError(f"{self}: a quarter of its orders of magnitude beyond, float32 holds no numbers; narrow it")
         require_grid(self)
 
     @property
