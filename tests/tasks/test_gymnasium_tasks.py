@@ -123,6 +123,8 @@ def test_what_can_not_be_varied_is_said_at_the_door():
         qs.GymnasiumTasks("CartPole-v1")
     with pytest.raises(qs.UsageError, match="is no distribution"):
         qs.GymnasiumTasks("CartPole-v1", length=0.5)
+    with pytest.raises(qs.UsageError, match="length=the class Uniform is no distribution"):
+        qs.GymnasiumTasks("CartPole-v1", length=qs.Uniform)
     with pytest.raises(qs.UsageError, match="low must be less than high"):
         qs.Uniform(1.0, 0.25)
     pole = {"length": qs.Uniform(0.25, 1.0)}

@@ -32,7 +32,7 @@ SAMPLES = 64
 def named(lived: Lived, task: int) -> dict[str, Any]:
     """What the first numbers of a task's parameters are called, and what they are."""
     names = [name for key, value in lived.tasks.items() for name in numbers_of(key, value)]
-    numbers = numbers_in({name: value[task : task + 1] for name, value in lived.tasks.items()})[0]
+    numbers = numbers_in(lived.tasks, task + 1)[task]
     words = words_of([lived.tasks], parameters_of(lived.agent.tasks))
     shown = list(zip(names, numbers, strict=True))[:MOST_AXES]
     return {name: words[name][int(number)] if name in words else short(number) for name, number in shown}

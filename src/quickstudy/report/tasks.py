@@ -66,10 +66,10 @@ def words_of(drawn: Sequence[Tasks], parameters: Mapping[str, Any]) -> dict[str,
     return met
 
 
-def numbers_in(tasks: Tasks) -> list[list[float | int]]:
-    """All the numbers of each task in one row, in the order of `numbers_of`; whole ones are whole."""
+def numbers_in(tasks: Tasks, count: int) -> list[list[float | int]]:
+    """All the numbers of each of the first tasks in one row, in the order of `numbers_of`; whole ones are whole."""
     columns = [value.reshape(len(value), -1).tolist() for value in tasks.values()]
-    return [[number for part in parts for number in part] for parts in zip(*columns, strict=True)]
+    return [[number for column in columns for number in column[index]] for index in range(count)]
 
 
 def plane_of(dynamics: Any) -> list[int]:
@@ -87,7 +87,7 @@ def tasks_of(evaluation: Evaluation, axes: int) -> list[dict[str, Any]]:
     count = evaluation.num_tasks
     returns = evaluation.returns.double().reshape(-1, count, evaluation.returns.shape[1]).mean(0)
     together: dict[tuple[float, ...], list[int]] = {}
-    for index, place in enumerate(numbers_in(evaluation.drawn)[:count]):
+    for index, place in enumerate(numbers_in(evaluation.drawn, count)):
         together.setdefault(tuple(place), []).append(index)
     return [
         {

@@ -72,7 +72,7 @@ def live_trials(
 def first_different(tasks: Tasks, count: int) -> list[int]:
     """The numbers of the first tasks that no earlier one equals, at most `SHOWN`."""
     first: dict[tuple[float, ...], int] = {}
-    for index, numbers in enumerate(numbers_in(tasks)[:count]):
+    for index, numbers in enumerate(numbers_in(tasks, count)):
         first.setdefault(tuple(numbers), index)
     return list(first.values())[:SHOWN]
 

@@ -14,7 +14,7 @@ from gymnasium.wrappers import TimeLimit
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
-from quickstudy.arguments import checked, shown
+from quickstudy.arguments import checked, fits, shown
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
@@ -70,7 +70,7 @@ class GymnasiumTasks:
         if not parameters:
             raise UsageError(f"{self}: name at least one attribute to vary, such as gravity=Uniform(8, 12)")
         for name, parameter in parameters.items():
-            if not hasattr(parameter, "sample"):
+            if not fits(parameter, Parameter):
                 guess = did_you_mean(name, inspect.signature(GymnasiumTasks).parameters)
                 raise UsageError(
                     f"{self}: {name}={shown(parameter)} is no distribution; write {name}=Uniform(low, high) or Choice(...)"
