@@ -304,15 +304,11 @@ def averaging() -> Any:
     return qs.NativeTasks(Averaging())
 
 
-@planted("no time limit: the wrapper was taken off", "time limit")
-def unwrapped() -> Any:
-    def build() -> Any:
-        whole = gymnasium.make("Pendulum-v1")
-        bare: Any = whole.unwrapped
-        bare.spec = whole.spec
-        return bare
-
-    return qs.GymnasiumTasks(build, g=qs.Uniform(5.0, 15.0))
+@planted("episodes outlast the time limit that is stated", "time limit")
+def outlasts() -> Any:
+    tasks = Own(dynamics=Drift())
+    tasks.max_episode_steps //= 2
+    return tasks
 
 
 @planted("the time limit is reported as termination", "time limit")

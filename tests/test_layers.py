@@ -13,6 +13,7 @@ import quickstudy
 
 SOURCE = Path(quickstudy.__file__).parent
 FLOORS = {
+    "arguments": 1,
     "errors": 0,
     "protocol": 0,
     "ops": 1,

@@ -6,9 +6,13 @@ import re
 import shlex
 from pathlib import Path
 
+import gymnasium
+import jaxtyping
 import pytest
 
+import quickstudy as qs
 from quickstudy.cli import main
+from quickstudy.protocol import counter
 
 PAGE = (Path(__file__).parent.parent / "docs" / "mistakes.md").read_text()
 
@@ -30,3 +34,15 @@ def test_every_mistake_gets_its_message(tmp_path: Path, monkeypatch: pytest.Monk
         said = (output.out + output.err).replace(f"{tmp_path}/", "").strip()
         pattern = ".*".join(re.escape(part.strip()) for part in expected.strip().split("..."))
         assert re.fullmatch(pattern, said, re.DOTALL), f"{command}\n{said}"
+
+
+def test_every_mistake_in_python_gets_its_message():
+    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' own checks of annotations come first
+    [calls] = re.findall(r"```pycon\n(.*?)```", PAGE, re.DOTALL)
+    mistakes = re.findall(r"^>>> (.*)\n(.*)$", calls, re.MULTILINE)
+    assert len(mistakes) == calls.count(">>>") == 9
+    names = {"qs": qs, "gymnasium": gymnasium, "tasks": qs.tasks.make("bandit"), "generator": counter(0, 0, "page")}
+    for call, expected in mistakes:
+        with pytest.raises(qs.UsageError) as caught:
+            eval(call, names)
+        assert str(caught.value) == expected

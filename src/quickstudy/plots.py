@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from quickstudy.arguments import checked
 from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import Interval, performance_profile, profile_intervals, spaced_taus
@@ -17,6 +18,7 @@ from quickstudy.scene import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PINK, PURPLE
 COLORS = (BLUE, ORANGE, GREY, GREEN, PURPLE, GOLD, PINK, INK)
 
 
+@checked
 def plot_adaptation(
     curves: Mapping[str, Evaluation],
     path: str | Path,

@@ -20,7 +20,10 @@ Split = Literal["train", "validation", "test", "extrapolation"]
 Splits = Literal["iid", "partitioned"]
 """How train, validation and test differ: separate draws from one support, or disjoint sets of tasks."""
 Tasks = dict[str, Tensor]
-"""The parameters that pick one MDP each out of a family: named tensors with a leading task axis."""
+"""The parameters that pick one MDP each out of a family: named tensors with a leading task axis.
+
+They hold numbers as they were drawn, and of values that are no numbers their places in a list.
+"""
 Memory = dict[str, Tensor]
 """What a policy remembers from step to step: named tensors (task, lane, ...)."""
 Observation = Shaped[Tensor, "task lane ..."]

@@ -14,16 +14,17 @@ from typing import Any
 import psutil
 import torch
 
+from quickstudy.arguments import checked, require_device
 from quickstudy.data.rollout import Lifetime
 from quickstudy.display import Display
-from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, UsageError
+from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, UsageError, did_you_mean
 from quickstudy.evaluation import batch_of, score, shards_of
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tally import counted
 from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of
-from quickstudy.runs.config import RunConfig, Training, config_of, require_device
+from quickstudy.runs.config import RunConfig, Training, config_of
 from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
@@ -32,8 +33,11 @@ from quickstudy.runs.writers import require_writer
 from quickstudy.work import open_work, threads
 
 NOTHING: Mapping[str, Any] = {}
+PLACES = ("workers", "deadline", "attempts")
+"""What of a stored configuration may be otherwise when a run goes on: no result depends on it."""
 
 
+@checked
 def train(
     learner: Learner,
     iterations: int = 200,
@@ -52,10 +56,13 @@ def train(
     `own_algorithm` are what the folder calls tasks and a learner of one's own. Ctrl-C saves the last complete meta-iteration
     and raises KeyboardInterrupt.
     """
+    for name in {"seed", "device"} & options.keys():
+        raise UsageError(f"train: {name} is the learner's: give it there, such as RL2(tasks, {name}={options[name]!r})")
     training = resolve(Training(iterations=iterations, seed=learner.seed, device=learner.device, **options))
     return begin(learner, config_of(learner, training, own_tasks, own_algorithm), Path(run) if run else None, command, quiet)
 
 
+@checked
 def resume(
     run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False, **places: Any
 ) -> Metrics:
@@ -63,6 +70,9 @@ def resume(
 
     `places` may be `workers`, `deadline` and `attempts` in place of what the folder says: no result depends on them.
     """
+    for name in places:
+        if name not in PLACES:
+            raise UsageError(f"resume has no argument '{name}'; {did_you_mean(name, PLACES)}; the rest stays as the run began")
     opened = open_run(Path(run), tasks, algorithm)
     warn_of(opened.complaints)
     if opened.finished:

@@ -39,6 +39,17 @@ def test_tasks_that_are_the_same_are_one_with_their_mean():
     assert [(task["at"], task["met"], task["returns"]) for task in found["tasks"]] == [([0, 2], 2, [1.5]), ([1, 2], 1, [5])]
 
 
+def test_values_that_are_no_numbers_have_their_own_words_and_whole_numbers_all_their_digits():
+    parameters = {"track": Choice("oval", ("eight", 2), None), "level": Choice(1_000_000_007, 1_000_000_009)}
+    drawn = {"track": torch.tensor([2, 0, 2]), "level": torch.tensor([1_000_000_009, 1_000_000_007, 1_000_000_007])}
+    found = task_map([evaluation([[1.0], [5.0], [2.0]], drawn)], parameters)
+    assert found["axes"] == [
+        {"name": "track", "bounds": [0, 2], "words": {2: "None", 0: "oval"}},
+        {"name": "level", "bounds": [1_000_000_007, 1_000_000_009]},
+    ]
+    assert [task["at"] for task in found["tasks"]] == [[2, 1_000_000_009], [0, 1_000_000_007], [2, 1_000_000_007]]
+
+
 def test_of_many_numbers_the_first_are_shown_and_bounds_are_told_where_there_are_some():
     drawn = {"a": torch.ones(2), "b": torch.ones(2, 2, 3), "c": torch.ones(2)}
     parameters = {"a": LogUniform(0.5, 2.0), "b": Normal(0.0, 1.0, (2, 3)), "c": "one of 50"}

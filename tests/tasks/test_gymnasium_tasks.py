@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 
 import quickstudy as qs
 from quickstudy.data.rollout import rollout
@@ -122,8 +123,86 @@ def test_what_can_not_be_varied_is_said_at_the_door():
         qs.GymnasiumTasks("CartPole-v1")
     with pytest.raises(qs.UsageError, match="is no distribution"):
         qs.GymnasiumTasks("CartPole-v1", length=0.5)
+    with pytest.raises(qs.UsageError, match="length=the class Uniform is no distribution"):
+        qs.GymnasiumTasks("CartPole-v1", length=qs.Uniform)
     with pytest.raises(qs.UsageError, match="low must be less than high"):
         qs.Uniform(1.0, 0.25)
+    pole = {"length": qs.Uniform(0.25, 1.0)}
+    with pytest.raises(qs.UsageError, match=r"episode_per_trial=3 is no distribution.* did you mean 'episodes_per_trial'"):
+        qs.GymnasiumTasks("CartPole-v1", episode_per_trial=3, **pole)
+    with pytest.raises(qs.UsageError, match=r"it builds None, no gymnasium\.Env"):
+        qs.GymnasiumTasks(lambda: None, max_episode_steps=3, **pole)
+    for name, value, message in (
+        ("max_episode_steps", 0, "it must be at least 1"),
+        ("episodes_per_trial", 0, "it must be at least 1"),
+        ("episodes_per_trial", 1.5, "it must be a whole number"),
+        ("workers", -1, "it must be at least 0"),
+        ("deadline", 0, "it must be more than 0"),
+        ("deadline", float("nan"), "it must be a finite number"),
+        ("configure", "length", "it must be a function"),
+    ):
+        with pytest.raises(qs.UsageError, match=message):
+            qs.GymnasiumTasks("CartPole-v1", **{name: value}, **pole)
+
+
+def length_of(tasks: Any) -> int:
+    """The steps of an episode that only a time limit ends."""
+    env = tasks.make(1, 1)
+    env.reset(tasks.sample(1, "train", counter(0, 0, "tasks")), counter(0, 0, "env"))
+    action = torch.zeros(1, 1, *(tasks.action_space.shape or ()))
+    if isinstance(tasks.action_space, spaces.Discrete):
+        action = action.long()
+    return next(step for step in range(1, 2000) if bool(env.step(action).truncated.any()))
+
+
+def unwrapped() -> Any:
+    """A registered environment that has lost its TimeLimit."""
+    whole = gymnasium.make("Pendulum-v1")
+    bare: Any = whole.unwrapped
+    bare.spec = whole.spec
+    return bare
+
+
+def limited(*limits: int) -> Any:
+    """What builds an environment in time limits, the innermost first."""
+
+    def build() -> Any:
+        env: Any = Faulty()
+        for limit in limits:
+            env = TimeLimit(env, limit)
+        return env
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("env", "given", "length"),
+    [
+        ("Pendulum-v1", None, 200),
+        ("Pendulum-v1", 500, 500),
+        ("Pendulum-v1", 50, 50),
+        (lambda: gymnasium.make("Pendulum-v1"), None, 200),
+        (lambda: gymnasium.make("Pendulum-v1"), 50, 50),
+        (lambda: gymnasium.make("Pendulum-v1").unwrapped, 300, 300),
+        (lambda: TimeLimit(gymnasium.make("Pendulum-v1").unwrapped, 300), None, 300),
+        (unwrapped, None, 200),
+        (limited(30), None, 30),
+        (limited(30), 20, 20),
+        (limited(30, 40), None, 30),
+        (limited(40, 30), None, 30),
+        (limited(), 25, 25),
+    ],
+)
+def test_the_time_limit_that_is_stated_is_the_one_that_ends_episodes(env: Any, given: int | None, length: int):
+    varied = {"gain": qs.Uniform(0.5, 2.0)} if "limited" in getattr(env, "__qualname__", "") else {"g": qs.Uniform(8.0, 12.0)}
+    tasks = qs.GymnasiumTasks(env, max_episode_steps=given, **varied)
+    assert (tasks.max_episode_steps, length_of(tasks)) == (length, length)
+
+
+def test_a_longer_limit_than_one_inside_is_refused():
+    for env in (lambda: gymnasium.make("Pendulum-v1"), lambda: TimeLimit(gymnasium.make("Pendulum-v1"), 400)):
+        with pytest.raises(qs.UsageError, match=r"is 500, but the environment has a TimeLimit of 200 of its own.*=200 or less"):
+            qs.GymnasiumTasks(env, max_episode_steps=500, g=qs.Uniform(8.0, 12.0))
 
 
 class Aim(gymnasium.Env[Any, Any]):

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Generator
 
+from quickstudy.arguments import checked
 from quickstudy.ops.spaces import ranges_of
 from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Act, Agent, Experience, Memory, Percept, Policy, TaskDistribution, begin_trial
@@ -51,6 +52,7 @@ class UniformPolicy:
         return Act(action.unflatten(-1, self.space.shape), None, {}), memory
 
 
+@checked
 class Random:
     """Acts at random and learns nothing."""
 
@@ -85,6 +87,7 @@ class ForgetfulPolicy:
         return self.policy.act(where_lane(wipe, fresh, percept), where_lane(wipe, blank, memory), generator)
 
 
+@checked
 class Forgetful:
     """Another agent with its memory wiped at the start of every episode, or at every step: shows what the memory is worth."""
 

@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.rollout import Lifetime, collect_lives, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import NotFinite, UsageError, require_at_least
@@ -32,6 +33,7 @@ from quickstudy.ops.trust_region import flatten, line_search, linear_maps, trust
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What MAML can be told."""
@@ -202,6 +204,7 @@ def collection_metrics(episodes: list[Experience]) -> Metrics:
     return metrics | {f"adapt/episode_{number}/return_mean": mean for number, mean in enumerate(returns, 1)}
 
 
+@checked
 class MAML:
     """Meta-trains first weights; adapting is one policy-gradient step on an experience, all lanes pooled."""
 

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import NotFinite, UsageError, require_at_least
@@ -30,6 +31,7 @@ from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard
 from quickstudy.tasks.informed import Informed
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What the multi-task policy can be told."""
@@ -136,6 +138,7 @@ def loss(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
+@checked
 class MultiTask:
     """Trains one memoryless policy on the whole distribution; it never adapts."""
 

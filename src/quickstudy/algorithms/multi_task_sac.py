@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Chosen, Lifetime, collect_chosen, concatenate
 from quickstudy.data.session import Session
@@ -30,6 +31,7 @@ from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What multi-task SAC can be told."""
@@ -260,6 +262,7 @@ def as_it_is(policy: FineTunedPolicy, experience: Experience) -> FineTunedPolicy
     return policy
 
 
+@checked
 class MultiTaskSAC:
     """Trains one memoryless actor-critic on a set of tasks; adapting is training on, on the new task."""
 

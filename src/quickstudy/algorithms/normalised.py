@@ -19,6 +19,7 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import UsageError
 from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
@@ -47,6 +48,7 @@ from quickstudy.protocol import (
 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
     """What is normalised."""
@@ -247,6 +249,7 @@ def normalised_percept(percept: Percept, statistics: Moments) -> Percept:
     return percept._replace(observation=statistics.normalise(percept.observation), arrival=arrival)
 
 
+@checked
 class Normalised:
     """A learner that sees normalised observations, or trains on normalised rewards, or both.
 

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn.utils import get_total_norm
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Chosen, Lifetime, collect_chosen, concatenate
 from quickstudy.data.session import Session
@@ -44,6 +45,7 @@ from quickstudy.protocol import (
 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What PEARL can be told."""
@@ -335,6 +337,7 @@ def records_of(experience: Experience, episode: int, dense: bool) -> Records:
     return {name: value[valid] for name, value in fields.items()}
 
 
+@checked
 class PEARL:
     """Meta-trains an encoder of experience and a soft actor-critic beside it; adapting is adding up evidence."""
 

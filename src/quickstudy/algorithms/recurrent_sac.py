@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
@@ -33,6 +34,7 @@ from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What the recurrent actor-critic can be told."""
@@ -366,6 +368,7 @@ def left(config: Config, iteration: int) -> float:
     return max(0.01, 1 - iteration / config.anneal_iterations) if config.anneal_iterations else 1.0
 
 
+@checked
 class RecurrentSAC:
     """Meta-trains a recurrent policy on trials from replay; adapting is remembering."""
 

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import NotFinite, UsageError, require_at_least
@@ -41,6 +42,7 @@ from quickstudy.protocol import (
 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What RL2 can be told."""
@@ -198,6 +200,7 @@ def loss(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
+@checked
 class RL2:
     """Meta-trains a recurrent policy over whole trials; adapting is remembering."""
 

@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
+from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
@@ -51,6 +52,7 @@ ALL = torch.zeros(1, dtype=torch.long)
 """The one row of the buffer: trials of all tasks lie together."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What VariBAD can be told."""
@@ -235,6 +237,7 @@ def loss(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
+@checked
 class VariBAD:
     """Meta-trains a belief and a policy that acts on it; adapting is believing."""
 

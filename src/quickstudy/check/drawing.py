@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from gymnasium import spaces as gym_spaces
 from jaxtyping import Float
@@ -15,9 +14,9 @@ from quickstudy.check.walk import (
     draw,
 )
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.protocol import Split, counter
+from quickstudy.protocol import Split, Tasks, counter
 from quickstudy.tasks.lanes import Source
-from quickstudy.tasks.parameters import FEWEST_TO_PARTITION
+from quickstudy.tasks.parameters import FEWEST_TO_PARTITION, env_values, in_words, parameters_of
 
 DRAWS = 10_000
 LEAK = 0.9
@@ -64,7 +63,7 @@ def raw_observations(trial: Trial, tasks: Source) -> None:
     """What the environment itself returns has the type that its space says."""
     env = tasks.build()
     try:
-        tasks.put(env, {name: value[0].tolist() for name, value in trial.drawn.items()})
+        tasks.put(env, env_values(tasks.parameters, {name: value[:1] for name, value in trial.drawn.items()})[0])
         observation, _ = env.reset(seed=trial.seed)
         for when in ("reset", "step"):
             space = tasks.env_observation_space
@@ -109,22 +108,32 @@ def splits(trial: Trial) -> str:
     sets = {name: task_set(trial, name) for name in names}
     if kind == "iid":
         return "iid: train, validation and test are separate draws from one support, and may share tasks"
-    total = len(set().union(*sets.values()))
+    total = len(set[bytes]().union(*sets.values()))
     if total < FEWEST_TO_PARTITION:
         raise Broken(f"{total} tasks are too few to partition, at least {FEWEST_TO_PARTITION} are needed; say splits = 'iid'")
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        shared = sets[one] & sets[other]
+    pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("train", "validation"), ("validation", "test"))
+    for one, other in pairs:
+        shared = sets[one].keys() & sets[other].keys()
         if shared:
-            numbers = ", ".join(f"{number:g}" for number in np.frombuffer(min(shared))[:8])
-            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {numbers}")
+            words = ", ".join(f"{name}={value}" for name, value in task_in_words(trial, one, sets[one][min(shared)]).items())
+            raise Broken(f"{len(shared)} tasks are in both {one} and {other} ({DRAWS} draws of each): {words}")
     return f"partitioned: no task of {DRAWS:,} draws of each split is in another"
 
 
-def task_set(trial: Trial, split: Split) -> set[bytes]:
-    """Many tasks of a split, each as the bytes of its numbers."""
-    drawn = trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
-    rows = torch.cat([value.reshape(DRAWS, -1).double() for value in drawn.values()], 1).numpy()
-    return {row.tobytes() for row in rows}
+def many(trial: Trial, split: Split) -> Tasks:
+    """Many tasks of a split."""
+    return trial.tasks.sample(DRAWS, split, counter(trial.seed, 0, f"check {split}"))
+
+
+def task_set(trial: Trial, split: Split) -> dict[bytes, int]:
+    """Many tasks of a split, each as the bytes of its numbers, and one place where it was drawn."""
+    columns = [value.reshape(DRAWS, -1).numpy() for value in many(trial, split).values()]
+    return {b"".join(column[place].tobytes() for column in columns): place for place in range(DRAWS)}
+
+
+def task_in_words(trial: Trial, split: Split, place: int) -> dict[str, str]:
+    """One of them for people to read."""
+    return in_words(parameters_of(trial.tasks), many(trial, split), place)
 
 
 def hidden_task(trial: Trial) -> str:
@@ -151,8 +160,9 @@ def hidden_task(trial: Trial) -> str:
 
 def parameter_name(trial: Trial, column: int) -> str:
     """Which parameter a column of `normalise` belongs to."""
+    parameters = parameters_of(trial.tasks)
     for name, value in trial.drawn.items():
-        column -= value[0].numel()
+        column -= parameters[name].normalise(value).shape[1] if name in parameters else value[0].numel()
         if column < 0:
             return f"'{name}'"
     return "(unnamed)"

@@ -14,6 +14,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
+from quickstudy.arguments import checked, fill
 from quickstudy.check.report import Broken, Report, judge
 from quickstudy.check.walk import global_seeds, global_states, seed_globally
 from quickstudy.data.rollout import Lifetime, collect_lives, start_trials
@@ -23,7 +24,6 @@ from quickstudy.ops.spaces import action_fault
 from quickstudy.ops.state import Ledger, copy_state, leaves
 from quickstudy.protocol import Experience, Learner, Policy, Shard, TaskDistribution, counter
 from quickstudy.runs.checkpoint import load_checkpoint, save_checkpoint
-from quickstudy.runs.config import fill
 from quickstudy.tasks import make as make_tasks
 from quickstudy.work import InProcess, LocalSite
 
@@ -55,6 +55,7 @@ class Subject:
         return self.make(tasks, self.config, seed=self.seed if seed is None else seed, device="cpu")
 
 
+@checked
 def check_learner(make: Make, config: Any = None, *, seed: int = 0) -> Report:
     """Runs a learner through its contract; `make` is its class, or a function of (tasks, config, *, seed, device).
 

@@ -89,6 +89,7 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
     """Lives one task of the walk that `check` takes under a seed."""
     from quickstudy.check.walk import LANES, Trial
     from quickstudy.errors import EnvironmentFault
+    from quickstudy.tasks.parameters import in_words, parameters_of
 
     if not 0 <= number < LANES:
         raise UsageError(f"--task {number}: the walk goes through tasks 0 to {LANES - 1}; a run's fault has --replay FILE")
@@ -100,7 +101,8 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
         if fault.replay is None:
             return 1
         return replay(tasks, fault.replay)
-    print(f"task {number}: {', '.join(f'{name}={value[number].tolist()}' for name, value in trial.drawn.items())}")
+    told = in_words(parameters_of(tasks), trial.drawn, number, digits=17)
+    print(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
     steps = walk.steps
     for step, action in enumerate(walk.actions):
         at = number, 0, step
@@ -112,13 +114,15 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
 
 def replay(tasks: Any, record: dict[str, Any]) -> int:
     """Lives a recorded trial again, and shows its steps and the error with its traceback."""
-    from quickstudy.tasks.gymnasium_env import live_again
+    from quickstudy.tasks.gymnasium_env import live_again, recorded_task
     from quickstudy.tasks.lanes import LaneFault, Source
+    from quickstudy.tasks.parameters import in_words
 
     if not isinstance(tasks, Source):
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
-    print(", ".join(f"{name}={value}" for name, value in record["parameters"].items()))
     try:
+        told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
+        print(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
             ended = bool(answer.terminated[0]), bool(answer.truncated[0])
             show(step, action, float(answer.reward[0]), *ended, answer.arrival[0].tolist())

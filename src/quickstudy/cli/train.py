@@ -118,7 +118,7 @@ def named(names: list[str], stored: Any, config: Path | None) -> tuple[str, str]
 def learner_of(name: str, stored: Any) -> tuple[Callable[..., Any], Any]:
     """What builds the learner, and the configuration that options change."""
     from quickstudy.algorithms import algorithm
-    from quickstudy.runs.config import fill
+    from quickstudy.arguments import fill
 
     if not is_own(name):
         chosen = algorithm(name)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.data.session_file import Acted, Answer, Episode, Row, read_session, stacked, unstacked, write_session
 from quickstudy.errors import UsageError
 from quickstudy.ops.spaces import shorten
@@ -16,6 +17,7 @@ from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Agent, Experience, Percept, Transition, begin_episode, begin_trial, counter
 
 
+@checked
 class Session:
     """An agent at work in the world, one step at a time.
 

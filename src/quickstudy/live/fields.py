@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from quickstudy.errors import UsageError
 from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
 from quickstudy.report.tasks import numbers_of
-from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
+from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform, word_of
 
 MOST_FIELDS = 12
 """Nobody would move more sliders than so many."""
@@ -37,7 +36,10 @@ def fields_of(parameters: Mapping[str, Any], task: Tasks) -> list[Field]:
         parameter = parameters.get(name)
         if isinstance(parameter, Choice):
             rows = parameter.table.reshape(len(parameter.values), -1).tolist()
-            options = [", ".join(f"{short(number)}" for number in row) for row in rows]
+            options = [
+                word_of(parameter, parameter.table[place]) or ", ".join(f"{short(number)}" for number in row)
+                for place, row in enumerate(rows)
+            ]
             found.append(Field(name, 0, len(options) - 1, False, options))
         elif isinstance(parameter, Uniform | LogUniform | Normal):
             low, high = bounds(parameter)
@@ -71,9 +73,10 @@ def task_of(fields: list[Field], parameters: Mapping[str, Any], like: Tasks, giv
     for name, example in like.items():
         parameter = parameters[name]
         if isinstance(parameter, Choice):
-            task[name] = parameter.table[int(next(left))].reshape(example.shape).clone()
+            task[name] = parameter.table[int(next(left))].reshape(example.shape).to(example.dtype, copy=True)
         else:
-            task[name] = torch.tensor([next(left) for _ in range(example.numel())]).reshape(example.shape)
+            numbers = [next(left) for _ in range(example.numel())]
+            task[name] = torch.tensor(numbers, dtype=example.dtype).reshape(example.shape)
     return task
 
 
@@ -82,14 +85,8 @@ def values_of(fields: list[Field], parameters: Mapping[str, Any], task: Tasks) -
     numbers: list[float] = []
     for name, values in task.items():
         parameter = parameters.get(name)
-        numbers += [float(option_of(parameter, values))] if isinstance(parameter, Choice) else values.flatten().tolist()
+        numbers += [float(parameter.place_of(values))] if isinstance(parameter, Choice) else values.flatten().tolist()
     return dict(zip((field.name for field in fields), numbers, strict=True)) if fields else {}
-
-
-def option_of(parameter: Choice, values: Tensor) -> int:
-    """Which of a choice's values a task has: the nearest."""
-    table = parameter.table.reshape(len(parameter.values), -1)
-    return int((table - values.reshape(1, -1)).square().sum(-1).argmin())
 
 
 def plain_fields(fields: list[Field]) -> list[dict[str, Any]]:

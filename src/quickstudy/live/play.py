@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from quickstudy.live.belief import Told, beliefs_of
 from quickstudy.live.fields import fields_of, plain_fields, task_of, values_of
 from quickstudy.live.server import Answer, Numbers, Server
 from quickstudy.protocol import Agent, Experience, Shard, Tasks
-from quickstudy.report.contents import parameters_of
 from quickstudy.report.page import Kind, data, page
 from quickstudy.report.series import short
 from quickstudy.report.trials import as_scene, dynamics_of, has_scenes
 from quickstudy.report.world import as_list, trace, view
 from quickstudy.scene import Aimed, Scene
+from quickstudy.tasks.parameters import parameters_of, word_of
 from quickstudy.video.film import named
 from quickstudy.work import LocalSite, threads
 
@@ -71,7 +71,7 @@ class Player:
 
     def trial(self, task: Tasks, luck: int) -> Iterator[dict[str, Any]]:
         """Lives a trial on a task (1, ...): first says which, then tells each episode as plain values when it is over."""
-        yield {"values": values_of(self.fields, self.parameters, task), "task": says(task), "luck": luck}
+        yield {"values": values_of(self.fields, self.parameters, task), "task": says(self.parameters, task), "luck": luck}
         site = LocalSite(self.tasks, self.agent.device)
         studio = Studio(site, [0] if has_scenes(self.tasks) else [], as_scene)
         shapes: dict[str, int] = {}
@@ -99,10 +99,13 @@ def whole(name: str, value: float, most: int) -> int:
     return int(value)
 
 
-def says(task: Tasks) -> str:
-    """A task in words, its first numbers."""
+def says(parameters: Mapping[str, Any], task: Tasks) -> str:
+    """A task (1, ...) in words, its first numbers."""
     parts = []
     for name, value in task.items():
+        if word := word_of(parameters.get(name), value[0]):
+            parts.append(f"{name} {word}")
+            continue
         numbers = [f"{short(number, 3)}" for number in value.flatten().tolist()]
         parts.append(f"{name} {', '.join(numbers[:6])}{' …' if len(numbers) > 6 else ''}")
     return "; ".join(parts)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from quickstudy.arguments import checked, described, shown
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.oracles import bandit_optimum, bandits, grid, tabular
 from quickstudy.oracles.agent import Oracle
@@ -21,11 +22,13 @@ from quickstudy.tasks.native import NativeTasks
 from quickstudy.tasks.tabular_mdp import TabularMDP
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
     """An oracle that there is nothing to tell."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EpsilonGreedyOptions:
     """What epsilon-greedy can be told."""
@@ -34,6 +37,7 @@ class EpsilonGreedyOptions:
     """The chance of pulling any arm."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class UCB1Options:
     """What UCB1 can be told."""
@@ -42,6 +46,7 @@ class UCB1Options:
     """Weight of the bonus: 1 as proved by Auer et al. 2002, less does better over short trials."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class GittinsOptions:
     """What the Gittins index can be told."""
@@ -50,6 +55,7 @@ class GittinsOptions:
     """Discount factor; without it 1 - 2 / pulls, so that the discounted future is half as long as the trial."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """What posterior sampling of MDPs can be told."""
@@ -58,6 +64,7 @@ class SamplingOptions:
     """What an untried reward is taken to be: 1 is the truth, 0 the prior of the published figures."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class OptimisticOptions(SamplingOptions):
     """What optimistic posterior sampling can be told."""
@@ -190,6 +197,7 @@ ORACLES: dict[str, Entry] = {
 """Each name with what makes it."""
 
 
+@checked
 def oracle(name: str, tasks: TaskDistribution, options: Any = None) -> Oracle:
     """An oracle by name for a task distribution; UsageError for an unknown name, or one that isn't for these tasks."""
     if name not in ORACLES:
@@ -200,4 +208,6 @@ def oracle(name: str, tasks: TaskDistribution, options: Any = None) -> Oracle:
         here = [other for other, each in ORACLES.items() if type(family) in each.make]
         these = f"for these tasks there is {', '.join(here)}" if here else "for these tasks there is none"
         raise UsageError(f"{name} is for {' and '.join(key for key, each in FAMILIES.items() if each in entry.make)}; {these}")
+    if options is not None and type(options) is not entry.options:
+        raise UsageError(f"oracle: options is {shown(options)}, for {name} it must be {described(entry.options)}")
     return entry.make[type(family)](tasks, family, options or entry.options())

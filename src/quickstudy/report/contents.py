@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from quickstudy.algorithms.baselines import Forgetful, Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool, told_alike
-from quickstudy.protocol import Agent, TaskDistribution
+from quickstudy.protocol import Agent
 from quickstudy.report.inner import inner_steps
 from quickstudy.report.minds import embedding, inside, known
 from quickstudy.report.series import series, short, validations
@@ -24,7 +24,7 @@ from quickstudy.report.world import world
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
 from quickstudy.storage import read_json
-from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.parameters import parameters_of
 
 
 def contents(
@@ -88,13 +88,6 @@ def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dic
     if extrapolates and found["learner"].split != "extrapolation":
         found["beyond"] = scored(learners, seeds, split="extrapolation")
     return told_alike(found)
-
-
-def parameters_of(tasks: TaskDistribution) -> Mapping[str, Any]:
-    """What a distribution knows of where its parameters are drawn from; nothing, where it is one of another kind."""
-    while isinstance(tasks, Informed):
-        tasks = tasks.tasks
-    return getattr(tasks, "parameters", {})
 
 
 def adaptation(scored: dict[str, Evaluation]) -> dict[str, Any]:

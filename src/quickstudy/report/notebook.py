@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from quickstudy.arguments import checked
 from quickstudy.protocol import TaskDistribution
 from quickstudy.report.contents import contents
 from quickstudy.report.page import page
@@ -37,6 +38,7 @@ class Report:
         write_atomically(Path(path), self.html)
 
 
+@checked
 def show(
     run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, height: int = 900, **options: Any
 ) -> Report:

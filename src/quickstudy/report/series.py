@@ -173,7 +173,9 @@ def plain(line: dict[str, NDArray[np.floating]], names: Sequence[str]) -> dict[s
 
 
 def short(value: float, digits: int = 6) -> float | int | None:
-    """A number as few characters; None where it is not finite."""
+    """A number as few characters; whole ones of type int as they are, None where it is not finite."""
+    if isinstance(value, int):
+        return int(value)
     if not math.isfinite(value):
         return None
     rounded = float(f"{value:.{digits}g}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
+from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
 from quickstudy.scene import Aimed
-from quickstudy.tasks.parameters import Choice, LogUniform, Uniform
+from quickstudy.tasks.parameters import Choice, LogUniform, Uniform, word_of
 
 MOST_TASKS = 1000
 MOST_AXES = 4
@@ -26,9 +27,10 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     """
     names = [name for key, value in evaluations[0].drawn.items() for name in numbers_of(key, value)]
     bounds = {name: ends for key, value in evaluations[0].drawn.items() for name, ends in bounds_of(key, value, parameters)}
+    words = words_of([evaluation.drawn for evaluation in evaluations], parameters)
     axes = names[:MOST_AXES]
     return {
-        "axes": [{"name": name, "bounds": bounds[name]} for name in axes],
+        "axes": [{"name": name, "bounds": bounds[name]} | ({"words": words[name]} if name in words else {}) for name in axes],
         "plane": plane_of(dynamics),
         "left_out": len(names) - len(axes),
         "tasks": [task for evaluation in evaluations for task in tasks_of(evaluation, len(axes))],
@@ -53,6 +55,23 @@ def bounds_of(name: str, values: Tensor, parameters: Mapping[str, Any]) -> list[
     return [(each, None) for each in names]
 
 
+def words_of(drawn: Sequence[Tasks], parameters: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+    """What the places of values that are no numbers are called, by parameter: of those that are met in some tasks."""
+    met: dict[str, dict[int, str]] = {}
+    for tasks in drawn:
+        for name, values in tasks.items():
+            for place in values[:MOST_TASKS]:
+                if word := word_of(parameters.get(name), place):
+                    met.setdefault(name, {})[int(place)] = word
+    return met
+
+
+def numbers_in(tasks: Tasks, count: int) -> list[list[float | int]]:
+    """All the numbers of each of the first tasks in one row, in the order of `numbers_of`; whole ones are whole."""
+    columns = [value.reshape(len(value), -1).tolist() for value in tasks.values()]
+    return [[number for column in columns for number in column[index]] for index in range(count)]
+
+
 def plane_of(dynamics: Any) -> list[int]:
     """Of a task's first two numbers, which grows to the right and which upwards where its pictures show it."""
     if isinstance(dynamics, Aimed):
@@ -68,8 +87,7 @@ def tasks_of(evaluation: Evaluation, axes: int) -> list[dict[str, Any]]:
     count = evaluation.num_tasks
     returns = evaluation.returns.double().reshape(-1, count, evaluation.returns.shape[1]).mean(0)
     together: dict[tuple[float, ...], list[int]] = {}
-    for index in range(count):
-        place = [number for value in evaluation.drawn.values() for number in value[index].flatten().tolist()]
+    for index, place in enumerate(numbers_in(evaluation.drawn, count)):
         together.setdefault(tuple(place), []).append(index)
     return [
         {

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from quickstudy.arguments import checked
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.runs.folder import open_run
 
 
+@checked
 def load(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None) -> Learner:
     """The learner of a stored run, as last saved. Runs no code that the folder names.
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
-import typing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import NoneType, UnionType
 from typing import Any, Literal
 
 import tomli_w
-import torch
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.algorithms.normalised import Normalisation, Normalised
+from quickstudy.arguments import checked, fill, require_device
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.tasks import describe, family, make
 from quickstudy.work import require_place
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a run trains."""
@@ -129,14 +127,6 @@ class RunConfig:
         return normalised(learner, self.normalisation)
 
 
-def require_device(device: str) -> None:
-    """Raises UsageError where this machine has no such device."""
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{device}' can't be used here; see: quickstudy doctor") from error
-
-
 def normalised(learner: Learner, normalisation: Normalisation) -> Learner:
     """The learner in its normalisers, where there are any."""
     wanted = normalisation.normalise_observation or normalisation.normalise_reward
@@ -206,39 +196,3 @@ def _name(section: dict[str, Any], key: str, title: str, path: Path) -> str:
     if not isinstance(name, str):
         raise UsageError(f'{path} [{title}] needs {key} = "..."')
     return name
-
-
-def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:
-    """Makes a dataclass of plain values, each key and type checked."""
-    known = [field.name for field in fields(cls)]
-    types = typing.get_type_hints(cls)
-    for key, value in values.items():
-        if key not in known:
-            raise UsageError(f"{where} has no key '{key}'; {did_you_mean(key, known)}")
-        if not fits(value, types[key]):
-            raise UsageError(f"{where} {key} = {value!r} must be {describe_type(types[key])}")
-    return cls(**{key: float(value) if types[key] is float else value for key, value in values.items()})
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of the type that a field declares."""
-    if typing.get_origin(kind) is Literal:
-        return value in typing.get_args(kind)
-    if isinstance(kind, UnionType):
-        return any(fits(value, choice) for choice in typing.get_args(kind))
-    if kind is NoneType:
-        return value is None
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, kind)
-
-
-def describe_type(kind: Any) -> str:
-    """A type in words."""
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
-    if isinstance(kind, UnionType):
-        return " or ".join(map(describe_type, typing.get_args(kind)))
-    return {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}.get(kind, str(kind))

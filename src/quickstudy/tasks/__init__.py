@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
+from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import TaskDistribution
 from quickstudy.scene import Drawn
@@ -61,6 +62,7 @@ def family(name: str) -> type[Any]:
     return FAMILIES[name]
 
 
+@checked
 def make(name: str, **options: Any) -> NativeTasks | MujocoTasks | MetaWorldTasks:
     """A task distribution by name, with the family's options; UsageError for an unknown name or option, or a missing extra."""
     options_of = family(name)

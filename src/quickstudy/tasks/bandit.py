@@ -10,11 +10,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.parameters import Normal, Parameter, Uniform
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Bandit:
     """Find the arm that pays best: an episode is `pulls` pulls of `arms` arms.

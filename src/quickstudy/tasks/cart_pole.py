@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.scene import BLUE, GOLD, INK, ORANGE, PALE, Disc, Line, Scene, Shape, arrow, rectangle
@@ -22,6 +23,7 @@ MAX_POSITION = 2.4
 MAX_ANGLE = 12 * 2 * math.pi / 360
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class CartPole:
     """Balance a pole on a cart: +1 for each step until it falls (Barto, Sutton & Anderson 1983).

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Split, Tasks
 from quickstudy.scene import PAPER, YELLOW, Disc, Scene, Text, agent, grid, rectangle, star
@@ -74,6 +75,7 @@ def passable(holes: Bool[Tensor, "count row column"]) -> Bool[Tensor, " count"]:
         reached = wider
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class FrozenLake:
     """Cross a frozen lake whose holes are hidden anew in each trial: +1 on the far corner, 0 in a hole; both end the episode.

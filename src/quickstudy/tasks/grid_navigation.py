@@ -9,12 +9,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.scene import GREY, PALE, PAPER, YELLOW, Point, Scene, Text, agent, grid, rectangle, star, tint
 from quickstudy.tasks.parameters import Choice
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class GridNavigation:
     """From a corner, find a goal cell that is hidden anew in each trial: +1 for each step that ends on it, -0.1 for any other.
@@ -80,6 +82,6 @@ class GridNavigation:
 
     def task_at(self, place: Point) -> Tasks:
         """The goal cell nearest to a place in the picture."""
-        table = self.parameters["goal"].table
+        table = self.parameters["goal"].table.float()
         column, row = place
         return {"goal": table[(table - torch.tensor([row, column])).square().sum(-1).argmin()]}

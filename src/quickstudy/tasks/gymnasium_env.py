@@ -11,9 +11,10 @@ from jaxtyping import Shaped
 from torch import Generator, Tensor
 
 from quickstudy.errors import EnvironmentFault, NotFiniteFault
-from quickstudy.ops.spaces import action_fault, decode, shorten
+from quickstudy.ops.spaces import action_fault, decode
 from quickstudy.protocol import Observation, Tasks, Transition
 from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
+from quickstudy.tasks.parameters import env_values, in_words
 from quickstudy.tasks.workers import Workers
 
 
@@ -24,15 +25,15 @@ class GymnasiumEnv:
         self._source, self._lead, self._device = source, (tasks, lanes), device
         count = tasks * lanes
         self._lanes = Workers(source, count) if source.workers else Block(source, range(count))
-        self._values: list[Values] = []
+        self._tasks: Tasks = {}
 
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        columns = {name: value.tolist() for name, value in tasks.items()}
-        self._values = [{name: column[task] for name, column in columns.items()} for task in range(self._lead[0])]
+        self._tasks = {name: value.detach().cpu().clone() for name, value in tasks.items()}
         self._generator = generator
         self._starts: list[tuple[int, list[int]]] = []
         self._actions: list[np.ndarray] = []
-        return self._start([self._values[index // self._lead[1]] for index in range(self._lead[0] * self._lead[1])])
+        by_lane = {name: value.repeat_interleave(self._lead[1], 0) for name, value in self._tasks.items()}
+        return self._start(env_values(self._source.parameters, by_lane))
 
     def restart(self) -> Observation:
         return self._start(None)
@@ -78,15 +79,14 @@ class GymnasiumEnv:
     def _fault(self, index: int, what: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
         """The fault of a lane with its place, and all that it takes to live its trial again."""
         task, lane = divmod(index, self._lead[1])
-        values = self._values[task]
         step = len(self._actions) - (self._starts[-1][0] < len(self._actions))
         replay = {
             "task": task,
-            "parameters": values,
+            "parameters": {name: value[task].tolist() for name, value in self._tasks.items()},
             "starts": [[step, seeds[index]] for step, seeds in self._starts],
             "actions": [actions[index].tolist() for actions in self._actions],
         }
-        named = ", ".join(f"{name}={shorten(rounded(value))}" for name, value in values.items())
+        named = ", ".join(f"{name}={value}" for name, value in in_words(self._source.parameters, self._tasks, task).items())
         return kind(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)
 
     def draw(self, task: int, lane: int) -> np.ndarray | None:
@@ -97,9 +97,9 @@ class GymnasiumEnv:
         self._lanes.close()
 
 
-def rounded(value: Any) -> Any:
-    """A parameter with four digits, as messages show it."""
-    return [rounded(part) for part in value] if isinstance(value, list) else float(f"{value:.4g}")
+def recorded_task(replay: dict[str, Any]) -> Tasks:
+    """The task (1, ...) in the record that a fault keeps."""
+    return {name: torch.from_numpy(np.asarray([value])) for name, value in replay["parameters"].items()}
 
 
 def live_again(source: Source, replay: dict[str, Any]) -> Iterator[tuple[Any, Answer]]:
@@ -110,7 +110,7 @@ def live_again(source: Source, replay: dict[str, Any]) -> Iterator[tuple[Any, An
     block = Block(source, range(1))
     try:
         starts = {step: seed for step, seed in replay["starts"]}
-        block.start([replay["parameters"]], [starts[0]])
+        block.start(env_values(source.parameters, recorded_task(replay)), [starts[0]])
         for step, action in enumerate(replay["actions"]):
             if step in starts and step:
                 block.start(None, [starts[step]])

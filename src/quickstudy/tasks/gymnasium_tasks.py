@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,14 +14,16 @@ from gymnasium.wrappers import TimeLimit
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked, fits, shown
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
-from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters, splits_of
+from quickstudy.tasks.parameters import Choice, Parameter, normalise_parameters, sample_parameters, splits_of
 
 
+@checked
 class GymnasiumTasks:
     """A task distribution over a Gymnasium environment.
 
@@ -33,8 +37,9 @@ class GymnasiumTasks:
     step or reset of one environment that takes longer than `deadline` seconds is a fault.
 
     Observations may be Box, Discrete, Dict, Tuple, MultiDiscrete or MultiBinary (composite ones are flattened), actions Box,
-    Discrete, MultiDiscrete or MultiBinary. Raises UsageError for an unknown id or attribute, a space it can't use, or an
-    environment without a time limit where `max_episode_steps` gives none.
+    Discrete, MultiDiscrete or MultiBinary. `max_episode_steps` takes the place of the time limit that an id is registered
+    with; of an environment that is built by a function it may only cut shorter. Raises UsageError for an unknown id or
+    attribute, a space it can't use, or an environment without a time limit where `max_episode_steps` gives none.
     """
 
     def __init__(
@@ -53,16 +58,26 @@ class GymnasiumTasks:
         self.parameters: Mapping[str, Parameter] = parameters
         self.episodes_per_trial, self.workers, self.deadline = episodes_per_trial, workers, deadline
         self._limit = max_episode_steps
-        for name, value, least in (("episodes_per_trial", episodes_per_trial, 1), ("workers", workers, 0)):
+        for name, value, least in (
+            ("episodes_per_trial", episodes_per_trial, 1),
+            ("max_episode_steps", 1 if max_episode_steps is None else max_episode_steps, 1),
+            ("workers", workers, 0),
+        ):
             if value < least:
                 raise UsageError(f"{self}: {name} is {value}, it must be at least {least}")
+        if deadline <= 0:
+            raise UsageError(f"{self}: deadline is {deadline} seconds, it must be more than 0")
         if not parameters:
             raise UsageError(f"{self}: name at least one attribute to vary, such as gravity=Uniform(8, 12)")
         for name, parameter in parameters.items():
-            if not hasattr(parameter, "sample"):
+            if not fits(parameter, Parameter):
+                guess = did_you_mean(name, inspect.signature(GymnasiumTasks).parameters)
                 raise UsageError(
-                    f"{self}: {name}={parameter!r} is no distribution; write {name}=Uniform(low, high) or Choice(...)"
+                    f"{self}: {name}={shown(parameter)} is no distribution; write {name}=Uniform(low, high) or Choice(...)"
+                    + (f"; or {guess}" if guess.startswith("did") else "")
                 )
+            if workers and isinstance(parameter, Choice):
+                require_sendable(self, name, parameter)
         self.splits: Splits = splits_of(parameters)
         probe = self.build()
         try:
@@ -84,12 +99,21 @@ class GymnasiumTasks:
     def build(self) -> Env:
         """One environment, as yet of no task; with a time limit, where one was given."""
         try:
-            env = gymnasium.make(self._env, disable_env_checker=True) if isinstance(self._env, str) else self._env()
+            env = self._registered(self._env) if isinstance(self._env, str) else self._env()
         except gymnasium.error.DependencyNotInstalled as error:
             raise UsageError(f"{self}: a package is missing: {error}") from error
         except gymnasium.error.Error as error:
             raise UsageError(f"{self}: {error}") from error
-        return env if self._limit is None else TimeLimit(env, self._limit)
+        if not isinstance(env, gymnasium.Env):
+            raise UsageError(f"{self}: it builds {shown(env)}, no gymnasium.Env")
+        limits, limit = time_limits(env), self._limit
+        if not limits and limit is None and env.spec is not None:
+            limit = env.spec.max_episode_steps  # what it was registered with, where its wrapper was left out
+        return env if limit is None or (limits and min(limits) <= limit) else TimeLimit(env, limit)
+
+    def _registered(self, name: str) -> Env:
+        limit = {} if self._limit is None else {"max_episode_steps": self._limit}
+        return gymnasium.make(name, disable_env_checker=True, **limit)
 
     def put(self, env: Env, values: Values) -> None:
         """Puts a task's values into an environment that `build` made."""
@@ -110,10 +134,16 @@ class GymnasiumTasks:
                 )
 
     def _time_limit(self, probe: Env) -> int:
-        limit = self._limit or (probe.spec.max_episode_steps if probe.spec else None)
-        if limit is None:
+        """The limit that ends episodes of what `build` made."""
+        limits = time_limits(probe)
+        if not limits:
             raise UsageError(f"{self}: the environment has no time limit; pass max_episode_steps=...")
-        return limit
+        if self._limit is not None and min(limits) < self._limit:
+            raise UsageError(
+                f"{self}: max_episode_steps is {self._limit}, but the environment has a TimeLimit of {min(limits)} of its own,"
+                f" which cuts episodes first; build it with another one, or pass max_episode_steps={min(limits)} or less"
+            )
+        return min(limits)
 
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
         return sample_parameters(self.parameters, count, split, generator)
@@ -129,6 +159,28 @@ class GymnasiumTasks:
 
     def decode(self, action: Shaped[Tensor, "..."]) -> Any:
         return decode(self.env_action_space, action.cpu().numpy())
+
+
+def time_limits(env: Env) -> list[int]:
+    """The limits of all TimeLimits around an environment, the outermost first."""
+    limits = []
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, TimeLimit):
+            limits.append(env._max_episode_steps)
+        env = env.env
+    return limits
+
+
+def require_sendable(tasks: GymnasiumTasks, name: str, choice: Choice) -> None:
+    """UsageError where a listed value can't be sent to a worker process."""
+    for value in choice.values:
+        try:
+            pickle.dumps(value)
+        except Exception as error:  # whatever it is that somebody's own object raises
+            raise UsageError(
+                f"{tasks}: {name} can be {shown(value)}, which can't be sent to a worker process ({error}); list a name for it,"
+                " and build it in configure, or take workers=0"
+            ) from error
 
 
 def derive_physics(env: Env) -> None:

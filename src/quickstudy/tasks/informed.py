@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ from gymnasium import spaces
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.spaces import encode
 from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition, counter
 from quickstudy.scene import Drawable, Picture
+from quickstudy.tasks.parameters import parameters_of
 
 
+@checked
 class Informed:
     """The same tasks, with their normalised parameters appended to each observation."""
 
@@ -27,6 +31,7 @@ class Informed:
         self.max_episode_steps = tasks.max_episode_steps
         self.episodes_per_trial = tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
+        self.parameters: Mapping[str, Any] = parameters_of(tasks)
 
     def __repr__(self) -> str:
         return f"Informed({self.tasks!r})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
@@ -17,7 +17,7 @@ from quickstudy.ops.spaces import encode
 
 Env = gymnasium.Env[Any, Any]
 Values = dict[str, Any]
-"""The parameters of one task as plain numbers and lists."""
+"""The parameters of one task as its environment receives them: a copy of its own for each lane."""
 
 
 @runtime_checkable
@@ -26,6 +26,8 @@ class Source(Protocol):
 
     workers: int
     deadline: float
+    parameters: Mapping[str, Any]
+    """Where the parameters are drawn from, of those that know it."""
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
     env_observation_space: gymnasium.Space[Any]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import gymnasium
@@ -18,11 +19,13 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
+from quickstudy.tasks.parameters import require_split
 
 LONGEST = 6
 """Numbers that place object and goal; environments where one of the two is fixed have three, padded with zeros."""
@@ -56,6 +59,7 @@ class Benchmark(Protocol):
     def seed_of(self, split: Split) -> int: ...
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ML1:
     """Meta-World's ML1: a robot arm in one environment, where the goal is hidden anew in each trial."""
@@ -83,6 +87,7 @@ class ML1:
         return self.goals_seed + {"train": 0, "test": 1}.get(split, 2)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ML10:
     """Meta-World's ML10: a robot arm in ten environments with hidden goals, tested in five others."""
@@ -108,6 +113,7 @@ class ML10:
         return self.goals_seed + (2 if split == "validation" else 0)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ML45:
     """Meta-World's ML45: a robot arm in forty-five environments with hidden goals, tested in five others."""
@@ -234,11 +240,14 @@ def box(name: str) -> tuple[np.ndarray, np.ndarray]:
     return space.low, space.high
 
 
+@checked
 class MetaWorldTasks:
     """The tasks of one of Meta-World's benchmarks, each the number of its environment and where its object and goal are."""
 
     splits: Splits = "partitioned"
     deadline = 60.0
+    parameters: Mapping[str, Any] = MappingProxyType({})
+    """None of them drawn from a support that could be named: goals are a list of Meta-World's own."""
 
     def __init__(self, dynamics: Benchmark):
         known = package().env_dict.ALL_V3_ENVIRONMENTS
@@ -271,6 +280,7 @@ class MetaWorldTasks:
         Neighbours are of different environments, in an order that stays the same where `count` is a multiple of their number:
         then no lane has to change its environment from trial to trial.
         """
+        require_split(split)
         if split == "extrapolation":
             raise UsageError(f"{self!r} has no extrapolation split: nothing lies beyond Meta-World's goals")
         names = self.dynamics.environments(split)

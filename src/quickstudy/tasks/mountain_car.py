@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.scene import BLUE, INK, ORANGE, YELLOW, Disc, Line, Point, Polygon, Scene, Shape, arrow
@@ -20,6 +21,7 @@ MIN_POSITION, MAX_POSITION, GOAL = -1.2, 0.6, 0.5
 MAX_SPEED = 0.07
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class MountainCar:
     """Rock a weak car up a hill: -1 for each step until it is there (Moore 1990). Actions: push left, none, push right."""

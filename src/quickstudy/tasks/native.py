@@ -10,12 +10,20 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.ops.tree import tree_map, where_lane
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.scene import Drawn, Scene
-from quickstudy.tasks.parameters import Parameter, normalise_parameters, sample_parameters, splits_of
+from quickstudy.tasks.parameters import (
+    Parameter,
+    normalise_parameters,
+    require_single,
+    sample_parameters,
+    splits_of,
+    to_single,
+)
 
 Noise = Float[Tensor, "*batch noise"]
 """Independent numbers, uniform on [0, 1), handed in so that the functions below stay pure."""
@@ -121,6 +129,7 @@ class NativeEnv:
         pass
 
 
+@checked
 class NativeTasks:
     """The task distribution of torch-native dynamics: parameters drawn independently, for each split its own."""
 
@@ -131,13 +140,14 @@ class NativeTasks:
         self.max_episode_steps = dynamics.max_episode_steps
         self.episodes_per_trial = dynamics.episodes_per_trial
         self.parameters = dynamics.parameters
+        require_single(self, self.parameters)
         self.splits: Splits = splits_of(self.parameters)
 
     def __repr__(self) -> str:
         return f"NativeTasks({self.dynamics!r})"
 
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
-        return sample_parameters(self.parameters, count, split, generator)
+        return to_single(self.parameters, sample_parameters(self.parameters, count, split, generator))
 
     def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
         return normalise_parameters(self.parameters, tasks)

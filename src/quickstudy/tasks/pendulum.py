@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.scene import BLUE, INK, ORANGE, PALE, YELLOW, Disc, Line, Scene, Shape, arc, arrow, ring
@@ -21,6 +22,7 @@ MAX_SPEED = 8.0
 MAX_TORQUE = 2.0
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Pendulum:
     """Swing a pendulum up and hold it there; tasks differ in gravity (m/s^2), mass (kg) and length (m).

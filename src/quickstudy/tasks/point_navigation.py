@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.scene import PALE, YELLOW, Disc, Line, Point, Scene, agent, arc, star, tint
@@ -20,6 +21,7 @@ from quickstudy.tasks.parameters import Parameter, Uniform
 GOAL_RADIUS = 0.2
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PointNavigation:
     """Move to a hidden goal, at most 0.1 along each axis in a step.

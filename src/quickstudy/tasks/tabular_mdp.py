@@ -9,11 +9,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.parameters import Normal, Parameter, Simplex
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TabularMDP:
     """Random states, actions and rewards: mean rewards are N(1, 1), rewards N(mean, 1), transitions Dirichlet(1).

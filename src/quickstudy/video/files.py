@@ -8,6 +8,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quickstudy.arguments import checked
 from quickstudy.display import tracked
 from quickstudy.errors import UsageError
 from quickstudy.storage import write_atomically
@@ -46,6 +47,7 @@ def video_packages() -> Any:
     return av
 
 
+@checked
 def save_video(film: Film, path: str | Path, *, fps: float | None = None, width: int | None = None) -> Saved:
     """Writes a film as FILE.mp4 or FILE.gif, whole or not at all; UsageError for any other name.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quickstudy.arguments import checked
 from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.display import tracked
@@ -20,6 +21,7 @@ from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
 from quickstudy.tasks import describe, drawn_families
+from quickstudy.tasks.parameters import parameters_of, word_of
 from quickstudy.video.raster import pillow
 from quickstudy.work import LocalSite, run_unit
 
@@ -48,6 +50,8 @@ class Film:
     """Episodes of the task between one adaptation and the next, of which the film shows one."""
     episodes: Sequence[Sequence[Frame]]
     """The first frame of an episode shows its start, each later one what a step led to."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What parameters are called whose values are no numbers."""
 
     @property
     def steps(self) -> int:
@@ -55,6 +59,7 @@ class Film:
         return max(map(len, self.episodes)) - 1
 
 
+@checked
 def film(
     agent: Agent,
     tasks: TaskDistribution | None = None,
@@ -92,6 +97,7 @@ def film(
         split=split,
         parameters=parameters,
         lanes=agent.lanes,
+        words={name: word for name, value in parameters.items() if (word := word_of(parameters_of(tasks).get(name), value))},
         episodes=[list(map(Frame, *episode)) for episode in zip(pictures, totals, strict=True)],
     )
 

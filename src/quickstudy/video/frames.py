@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ def compose(film: Film, layout: Layout, panels: Sequence[Panel], step: int) -> A
     room = right - left - 24 - pen.textlength(clock, font(16))
     pen.text((right, MARGIN + 18), clock, GREY, font(16), anchor="rs")
     pen.text((left, MARGIN + 18), shortened(f"{film.tasks}, {film.algorithm}", room, 20), INK, font(20), anchor="ls")
-    task = f"{film.split} task {film.task}: {told(film.parameters)}"
+    task = f"{film.split} task {film.task}: {told(film.parameters, film.words)}"
     pen.text((left, MARGIN + 42), shortened(task, right - left, 14), GREY, font(14), anchor="ls")
     for number, (panel, (x, y)) in enumerate(zip(panels, layout.places, strict=True)):
         draw_header(pen, (x, y), panel_width, names[number], f"{before}{panel.total(step):.2f}", step >= panel.last)
@@ -148,15 +148,16 @@ class Panel:
         return image.resize(self._size, pillow().Image.Resampling.LANCZOS)
 
 
-def told(parameters: dict[str, Tensor]) -> str:
+def told(parameters: dict[str, Tensor], words: Mapping[str, str]) -> str:
     """A task's parameters in words: those of many numbers by how many there are."""
-    return ", ".join(f"{name.replace('_', ' ')} {in_words(value)}" for name, value in parameters.items())
+    return ", ".join(f"{name.replace('_', ' ')} {words.get(name) or in_words(value)}" for name, value in parameters.items())
 
 
 def in_words(value: Tensor) -> str:
     """One parameter in words."""
     if value.dtype.is_floating_point or value.numel() <= 3:
-        shown = ", ".join(f"{number:.3g}" for number in value.flatten()[:3].tolist())
+        digits = ".3g" if value.dtype.is_floating_point else "d"
+        shown = ", ".join(f"{number:{digits}}" for number in value.flatten()[:3].tolist())
         if value.dim():
             return f"({shown})" if value.numel() <= 3 else f"({shown}, ... {value.numel()} in all)"
         return shown

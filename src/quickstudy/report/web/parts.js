@@ -51,6 +51,15 @@ function tick(value) {
     : d3.format(Math.abs(value) >= 1000 ? ".3~s" : ".4~g")(value);
 }
 
+// A task's number on one of its axes; values that are no numbers have words of their own.
+function worded(words, value) {
+  return words ? (words[value] ?? "") : d3.format(".3~g")(value).replace("-", "−");
+}
+
+function wordedTick(words) {
+  return words ? (value) => words[value] ?? "" : tick;
+}
+
 function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {

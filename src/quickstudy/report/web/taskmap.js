@@ -96,12 +96,12 @@ function taskNotes(axes, tasks, hidden) {
 }
 
 function place({ at }) {
-  return at.map((value) => d3.format(".3~g")(value).replace("-", "−")).join(", ");
+  return at.map((value, index) => worded(CONTENTS.map.axes[index].words, value)).join(", ");
 }
 
 function aboutTask({ split, at, met }) {
   const values = CONTENTS.map.axes.map(
-    ({ name }, index) => `${name} = ${d3.format(".3~g")(at[index]).replace("-", "−")}`,
+    ({ name, words }, index) => `${name} = ${worded(words, at[index])}`,
   );
   return [...values, word("split", { split }), ...(met > 1 ? [word("times", { met })] : [])].join(" · ");
 }
@@ -127,7 +127,7 @@ function lineMap(width) {
     marginLeft: 52,
     x: {
       label: axis.name,
-      tickFormat: tick,
+      tickFormat: wordedTick(axis.words),
       ticks: Math.max(3, width / 90),
     },
     y: { label: word(state.measure), grid: true, ticks: 6, tickFormat: tick, nice: true },
@@ -186,8 +186,8 @@ function planeMap(x, y) {
       marginLeft: 52,
       marginRight: 16,
       marginTop: 28,
-      x: { label: axes[x].name, tickFormat: tick, ticks: 5 },
-      y: { label: axes[y].name, tickFormat: tick, ticks: 5 },
+      x: { label: axes[x].name, tickFormat: wordedTick(axes[x].words), ticks: 5 },
+      y: { label: axes[y].name, tickFormat: wordedTick(axes[y].words), ticks: 5 },
       color: colors(),
       marks: [
         region && Plot.rect([region], { ...edges, fill: "none", stroke: "var(--quiet)", strokeDasharray: "4,3" }),

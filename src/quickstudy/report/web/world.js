@@ -107,7 +107,7 @@ const onTrial = [];
 function trialSelect(redraw) {
   const says = (task) =>
     Object.entries(task)
-      .map(([name, value]) => `${name} = ${plainNumber(value)}`)
+      .map(([name, value]) => `${name} = ${typeof value === "string" ? value : plainNumber(value)}`)
       .join(", ");
   const select = element(
     "select",

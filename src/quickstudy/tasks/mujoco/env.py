@@ -13,13 +13,14 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Generator, Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.tasks.mujoco.bodies import simulator
 from quickstudy.tasks.mujoco.families import SCALES, Family, Motion, shape
 from quickstudy.tasks.mujoco.stage import Stage
-from quickstudy.tasks.parameters import normalise_parameters, sample_parameters, splits_of
+from quickstudy.tasks.parameters import normalise_parameters, require_single, sample_parameters, splits_of, to_single
 
 
 class Unstable(UserWarning):
@@ -162,6 +163,7 @@ class MujocoEnv:
             self._stage = None
 
 
+@checked
 class MujocoTasks:
     """The task distribution of a family of robot tasks: parameters drawn independently, for each split its own."""
 
@@ -174,13 +176,14 @@ class MujocoTasks:
         self.max_episode_steps = dynamics.max_episode_steps
         self.episodes_per_trial = dynamics.episodes_per_trial
         self.parameters = dynamics.parameters
+        require_single(self, self.parameters)
         self.splits: Splits = splits_of(self.parameters)
 
     def __repr__(self) -> str:
         return f"MujocoTasks({self.dynamics!r})"
 
     def sample(self, count: int, split: Split, generator: Generator) -> Tasks:
-        return sample_parameters(self.parameters, count, split, generator)
+        return to_single(self.parameters, sample_parameters(self.parameters, count, split, generator))
 
     def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
         return normalise_parameters(self.parameters, tasks)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, HUMANOID, WALKER, Body, Physics
@@ -86,6 +87,7 @@ def speed_towards(angle: Float[Tensor, "*#lead"], motion: Motion) -> Float[Tenso
     return (motion.velocity * towards(angle)).sum(-1)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahVelocity:
     """Run at a speed that is hidden anew in each trial: the reward is minus the distance to it, less 0.05 of the effort."""
@@ -113,6 +115,7 @@ class HalfCheetahVelocity:
         return (Mark("pacer", (float(task["speed"]) * seconds, 0.0)),)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahDirection:
     """Run forward or backward, which way is hidden in each trial: the reward is the speed that way, less 0.05 of the effort."""
@@ -138,6 +141,7 @@ class HalfCheetahDirection:
         return (Mark("direction", (float(task["direction"]), 0.0)),)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class AntDirection:
     """Walk in a direction that is hidden anew in each trial: the reward is the speed that way, and 1, less half the effort.
@@ -171,6 +175,7 @@ class AntDirection:
         return (direction_mark(float(task["angle"])),)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class HumanoidDirection:
     """Walk at an angle hidden anew in each trial: the reward is 1.25 of the speed that way, and 5, less 0.1 of the effort.
@@ -200,6 +205,7 @@ class HumanoidDirection:
         return (direction_mark(float(task["angle"])),)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class AntGoal:
     """Walk to a goal in a disc of radius 3, hidden in each trial: the reward is minus the distance, less 0.1 of the effort.
@@ -246,6 +252,7 @@ def varied(bodies: int, joints: int, geoms: int) -> Mapping[str, Parameter]:
     }
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class WalkerParameters:
     """Walk with masses, damping, friction and gravity scaled anew in each trial; the reward is Gymnasium's."""
@@ -272,6 +279,7 @@ class WalkerParameters:
         return ()
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class HopperParameters:
     """Hop with masses, damping, friction and gravity scaled anew in each trial; the reward is Gymnasium's."""
