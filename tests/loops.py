@@ -27,7 +27,7 @@ def advantages(
     gamma: float,
     trace: float,
 ) -> list[float]:
-    """Generalised advantage estimates of one life: A = r + gamma V(next) - V, and gamma trace A(next) where credit is carried."""
+    """Generalised advantage estimates of one life: r + gamma V(next) - V, and gamma trace A(next) where credit is carried."""
     found, later = [], 0.0
     for r, v, v_next, goes_on in reversed(list(zip(reward, value, successor, carried, strict=True))):
         later = r + gamma * v_next - v + gamma * trace * later * goes_on

@@ -1,4 +1,4 @@
-"""The multi-task policy: each of its formulae against its definition, a loop over the steps of each lane that was really lived."""
+"""The multi-task policy: each of its formulae against its definition, a loop over the steps that were really lived."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make(told: bool = False, **options: Any) -> MultiTask:
 
 
 def steps_of(learner: MultiTask) -> Experience:
-    """As many steps in each lane as the longest episode has: some end earlier, and the rollout cuts off what they begin next."""
+    """As many steps in each lane as the longest episode has: some end earlier, and what they begin next is cut off."""
     experience = lived(learner, LANES, None, STEPS)
     transition = experience.transition
     last = transition.terminated[..., -1], transition.truncated[..., -1]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
 from gymnasium import spaces
+from probes import HiddenButton
 from torch import Generator, Tensor
 
+import quickstudy as qs
 from quickstudy import tasks as families
 from quickstudy.algorithms.rl2 import RL2, Config
-from quickstudy.data.rollout import concatenate, rollout
+from quickstudy.data.rollout import action_generator, concatenate, draw_tasks, rollout, start_trials
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import (
@@ -20,6 +23,7 @@ from quickstudy.protocol import (
     Memory,
     Observation,
     Percept,
+    Shard,
     Tasks,
     Transition,
     begin_episode,
@@ -184,6 +188,39 @@ def test_an_answer_of_a_wrong_shape_is_reported_with_its_step():
     percept = begin_trial(env.reset({}, counter(0, 0, "env")), BUTTONS)
     with pytest.raises(EnvironmentFault, match=r"step 0 .*reward of shape \(1, 2, 1\), not \(1, 2\)"):
         rollout(env, Counter(), percept, {"steps": torch.zeros(1, 2)}, 9, None, episodes=1)
+
+
+class Listening:
+    """A site that notes with which seeds its environments begin."""
+
+    device = "cpu"
+    distribution = qs.NativeTasks(HiddenButton())
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def env(self, tasks: int, lanes: int) -> Any:
+        env = self.distribution.make(tasks, lanes)
+        reset = env.reset
+
+        def noted(drawn: Tasks, generator: Generator) -> Observation:
+            self.seeds.append(generator.initial_seed())
+            return reset(drawn, generator)
+
+        env.reset = noted  # type: ignore[method-assign]
+        return env
+
+
+def test_no_two_units_of_work_share_a_draw():
+    """Neither tasks nor actions nor chances, whether they differ in seed, meta-iteration, split or number."""
+    kinds = product((0, 1), (0, 1), (0, 1), ("train", "validation", "test"))
+    site, shards = Listening(), [Shard(seed, iteration, number, 64, split) for seed, iteration, number, split in kinds]
+    for shard in shards:
+        start_trials(site, 1, shard)
+    seeds = [action_generator(site, shard).initial_seed() for shard in shards] + site.seeds
+    assert len(set(seeds)) == 2 * len(shards) == 48
+    drawn = {tuple(draw_tasks(site, shard)["button"].tolist()) for shard in shards}
+    assert len(drawn) == len(shards)  # two sets of 64 coins are the same once in 2^64
 
 
 def leaves(tree: Any) -> list[Tensor]:
