@@ -1,7 +1,7 @@
 """Plants the faults of faults.toml, one at a time, and runs the quick test that must fail: who guards each formula.
 
-python benchmarks/mutations.py                  # all of them
-python benchmarks/mutations.py --only replay    # those with this in their file, their words or their test
+python benchmarks/mutations.py                      # all of them
+python benchmarks/mutations.py --only replay mask   # those with one of these in their file, their words or their test
 
 Faults are planted into copies of src and tests. All tests that are named must pass before any is. The exit status is 1 where a
 fault survives.
@@ -171,11 +171,11 @@ def table(outcomes: list[Outcome]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="faults tried at once")
-    parser.add_argument("--only", default="", help="try those that have this text in their file, words or test")
+    parser.add_argument("--only", nargs="+", default=[""], help="try those that have one of these in their file, words or test")
     options = parser.parse_args()
-    chosen = [fault for fault in faults() if any(options.only in part for part in (fault.file, fault.what, fault.test))]
+    chosen = [fault for fault in faults() if any(text in f"{fault.file} {fault.what} {fault.test}" for text in options.only)]
     if not chosen:
-        sys.exit(f"no fault has {options.only!r} in its file, words or test")
+        sys.exit(f"no fault has any of {options.only} in its file, words or test")
     os.environ["OMP_NUM_THREADS"] = "1"
     FORKED.set_forkserver_preload(LOADED)
     outcomes = judged(chosen, min(options.jobs, len(chosen)))

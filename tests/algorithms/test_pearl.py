@@ -191,6 +191,12 @@ def test_the_policy_climbs_the_critics_and_leaves_them_where_they_are():
     """The critics' gradient of all losses is that of their own; the policy's is minus that of the soft value."""
     agent, batch, noise = stocked(learner())
     total, parts = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)
+    belief = evidence(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
+    latent = (belief.mean + belief.std * noise.latent)[:, None].expand(-1, batch.reward.shape[1], -1)
+    own = critic_loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config.gamma, batch, latent, noise.later)
+    critics = list(agent.weights["critics"].values())
+    for one, other in zip(*(torch.autograd.grad(each, critics, retain_graph=True) for each in (total, own)), strict=True):
+        torch.testing.assert_close(one, other)
     total.backward()
     with torch.no_grad():
         for weight in agent.weights["policy"].values():
