@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install demo test test-all test-reliability bench results format clean
+.PHONY: install demo test test-all test-reliability mutations bench results format clean
 .DEFAULT_GOAL := install
 RAY = $(BIN)/python -c 'import ray' 2>/dev/null || echo "Ray is not installed, so its tests are skipped; for them: $(BIN)/pip install -e '.[ray]'"
 
@@ -30,6 +30,9 @@ test-reliability: install
 	$(BIN)/python benchmarks/reliability.py
 	$(BIN)/python benchmarks/matrix.py
 	$(BIN)/python benchmarks/soak.py
+
+mutations: install
+	$(BIN)/python benchmarks/mutations.py --jobs 2
 
 bench: install
 	$(BIN)/python benchmarks/speed.py

@@ -152,3 +152,49 @@ class Survival:
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenLedge:
+    """A walker on a line who slips one step in five: a step pays its place on the hidden side, and the third one out falls off.
+
+    Here for how its episodes end rather than for its optimum: about a third of those of a random walker by a fall, after three
+    steps or five, the others at the time limit of five. So lanes of one batch end, wait and begin anew at different times.
+    """
+
+    max_episode_steps: int = 5
+    episodes_per_trial: int = 3
+
+    initial_noise = 0
+    step_noise = 1
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-3, 3, (1,))
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(2)
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"side": Choice(-1.0, 1.0)}
+
+    def initial(self, task: Tasks, noise: Tensor) -> Tensor:
+        return torch.zeros(noise.shape[:-1])
+
+    def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        meant = 2.0 * action - 1
+        return state + torch.where(noise[..., 0] < 0.2, -meant, meant)
+
+    def observation(self, state: Tensor, task: Tasks) -> Tensor:
+        return state[..., None]
+
+    def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
+        return torch.where(arrival.abs() < 3, task["side"] * arrival, -2.0)
+
+    def terminal(self, state: Tensor, task: Tasks) -> Tensor:
+        return state.abs() >= 3
+
+    def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
+        return {}

@@ -299,3 +299,26 @@ def test_weights_of_each_task_act_on_their_own_task():
     for task in range(3):
         own = {key: weight[task] for key, weight in policy.start.weights.items()}
         torch.testing.assert_close(forward(learner.net, own, inputs[task : task + 1], None)[0], together[task])
+
+
+@pytest.mark.parametrize("outer", ["trpo", "ppo"])
+def test_steps_that_were_not_lived_move_nothing(outer: Any):
+    """Behind each episode stand steps that are not valid, whatever is in them: first weights move the same way."""
+    learner, lives = learner_and_stages(outer=outer)
+    other, same = learner_and_stages(outer=outer)
+    assert all(torch.equal(one.transition.reward, two.transition.reward) for one, two in zip(lives, same, strict=True))
+    over_time = ("percept", "act", "transition", "valid")
+    padded = [
+        life._replace(**{part: tree_map(lambda t: torch.cat([t, t[:, :, :3]], 2), getattr(life, part)) for part in over_time})
+        for life in lives
+    ]
+    for life in padded:
+        life.valid[:, :, 6:] = False
+    moves = []
+    for each, stages in ((learner, padded), (other, lives)):
+        before = flatten(each.learned).detach().clone()
+        samples = [samples_of(each.tasks, each.config, life) for life in stages]
+        each.trust_region(samples) if outer == "trpo" else each.proximal(samples)
+        moves.append(flatten(each.learned).detach() - before)
+    # ten rounds of conjugate gradients magnify rounding
+    assert float((moves[0] - moves[1]).norm()) < 1e-2 * float(moves[1].norm())

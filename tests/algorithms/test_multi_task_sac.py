@@ -49,9 +49,9 @@ class OneTable(nn.Module):
 
 
 def world() -> tuple[Any, Learned, dict[str, Tensor], Batch, Tensor]:
-    """A two-state MDP with tables for networks, in double precision."""
+    """A two-state MDP with tables for networks, in double precision; in neither state is the policy its own optimum."""
     net: Any = Net(OneTable(), TwoTables())  # type: ignore[arg-type]
-    policy = {"table": torch.tensor([[0.0, 1.0], [2.0, 0.0]], dtype=torch.float64)}
+    policy = {"table": torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)}
     critics = {"tables": torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[2.0, 1.0], [5.0, 3.0]]], dtype=torch.float64)}
     target = {"tables": critics["tables"] + torch.tensor([[[0.5]], [[-0.5]]], dtype=torch.float64)}
     state = torch.eye(2, dtype=torch.float64)
@@ -69,7 +69,7 @@ def test_the_targets_of_two_states_are_those_worked_by_hand():
     """Action 1 leads from state 0 to state 1, action 0 in state 1 ends the episode."""
     _, learned, _, _, _ = world()
     _, (error, parts) = loss_of(learned)
-    probs = torch.tensor([2.0, 0.0]).double().softmax(0)
+    probs = torch.tensor([1.0, 0.0]).double().softmax(0)
     least = torch.tensor([3.5, 2.5]).double()  # of [3.5, 4.5] and [4.5, 2.5]
     value = (probs * (least - TEMPERATURE * probs.log())).sum()
     aims = torch.stack([1 + GAMMA * value, torch.tensor(10.0).double()])  # nothing follows a termination
@@ -115,7 +115,7 @@ def test_adam_on_trees_is_torchs_own():
 
 
 def learner(kind: str = "point-navigation", **options: Any) -> qs.MultiTaskSAC:
-    tasks = qs.tasks.make(kind, **({"max_episode_steps": 5} if kind == "point-navigation" else {"max_episode_steps": 12}))
+    tasks = qs.tasks.make(kind, **({"max_episode_steps": 5} if kind == "point-navigation" else {"max_episode_steps": 30}))
     return qs.MultiTaskSAC(tasks, qs.MultiTaskSAC.Config(**SMALL["multi-task-sac"] | options))
 
 
@@ -125,6 +125,7 @@ def test_fine_tuning_many_tasks_at_once_is_fine_tuning_each_by_itself(kind: str)
     agent, experience = learner(kind), None
     plan = Plan(agent.explorer(), 1, agent.tasks.max_episode_steps, 1)
     experience = collect(LocalSite(agent.tasks), plan, Shard(0, 0, 0, 4, "test"))
+    assert kind != "cart-pole" or not experience.valid.all()
     together = agent.adapt(agent.explorer(), experience).brain
     for task in range(4):
         lived = int(experience.valid[task].sum())

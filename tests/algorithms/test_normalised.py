@@ -12,7 +12,7 @@ from probes import HiddenSide, Survival
 from small import SMALL
 
 import quickstudy as qs
-from quickstudy.algorithms.normalised import NormalisedPolicy, discounted_returns
+from quickstudy.algorithms.normalised import NormalisedPolicy, NormalisedWork, Statistics, discounted_returns
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.ops.moments import merged, moments_of, no_moments
 from quickstudy.ops.state import leaves
@@ -83,10 +83,11 @@ def test_the_policy_sees_normalised_observations_and_raw_rewards():
     assert torch.equal(experience.percept.reward[..., 1:], experience.transition.reward[..., :-1])
     inside: Any = policy.policy
     memory = inside.initial_memory(4, 1)
-    first = type(experience.percept)(*(part[:, :, 0] for part in experience.percept))
-    shown = first._replace(observation=policy.statistics.normalise(first.observation))
+    sixth = type(experience.percept)(*(part[:, :, 5] for part in experience.percept))
+    shown = sixth._replace(observation=policy.statistics.normalise(sixth.observation))
     expected, _ = inside.act(shown, memory, None)
-    torch.testing.assert_close(policy.act(first, memory, None)[0].action, expected.action)
+    assert float(sixth.reward.abs().min()) > 0
+    torch.testing.assert_close(policy.act(sixth, memory, None)[0].notes["value"], expected.notes["value"])
 
 
 class Uneven(Survival):
@@ -143,6 +144,17 @@ def test_discounted_returns_stop_at_episodes():
         total = 0.9 * total + float(reward[step])
         assert float(sums[1, 0, step]) == pytest.approx(total, rel=1e-5)
         total = 0.0 if ended[step] else total
+
+
+def test_rewards_are_divided_by_the_deviation_of_discounted_returns():
+    learner = make("rl2")
+    work = NormalisedWork(InProcess(learner.tasks), Statistics(None, no_moments(())), 0.9)
+    (experience,) = work.map(collect, Plan(learner.explorer(), 1, 60, 2), [Shard(0, 0, 0, 4, "train")])
+    transition = experience.transition
+    raw = experience._replace(transition=transition._replace(reward=transition.info["raw_reward"]))
+    deviation = discounted_returns(raw, 0.9)[experience.valid].double().std(correction=0)
+    assert float(deviation) > 3
+    torch.testing.assert_close(transition.reward, (transition.info["raw_reward"] / deviation).float())
 
 
 @pytest.mark.slow

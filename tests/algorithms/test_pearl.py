@@ -192,6 +192,12 @@ def test_the_policy_climbs_the_critics_and_leaves_them_where_they_are():
     """The critics' gradient of all losses is that of their own; the policy's is minus that of the soft value."""
     agent, batch, noise = stocked(learner())
     total, parts = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)
+    belief = evidence(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
+    latent = (belief.mean + belief.std * noise.latent)[:, None].expand(-1, batch.reward.shape[1], -1)
+    own = critic_loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config.gamma, batch, latent, noise.later)
+    critics = list(agent.weights["critics"].values())
+    for one, other in zip(*(torch.autograd.grad(each, critics, retain_graph=True) for each in (total, own)), strict=True):
+        torch.testing.assert_close(one, other)
     total.backward()
     with torch.no_grad():
         for weight in agent.weights["policy"].values():
@@ -216,6 +222,26 @@ def test_the_critics_target_by_hand():
         soft = 2 + agent.config.temperature * torch.tensor(2.0).log()
         expected = (batch.reward + (0.0 if over else 0.5) * soft).square().mean()  # half of two critics' squared errors
         assert float(value) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_temperature_follows_the_entropy_beside_its_aim():
+    """Its gradient is what entropy is left over: it falls where there is enough and rises where there is too little."""
+    agent, batch, noise = stocked(learner())
+    for aim in (-5.0, 5.0):
+        agent.actions.target_entropy = aim
+        total, parts = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)
+        (slope,) = torch.autograd.grad(total, [agent.weights["temperature"]["log"]])
+        assert float(slope) == pytest.approx(float(parts["train/entropy"]) - aim, rel=1e-5)
+        assert (slope > 0) == (aim < 0)
+
+
+def test_the_target_critics_follow_at_their_rate():
+    agent, batch, _ = stocked(learner(tau=0.25))
+    before = {name: weight.clone() for name, weight in agent.targets.items()}
+    agent.update(batch, counter(0, 0, "noise"))
+    for name, target in agent.targets.items():
+        torch.testing.assert_close(target, 0.75 * before[name] + 0.25 * agent.weights["critics"][name].detach())
+    assert any(not torch.equal(before[name], target) for name, target in agent.targets.items())
 
 
 def test_the_context_is_of_the_newest_trial_and_ends_with_an_episode():

@@ -182,6 +182,18 @@ def test_the_critics_judge_the_actor_and_are_not_moved_by_it():
     assert all(value.grad is not None and bool(value.grad.abs().any()) for value in agent.learned.actor.head.values())
 
 
+def test_an_update_aims_at_the_values_of_the_target_critics():
+    """Which remember with weights of their own: here they are far from the critics."""
+    agent = learner(HiddenButton())
+    agent.train_step(InProcess(agent.tasks))
+    for weight in tensors_in(agent.target.critic):
+        weight += torch.randn(weight.shape, generator=counter(0, 0, "elsewhere"))
+    batch, weight, _ = agent.draw(counter(0, 0, "draw"))
+    aims, _ = aims_of(agent, batch)
+    parts, _ = agent.update(batch, weight, counter(0, 0, "noise"), moves_policy=True)
+    assert float(parts["train/value"]) == pytest.approx(float(aims.mean()), rel=1e-4)
+
+
 def test_a_shared_memory_is_trained_by_the_critics_alone():
     agent = learner(shared_encoder=True)
     agent.train_step(InProcess(agent.tasks))

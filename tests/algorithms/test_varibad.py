@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from probes import HiddenButton
+from loops import advantages, explained, learnt_scale, moved_scale, standardised
+from probes import HiddenButton, HiddenLedge
 from small import SMALL, TINY
 from torch.func import functional_call
 
@@ -169,3 +170,40 @@ def test_the_distance_between_two_beliefs_of_one_trial_is_news():
 def test_a_mistake_in_the_configuration_is_named(options: dict[str, Any], says: str):
     with pytest.raises(qs.UsageError, match=says):
         VariBAD.Config(**options)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("credit", ["trial", "episode"])
+def test_advantages_and_targets_are_their_definition_and_moving_the_scale_moves_no_value(credit: str):
+    """On rewards and bonus together, trial by trial, with the values of where episodes arrived at their limits."""
+    learner, before = make(qs.NativeTasks(HiddenLedge()), credit=credit, trials=24), (1.0, 9.0)
+    learner.scale = learnt_scale(before, learner.config.value_rate)
+    experience, policy, scale = lived(learner, 24), learner.explorer(), learner.scale
+    transition, valid, lengths = experience.transition, experience.valid[:, 0], experience.valid[:, 0].sum(-1).tolist()
+    assert (transition.terminated & experience.valid).any() and not valid.all()
+    bonus = torch.rand(transition.reward.shape, generator=counter(0, 0, "bonus"))
+    at, inputs = time_limits(policy, experience)
+    beyond = dict(zip(zip(at[0].tolist(), at[2].tolist(), strict=True), learner.values(inputs).tolist(), strict=True))
+    assert beyond.keys() == {(trial, step) for trial, _, step in (transition.truncated & experience.valid).nonzero().tolist()}
+    _, heads = functional_call(learner.net, learner.weights, (experience.act.notes["inputs"][:, 0],))
+    values, gains = [], []
+    for trial, length in enumerate(lengths):
+        value = [float(head * scale.std + scale.mean) for head in heads[trial, :length]]
+        reward = (transition.reward + bonus)[trial, 0, :length].tolist()
+        successor, carried = [*value[1:], 0.0], [True] * length
+        if credit == "episode":
+            for step in range(length):
+                if transition.terminated[trial, 0, step] or (trial, step) in beyond:
+                    successor[step], carried[step] = beyond.get((trial, step), 0.0), False
+        gains += advantages(reward, value, successor, carried, learner.config.gamma, learner.config.gae_lambda)
+        values += value
+    aims = [gain + value for gain, value in zip(gains, values, strict=True)]
+    batch, metrics = learner.prepare(policy, experience, bonus)
+    near = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(batch.advantage, torch.tensor(standardised(gains)), **near)
+    mean, std = moved_scale(before, aims, learner.config.value_rate)
+    assert (float(learner.scale.mean), float(learner.scale.std)) == pytest.approx((mean, std), rel=1e-4)
+    torch.testing.assert_close(batch.target, (torch.tensor(aims) - mean) / std, **near)
+    torch.testing.assert_close(learner.values(batch.inputs), torch.tensor(values), check_dtype=False, **near)
+    assert metrics["train/explained_variance"] == pytest.approx(explained(values, aims), abs=1e-4)
+    assert metrics["rollout/timesteps"] == sum(lengths) == len(batch.target)

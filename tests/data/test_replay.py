@@ -126,12 +126,13 @@ def test_ranks_count_equal_values_before():
     assert rank_among_equals(torch.tensor([3, 1, 3, 3, 1, 0])).tolist() == [0, 0, 1, 2, 1, 0]
 
 
-def test_priorities_are_drawn_in_proportion():
-    priorities = Priorities(5)
-    priorities.update(torch.arange(5), torch.tensor([1.0, 0.0, 3.0, 0.0, 4.0]))
-    counts = torch.bincount(priorities.draw(8000, generator()), minlength=5)
+@pytest.mark.parametrize("eighths", [[1, 0, 3, 0, 4], [1, 1, 0, 2, 1, 0, 1, 2]])
+def test_priorities_are_drawn_in_proportion(eighths: list[int]):
+    priorities, each = Priorities(len(eighths)), torch.tensor(eighths)
+    priorities.update(torch.arange(len(eighths)), each.double())
+    counts = torch.bincount(priorities.draw(8000, generator()), minlength=len(eighths))
     # one from each of 8,000 equal shares: at most one to either side
-    assert bool(((counts - torch.tensor([1000, 0, 3000, 0, 4000])).abs() <= 1).all())
+    assert bool(((counts - 1000 * each).abs() <= 1).all())
 
 
 @settings(deadline=None, max_examples=50)
@@ -233,6 +234,17 @@ def test_the_state_before_can_be_saved_while_the_next_iteration_is_under_way(tmp
     assert same(whole(loaded(tmp_path / "checkpoints" / "00000007")), table)
     save_checkpoint(tmp_path / "checkpoints", 8, state(replay, 8))
     assert same(whole(loaded(tmp_path / "checkpoints" / "00000008")), whole(replay))
+
+
+def test_what_came_after_a_state_stays_out_of_its_segment(tmp_path: Path):
+    """Also where the folder holds earlier ones, so that only what is new is written."""
+    replay = filled(3)
+    save_checkpoint(tmp_path / "checkpoints", 3, state(replay, 3))
+    add(replay, 3)
+    complete, table = state(replay, 4), whole(replay)
+    add(replay, 4)
+    save_checkpoint(tmp_path / "checkpoints", 4, complete)
+    assert same(whole(loaded(tmp_path / "checkpoints" / "00000004")), table)
 
 
 def test_a_resumed_replay_sees_nothing_of_the_future_and_goes_on_the_same(tmp_path: Path):

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
 from gymnasium import spaces
+from probes import HiddenButton
 from torch import Generator, Tensor
 
+import quickstudy as qs
 from quickstudy import tasks as families
 from quickstudy.algorithms.rl2 import RL2, Config
-from quickstudy.data.rollout import concatenate, rollout
+from quickstudy.data.rollout import (
+    Chosen,
+    Lifetime,
+    action_generator,
+    collect_chosen,
+    concatenate,
+    draw_tasks,
+    live,
+    rollout,
+    start_trials,
+)
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import (
@@ -20,12 +34,14 @@ from quickstudy.protocol import (
     Memory,
     Observation,
     Percept,
+    Shard,
     Tasks,
     Transition,
     begin_episode,
     begin_trial,
     counter,
 )
+from quickstudy.work import LocalSite
 
 BUTTONS = spaces.Discrete(3)
 
@@ -217,6 +233,79 @@ def test_an_answer_of_a_wrong_shape_is_reported_with_its_step():
     percept = begin_trial(env.reset({}, counter(0, 0, "env")), BUTTONS)
     with pytest.raises(EnvironmentFault, match=r"step 0 .*reward of shape \(1, 2, 1\), not \(1, 2\)"):
         rollout(env, Counter(), percept, {"steps": torch.zeros(1, 2)}, 9, None, episodes=1)
+
+
+class Listening:
+    """A site that notes with which seeds its environments begin."""
+
+    device = "cpu"
+    distribution = qs.NativeTasks(HiddenButton())
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def env(self, tasks: int, lanes: int) -> Any:
+        env = self.distribution.make(tasks, lanes)
+        reset = env.reset
+
+        def noted(drawn: Tasks, generator: Generator) -> Observation:
+            self.seeds.append(generator.initial_seed())
+            return reset(drawn, generator)
+
+        env.reset = noted  # type: ignore[method-assign]
+        return env
+
+
+def test_no_two_units_of_work_share_a_draw():
+    """Neither tasks nor actions nor chances, whether they differ in seed, meta-iteration, split or number."""
+    kinds = product((0, 1), (0, 1), (0, 1), ("train", "validation", "test"))
+    site, shards = Listening(), [Shard(seed, iteration, number, 64, split) for seed, iteration, number, split in kinds]
+    for shard in shards:
+        start_trials(site, 1, shard)
+    seeds = [action_generator(site, shard).initial_seed() for shard in shards] + site.seeds
+    assert len(set(seeds)) == 2 * len(shards) == 48
+    drawn = {tuple(draw_tasks(site, shard)["button"].tolist()) for shard in shards}
+    assert len(drawn) == len(shards)  # two sets of 64 coins are the same once in 2^64
+
+
+@dataclass(frozen=True)
+class Presser:
+    """Presses the second button, or by chance, and notes how often it was adapted."""
+
+    by_chance: bool
+    adapted: int = 0
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return {}
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        button = torch.ones_like(percept.action)
+        if self.by_chance:
+            button = torch.randint(2, button.shape, generator=generator)
+        return Act(button, None, {"adapted": torch.full(button.shape, self.adapted)}), memory
+
+
+def once_more(policy: Presser, experience: Experience) -> Presser:
+    return replace(policy, adapted=policy.adapted + 1)
+
+
+@pytest.mark.parametrize("frozen", [0, 3])
+def test_frozen_episodes_all_begin_where_adaptation_ended(frozen: int):
+    site = LocalSite(qs.NativeTasks(HiddenButton()))
+    lives = list(live(site, Lifetime(Presser(True), once_more, 1, 3, frozen=frozen), Shard(0, 0, 0, 32, "test")))
+    assert [int(life.act.notes["adapted"].unique()) for life in lives] == [0, 1, 2, 3, 3, 3][: 3 + frozen]
+    for number, life in enumerate(lives[1:], 1):
+        before = lives[min(number, 3) - 1].end_percept
+        assert bool(life.percept.first[:, :, 0].all())
+        for name in ("action", "reward", "arrival", "terminated", "truncated"):
+            assert torch.equal(getattr(life.percept, name)[:, :, 0], getattr(before, name))
+
+
+def test_each_shard_lives_its_own_part_of_the_tasks_that_are_given():
+    tasks = {"button": torch.tensor([0.0, 0.0, 1.0, 0.0, 1.0, 1.0])}
+    site, chosen = LocalSite(qs.NativeTasks(HiddenButton())), Chosen(Lifetime(Presser(False), once_more, 1, 1), tasks)
+    paid = [collect_chosen(site, chosen, Shard(0, 0, number, 2, "train"))[0].transition.reward for number in range(3)]
+    assert torch.equal(torch.cat(paid).flatten(), tasks["button"])
 
 
 def leaves(tree: Any) -> list[Tensor]:

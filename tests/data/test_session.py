@@ -46,6 +46,17 @@ def test_a_trained_agent_adapts_in_a_session():
         session.new_task()
 
 
+def test_an_end_that_is_told_as_both_is_a_termination():
+    learner = make()
+    session = learner.session()
+    session.act(0)
+    session.feedback(1.0, terminated=True, truncated=True)
+    session.act(0)
+    assert session._acted is not None
+    percept = session._acted.percept
+    assert bool(percept.first) and bool(percept.terminated) and not bool(percept.truncated)
+
+
 def test_a_session_takes_an_environment_as_it_is():
     """Composite observations and actions of Gymnasium's own, as `env.step` gives and takes them."""
 

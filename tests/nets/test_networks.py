@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.optim import Adam
 
-from quickstudy.nets.networks import Recurrent, initial_weights, multilayer, skeleton
+from quickstudy.nets.networks import Recurrent, follow, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
 
@@ -120,3 +120,13 @@ def test_adams_state_survives_its_flat_form():
     steps(weight, optimiser, 3)
     steps(other, resumed, 3)
     assert torch.equal(weight, other)
+
+
+def test_target_weights_move_a_share_of_the_way():
+    target, weights = (
+        {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(4.0)},
+        {"a": torch.tensor([3.0, 2.0]), "b": torch.tensor(0.0)},
+    )
+    follow(target, weights, 0.25)
+    assert target["a"].tolist() == [1.5, 2.0] and float(target["b"]) == 3.0
+    assert weights["a"].tolist() == [3.0, 2.0]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
 import quickstudy as qs
 from quickstudy.nets.soft import SquashedGaussian, SquashedPoint, soft_actions
@@ -79,6 +80,29 @@ def test_actions_fit_their_box_and_the_unit_vector_undoes_their_units(space: spa
             assert all(space.contains(one) for one in action.numpy().clip(space.low, space.high))
             assert float((action - action.clamp(torch.as_tensor(space.low), torch.as_tensor(space.high))).abs().max()) < 1e-6
             assert actions.action_vector(action).abs().max() <= 1 + 1e-6
+
+
+def test_the_continuous_soft_value_is_that_of_the_least_critic_less_the_log_density():
+    actions, parameters = SquashedGaussian(BOX), torch.tensor([[0.2, -0.4, -0.3, 0.1], [1.0, 0.5, -1.0, -0.5]])
+    noise = torch.tensor([[0.5, -1.0], [-0.2, 0.3]])
+    value, entropy = actions.soft_value(
+        parameters, lambda action: torch.stack([action.sum(-1), 1 - action[..., 0]])[..., None], SMALL_TEMPERATURE, noise
+    )
+    mean, std = parameters[:, :2], parameters[:, 2:].exp()
+    squashed = TransformedDistribution(Normal(mean, std), [TanhTransform()])
+    action = (mean + std * noise).tanh()
+    log_prob = squashed.log_prob(action).sum(-1)
+    least = torch.minimum(action.sum(-1), 1 - action[:, 0])
+    assert (action.sum(-1) < 1 - action[:, 0]).tolist() == [True, False]
+    torch.testing.assert_close(value, least - 0.2 * log_prob)
+    torch.testing.assert_close(entropy, -log_prob)
+
+
+def test_the_entropies_aimed_at_are_those_of_the_papers():
+    """Minus one for each dimension (Haarnoja et al. 2018, appendix D), or a share of the highest; TD3 has none."""
+    assert SquashedGaussian(BOX).target_entropy == -2
+    assert soft_actions(spaces.Discrete(4), 0.3).target_entropy == pytest.approx(0.3 * math.log(4))
+    assert SquashedPoint(BOX, 0.1).target_entropy == 0
 
 
 def test_td3_values_the_least_critic_at_an_action_moved_by_noise_and_cut_off_at_the_bounds():

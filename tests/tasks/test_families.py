@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from probes import HiddenSide
 
 import quickstudy as qs
 from quickstudy import tasks as families
@@ -151,6 +152,16 @@ def test_a_native_environment_ends_episodes_at_the_limit_and_starts_them_anew():
             assert not torch.equal(transition.observation, transition.arrival)
         else:
             assert torch.equal(transition.observation, transition.arrival)
+
+
+def test_an_action_outside_its_box_is_the_nearest_one_inside():
+    tasks = qs.NativeTasks(HiddenSide())
+    rewards = []
+    for pushed in (100.0, 1.5):
+        env = tasks.make(2, 1)
+        env.reset({"side": torch.tensor([-1.0, 1.0])}, counter(0, 0, "env"))
+        rewards.append(env.step(torch.full((2, 1, 1), pushed)).reward.flatten().tolist())
+    assert rewards == [pytest.approx([1 - 2.5**2 / 4, 1 - 0.5**2 / 4])] * 2
 
 
 def test_grid_navigation_is_varibads():

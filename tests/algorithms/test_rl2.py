@@ -1,0 +1,250 @@
+"""RL2: each of its formulae against its definition, a loop over the steps of each trial that was really lived."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from loops import advantages, explained, learnt_scale, lived, moved_scale, perturbed, ppo_parts, standardised
+from probes import HiddenLedge
+from small import SMALL
+from torch import Tensor
+from torch.func import functional_call
+
+import quickstudy as qs
+from quickstudy.algorithms.rl2 import RL2, Batch, arrival_values, left, loss
+from quickstudy.protocol import Experience, Percept
+from quickstudy.work import InProcess
+
+TRIALS, EPISODES, LIMIT = 24, 3, 5
+BEFORE = (1.0, 9.0)
+"""Targets that a learner has seen before: its values are on a scale of their own."""
+
+
+def make(**options: Any) -> RL2:
+    """A learner whose value scale has begun to move."""
+    learner = RL2(qs.NativeTasks(HiddenLedge()), RL2.Config(**SMALL["rl2"] | {"trials": TRIALS} | options), seed=1)
+    learner.scale = learnt_scale(BEFORE, learner.config.value_rate)
+    return learner
+
+
+def trials_of(learner: RL2) -> Experience:
+    """Trials in which episodes fall and reach their limit, and some end before others."""
+    experience = lived(learner, TRIALS, EPISODES, EPISODES * LIMIT)
+    transition, valid = experience.transition, experience.valid
+    assert (transition.terminated & valid).sum() > 10 and (transition.truncated & valid).sum() > 10 and not valid.all()
+    return experience
+
+
+def each_trial(experience: Experience) -> list[int]:
+    """How many steps each trial has."""
+    return experience.valid[:, 0].sum(-1).tolist()
+
+
+def value_beyond(learner: RL2, experience: Experience, trial: int, step: int) -> float:
+    """What the policy says of where a step arrived, asked as it acts: the episode goes on, one step later on its clock."""
+    policy, transition = learner.explorer(), experience.transition
+    at = (slice(trial, trial + 1), slice(0, 1), step)
+    never = torch.zeros(1, 1, dtype=torch.bool)
+    arrival = transition.arrival[at]
+    percept = Percept(arrival, never, experience.act.action[at], transition.reward[at], arrival, never, never)
+    episode = experience.percept.first[trial, 0, : step + 1].sum().float().expand(1, 1)
+    memory = {"state": experience.act.notes["state"][at], "step": torch.full((1, 1), step + 1.0), "episode": episode}
+    act, _ = policy.act(percept, memory, None)
+    return float(act.notes["value"])
+
+
+def defined(learner: RL2, experience: Experience) -> tuple[list[list[float]], list[list[float]]]:
+    """Advantages and value targets of each trial, by the learner's kind of credit."""
+    config, transition, scale = learner.config, experience.transition, learner.scale
+    gains, aims = [], []
+    for trial, length in enumerate(each_trial(experience)):
+        reward = transition.reward[trial, 0, :length].tolist()
+        value = [float(v * scale.std + scale.mean) for v in experience.act.notes["value"][trial, 0, :length]]
+        successor, carried = [*value[1:], 0.0], [True] * length
+        if config.credit == "episode":
+            for step in range(length):
+                if transition.terminated[trial, 0, step]:
+                    successor[step], carried[step] = 0.0, False
+                elif transition.truncated[trial, 0, step]:
+                    beyond = value_beyond(learner, experience, trial, step)
+                    successor[step], carried[step] = float(beyond * scale.std + scale.mean), False
+        gains.append(advantages(reward, value, successor, carried, config.gamma, config.gae_lambda))
+        aims.append([gain + v for gain, v in zip(gains[-1], value, strict=True)])
+    return gains, aims
+
+
+def flat(nested: list[list[float]]) -> list[float]:
+    return [value for part in nested for value in part]
+
+
+def lives(values: Tensor, lengths: list[int]) -> Tensor:
+    """What a batch (time, trial) holds of each trial's steps, one trial after another."""
+    return torch.cat([values[:length, trial] for trial, length in enumerate(lengths)])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("credit", ["trial", "episode"])
+def test_advantages_and_targets_are_their_definition(credit: Any):
+    learner = make(credit=credit)
+    experience = trials_of(learner)
+    gains, aims = defined(learner, experience)
+    batch, metrics = learner.prepare(learner.explorer(), experience)
+    lengths = each_trial(experience)
+    assert batch.valid.sum(0).tolist() == lengths
+    near = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(lives(batch.advantage, lengths), torch.tensor(standardised(flat(gains))), **near)
+    mean, std = moved_scale(BEFORE, flat(aims), learner.config.value_rate)
+    assert (float(learner.scale.mean), float(learner.scale.std)) == pytest.approx((mean, std), rel=1e-4)
+    torch.testing.assert_close(lives(batch.target, lengths), (torch.tensor(flat(aims)) - mean) / std, **near)
+    values = [float(aim - gain) for aim, gain in zip(flat(aims), flat(gains), strict=True)]
+    assert metrics["train/explained_variance"] == pytest.approx(explained(values, flat(aims)), abs=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("credit", ["trial", "episode"])
+def test_moving_the_scale_moves_no_value(credit: Any):
+    learner = make(credit=credit)
+    experience = trials_of(learner)
+    before = learner.scale.restore(experience.act.notes["value"][:, 0]).T
+    batch, _ = learner.prepare(learner.explorer(), experience)
+    start = torch.zeros(TRIALS, learner.net.memory.state_size)
+    _, value, _ = functional_call(learner.net, learner.weights, (batch.inputs, start))
+    torch.testing.assert_close(
+        learner.scale.restore(value)[batch.valid], before[batch.valid], rtol=1e-4, atol=1e-4, check_dtype=False
+    )
+
+
+@torch.no_grad()
+def test_the_value_beyond_a_time_limit_is_that_of_the_episode_going_on():
+    learner = make(credit="episode")
+    experience = trials_of(learner)
+    found = arrival_values(learner.explorer(), experience)
+    limits = experience.transition.truncated & experience.valid
+    assert not found[~limits].any()
+    for trial, _, step in limits.nonzero().tolist():
+        assert float(found[trial, 0, step]) == pytest.approx(value_beyond(learner, experience, trial, step), abs=1e-5)
+
+
+@torch.no_grad()
+def test_the_network_reads_the_step_before_and_the_clock():
+    learner = make()
+    experience = trials_of(learner)
+    batch, _ = learner.prepare(learner.explorer(), experience)
+    percept, transition = experience.percept, experience.transition
+    for trial, length in enumerate(each_trial(experience)):
+        episode = 0
+        for step in range(length):
+            expected = [float(percept.observation[trial, 0, step, 0]), 0.0, 0.0, 0.0, 0.0]
+            if step:
+                ended = transition.terminated | transition.truncated
+                expected[1 + int(experience.act.action[trial, 0, step - 1])] = 1.0
+                expected[3:] = float(transition.reward[trial, 0, step - 1]), float(ended[trial, 0, step - 1])
+            episode += 1 if step == 0 or expected[4] else 0
+            expected += [step / (EPISODES * LIMIT), episode / EPISODES]
+            assert batch.inputs[step, trial].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@torch.no_grad()
+def test_the_policy_that_is_trained_first_is_the_one_that_acted():
+    learner = make(ent_coef=0.0, vf_coef=0.0)
+    batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
+    _, parts = loss(learner.net, learner.weights, learner.distribution, learner.config, batch, 0.0)
+    assert float(parts["train/approx_kl"]) == pytest.approx(0, abs=1e-6) and float(parts["train/clip_fraction"]) == 0
+    assert float(parts["train/loss"]) == pytest.approx(0, abs=1e-5)  # standardised advantages sum to nothing
+
+
+@torch.no_grad()
+def test_the_loss_is_ppos_over_the_steps_that_were_lived():
+    learner = make(vf_coef=0.7)
+    experience = trials_of(learner)
+    batch, _ = learner.prepare(learner.explorer(), experience)
+    weights, lengths = perturbed(learner.weights, 0.2), each_trial(experience)
+    total, parts = loss(learner.net, weights, learner.distribution, learner.config, batch, 0.3)
+    logits, value, _ = functional_call(learner.net, weights, (batch.inputs, torch.zeros(TRIALS, learner.net.memory.state_size)))
+    columns = (logits, value, batch.action, batch.log_prob, batch.advantage, batch.target)
+    expected = ppo_parts(*(lives(column, lengths) for column in columns), learner.config.clip_range)
+    assert 0.05 < expected["train/clip_fraction"] < 0.95
+    for name, part in expected.items():
+        assert float(parts[name]) == pytest.approx(part, rel=1e-4, abs=1e-5), name
+    sums = expected["train/policy_gradient_loss"] + 0.7 * expected["train/value_loss"] - 0.3 * expected["train/entropy"]
+    assert float(total) == float(parts["train/loss"]) == pytest.approx(sums, rel=1e-4)
+
+
+def test_each_pass_takes_every_trial_once_and_whole(monkeypatch: pytest.MonkeyPatch):
+    learner = make(n_epochs=2, minibatches=5)
+    prepared: list[Batch] = []
+    seen: list[Batch] = []
+    prepare = learner.prepare
+
+    def kept(*given: Any) -> Any:
+        result = prepare(*given)
+        prepared.append(result[0])
+        return result
+
+    monkeypatch.setattr(learner, "prepare", kept)
+    monkeypatch.setattr(learner, "update", lambda batch: seen.append(batch) or {})
+    learner.train_step(InProcess(learner.tasks))
+
+    def whole(batches: list[Batch]) -> list[tuple[float, ...]]:
+        """The trials of some batches, each as all that it holds, in order."""
+        columns = [
+            torch.cat([field.flatten(2) if field.dim() > 2 else field[..., None] for field in batch], 2) for batch in batches
+        ]
+        return [tuple(trial.flatten().tolist()) for part in columns for trial in part.unbind(1)]
+
+    assert [batch.valid.shape[1] for batch in seen] == [5, 5, 5, 5, 4] * 2
+    first, second = whole(seen[:5]), whole(seen[5:])
+    assert Counter(first) == Counter(second) == Counter(whole(prepared)) and first != second
+
+
+def test_step_size_and_entropy_bonus_fall_linearly_to_a_hundredth():
+    learner = make(anneal_iterations=10, ent_coef=0.5, n_epochs=1, minibatches=1)
+    assert [left(learner.config, iteration) for iteration in (0, 4, 9, 10, 50)] == pytest.approx([1, 0.6, 0.1, 0.01, 0.01])
+    assert left(make().config, 50) == 1
+    learner.iteration = 4
+    metrics = learner.train_step(InProcess(learner.tasks))
+    assert learner.optimiser.param_groups[0]["lr"] == pytest.approx(0.6 * learner.config.learning_rate)
+    bonus = metrics["train/policy_gradient_loss"] + 0.5 * metrics["train/value_loss"] - metrics["train/loss"]
+    assert bonus == pytest.approx(0.6 * 0.5 * metrics["train/entropy"], rel=1e-4)
+
+
+def test_gradients_are_scaled_down_to_their_bound():
+    learner = make(max_grad_norm=0.01)
+    batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
+    parts = learner.update(batch)
+    taken = sum(float(weight.grad.square().sum()) for weight in learner.weights.values() if weight.grad is not None) ** 0.5
+    assert float(parts["train/grad_norm"]) > 0.02 and taken == pytest.approx(0.01, rel=1e-3)
+
+
+@torch.no_grad()
+def test_metrics_count_steps_and_returns_by_episode():
+    learner = make()
+    experience = trials_of(learner)
+    _, metrics = learner.prepare(learner.explorer(), experience)
+    transition, lengths = experience.transition, each_trial(experience)
+    returns = [[0.0] * EPISODES for _ in range(TRIALS)]
+    for trial, length in enumerate(lengths):
+        episode = 0
+        for step in range(length):
+            returns[trial][episode] += float(transition.reward[trial, 0, step])
+            episode += bool(transition.terminated[trial, 0, step] | transition.truncated[trial, 0, step])
+        assert episode == EPISODES
+    assert metrics["rollout/timesteps"] == sum(lengths)
+    assert metrics["rollout/ep_len_mean"] == pytest.approx(sum(lengths) / (TRIALS * EPISODES))
+    assert metrics["rollout/ep_rew_mean"] == pytest.approx(sum(flat(returns)) / (TRIALS * EPISODES), abs=1e-5)
+    for number in range(EPISODES):
+        mean = sum(trial[number] for trial in returns) / TRIALS
+        assert metrics[f"adapt/episode_{number + 1}/return_mean"] == pytest.approx(mean, abs=1e-5)
+
+
+def test_a_policy_remembers_over_episodes_and_begins_a_trial_blank():
+    learner = make()
+    experience = trials_of(learner)
+    policy = learner.adapt(learner.explorer(), experience)
+    assert all(torch.equal(policy.initial_memory(TRIALS, 1)[name], held) for name, held in experience.end_memory.items())
+    assert experience.end_memory["step"][:, 0].tolist() == each_trial(experience)
+    assert experience.end_memory["episode"].eq(EPISODES).all()
+    assert not any(bool(part.any()) for part in learner.explorer().initial_memory(TRIALS, 1).values())
