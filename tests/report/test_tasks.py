@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
-from quickstudy.report.tasks import MOST_AXES, plane_of, task_map
+from quickstudy.report.tasks import MOST_AXES, as_rows, plane_of, task_map
 from quickstudy.tasks import make
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
 
@@ -37,6 +37,11 @@ def test_tasks_that_are_the_same_are_one_with_their_mean():
     found = task_map([evaluation([[1.0], [5.0], [2.0]], {"goal": goals})], {"goal": Choice((0, 2), (1, 2), (3, 0))})
     assert found["axes"] == [{"name": "goal 1", "bounds": [0, 3]}, {"name": "goal 2", "bounds": [0, 2]}]
     assert [(task["at"], task["met"], task["returns"]) for task in found["tasks"]] == [([0, 2], 2, [1.5]), ([1, 2], 1, [5])]
+
+
+def test_a_task_is_one_row_of_numbers_whatever_axes_its_parameters_have():
+    tasks = {"mass": torch.tensor([0.5, 2.0]), "kind": torch.tensor([2**53 + 1, 1]), "goal": torch.tensor([[[1.0], [2.0]]] * 2)}
+    assert as_rows(tasks) == (["mass", "kind", "goal 1", "goal 2"], [[0.5, 2**53 + 1, 1, 2], [2, 1, 1, 2]])
 
 
 def test_of_many_numbers_the_first_are_shown_and_bounds_are_told_where_there_are_some():

@@ -16,7 +16,7 @@ from quickstudy.report.causes import CAUSES, causes
 from quickstudy.report.cells import decoded, exact, tells_cells
 from quickstudy.report.minds import Believed, Known
 from quickstudy.report.series import short
-from quickstudy.report.tasks import MOST_AXES, numbers_of
+from quickstudy.report.tasks import MOST_AXES, as_rows
 from quickstudy.report.trials import Lived
 from quickstudy.tasks.grid_navigation import GridNavigation
 
@@ -30,9 +30,8 @@ SAMPLES = 64
 
 def named(lived: Lived, task: int) -> dict[str, Any]:
     """What the first numbers of a task's parameters are called, and what they are."""
-    names = [name for key, value in lived.tasks.items() for name in numbers_of(key, value)]
-    numbers = [number for value in lived.tasks.values() for number in value[task].flatten().tolist()]
-    return {name: short(number) for name, number in list(zip(names, numbers, strict=True))[:MOST_AXES]}
+    names, rows = as_rows(lived.tasks)
+    return {name: short(number) for name, number in list(zip(names, rows[task], strict=True))[:MOST_AXES]}
 
 
 class Trial:

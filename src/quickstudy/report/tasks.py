@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
+from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
 from quickstudy.scene import Aimed
 from quickstudy.tasks.parameters import Choice, LogUniform, Uniform
@@ -24,7 +25,7 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     A task's returns are means over the learners' seeds. Of more than `MOST_AXES` numbers the first ones are shown. `parameters`
     are what the distribution knows of where they are drawn from in training, `dynamics` what makes the tasks, where known.
     """
-    names = [name for key, value in evaluations[0].drawn.items() for name in numbers_of(key, value)]
+    names, _ = as_rows(evaluations[0].drawn)
     bounds = {name: ends for key, value in evaluations[0].drawn.items() for name, ends in bounds_of(key, value, parameters)}
     axes = names[:MOST_AXES]
     return {
@@ -35,9 +36,16 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     }
 
 
+def as_rows(tasks: Tasks) -> tuple[list[str], list[list[float]]]:
+    """What the numbers of a task are called, and each task as one row of them, whatever axes its parameters have."""
+    names = [name for key, value in tasks.items() for name in numbers_of(key, value)]
+    parts = [value[..., None].flatten(1).tolist() for value in tasks.values()]
+    return names, [[number for row in rows for number in row] for rows in zip(*parts, strict=True)]
+
+
 def numbers_of(name: str, values: Tensor) -> list[str]:
     """What the numbers of a parameter are called, one for each that a task has."""
-    size = values[0].numel()
+    size = values[..., None].flatten(1).shape[1]
     return [name] if size == 1 else [f"{name} {index + 1}" for index in range(size)]
 
 
@@ -68,8 +76,7 @@ def tasks_of(evaluation: Evaluation, axes: int) -> list[dict[str, Any]]:
     count = evaluation.num_tasks
     returns = evaluation.returns.double().reshape(-1, count, evaluation.returns.shape[1]).mean(0)
     together: dict[tuple[float, ...], list[int]] = {}
-    for index in range(count):
-        place = [number for value in evaluation.drawn.values() for number in value[index].flatten().tolist()]
+    for index, place in enumerate(as_rows(evaluation.drawn)[1][:count]):
         together.setdefault(tuple(place), []).append(index)
     return [
         {
