@@ -17,7 +17,7 @@ torch.set_num_threads(1)  # tests run side by side
 jaxtyping.install_import_hook("quickstudy", "typechecker.checked")
 
 
-WHOLE = ("test_contract", "test_planted", "test_readme", "test_extending", "test_learning")
+WHOLE = ("test_contract", "test_planted", "test_readme", "test_extending", "test_learning", "test_products", "test_cli")
 """Tests of whole trainings. What they call is called, and checked, by the tests of each part; here that would take a third of
 the time."""
 

@@ -122,6 +122,18 @@ def test_a_learner_within_a_normaliser_is_looked_into():
     assert known(live_trials(qs.Random(tasks), batch=8, num_tasks=1)) is None
 
 
+def test_what_is_known_of_tasks_of_single_numbers_lies_where_those_say():
+    agent = qs.RL2(qs.tasks.make("pendulum", max_episode_steps=3, episodes_per_trial=1), qs.RL2.Config(hidden_size=8))
+    lived = live_trials(agent, batch=8, num_tasks=4)
+    found = known(lived)
+    assert found is not None
+    shown = embedding(lived, found)
+    assert shown["axes"] == list(lived.tasks) and len(shown["tasks"]) == 4
+    torch.testing.assert_close(
+        torch.tensor([task["at"] for task in shown["tasks"]]), torch.stack(list(lived.tasks.values()), 1), rtol=1e-5, atol=0
+    )
+
+
 def test_a_trial_is_told_step_by_step():
     lived = lived_by("varibad")
     told = steps(lived, known(lived))

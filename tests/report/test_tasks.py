@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
-from quickstudy.report.tasks import MOST_AXES, plane_of, task_map
+from quickstudy.report.tasks import MOST_AXES, as_rows, plane_of, task_map
 from quickstudy.tasks import make
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
 
@@ -48,6 +48,11 @@ def test_values_that_are_no_numbers_have_their_own_words_and_whole_numbers_all_t
         {"name": "level", "bounds": [1_000_000_007, 1_000_000_009]},
     ]
     assert [task["at"] for task in found["tasks"]] == [[2, 1_000_000_009], [0, 1_000_000_007], [2, 1_000_000_007]]
+
+
+def test_a_task_is_one_row_of_numbers_whatever_axes_its_parameters_have():
+    tasks = {"mass": torch.tensor([0.5, 2.0]), "kind": torch.tensor([2**53 + 1, 1]), "goal": torch.tensor([[[1.0], [2.0]]] * 2)}
+    assert as_rows(tasks) == (["mass", "kind", "goal 1", "goal 2"], [[0.5, 2**53 + 1, 1, 2], [2, 1, 1, 2]])
 
 
 def test_of_many_numbers_the_first_are_shown_and_bounds_are_told_where_there_are_some():

@@ -17,7 +17,7 @@ from quickstudy.algorithms.recurrent_sac import RememberingPolicy
 from quickstudy.algorithms.rl2 import RecurrentPolicy
 from quickstudy.algorithms.varibad import BeliefPolicy
 from quickstudy.report.series import short
-from quickstudy.report.tasks import MOST_AXES, numbers_of
+from quickstudy.report.tasks import MOST_AXES, as_rows
 from quickstudy.report.trials import Lived
 
 
@@ -99,15 +99,14 @@ def known(lived: Lived) -> Known | None:
 def embedding(lived: Lived, found: Known) -> dict[str, Any]:
     """Every task where the two principal components of what is known of it put it."""
     places, shares = principal(found.end.detach().double().cpu().numpy())
-    names = [name for key, value in lived.tasks.items() for name in numbers_of(key, value)][:MOST_AXES]
-    rows = torch.cat([value.double().flatten(1) for value in lived.tasks.values()], dim=1)[:, :MOST_AXES].tolist()
+    names, rows = as_rows(lived.tasks)
     return {
         "kind": found.kind,
         "size": found.end.shape[1],
-        "axes": names,
+        "axes": names[:MOST_AXES],
         "shares": [short(share, 4) for share in shares],
         "tasks": [
-            {"at": [short(number) for number in row], "place": [short(number, 5) for number in place]}
+            {"at": [short(number) for number in row[:MOST_AXES]], "place": [short(number, 5) for number in place]}
             for row, place in zip(rows, places.tolist(), strict=True)
         ],
     }

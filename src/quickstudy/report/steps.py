@@ -16,7 +16,7 @@ from quickstudy.report.causes import CAUSES, causes
 from quickstudy.report.cells import decoded, exact, tells_cells
 from quickstudy.report.minds import Believed, Known
 from quickstudy.report.series import short
-from quickstudy.report.tasks import MOST_AXES, numbers_in, numbers_of, words_of
+from quickstudy.report.tasks import MOST_AXES, as_rows, words_of
 from quickstudy.report.trials import Lived
 from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.parameters import parameters_of
@@ -31,10 +31,9 @@ SAMPLES = 64
 
 def named(lived: Lived, task: int) -> dict[str, Any]:
     """What the first numbers of a task's parameters are called, and what they are."""
-    names = [name for key, value in lived.tasks.items() for name in numbers_of(key, value)]
-    numbers = numbers_in(lived.tasks, task + 1)[task]
+    names, rows = as_rows(lived.tasks)
     words = words_of([lived.tasks], parameters_of(lived.agent.tasks))
-    shown = list(zip(names, numbers, strict=True))[:MOST_AXES]
+    shown = list(zip(names, rows[task], strict=True))[:MOST_AXES]
     return {name: words[name][int(number)] if name in words else short(number) for name, number in shown}
 
 

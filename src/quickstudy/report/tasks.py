@@ -25,7 +25,7 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     A task's returns are means over the learners' seeds. Of more than `MOST_AXES` numbers the first ones are shown. `parameters`
     are what the distribution knows of where they are drawn from in training, `dynamics` what makes the tasks, where known.
     """
-    names = [name for key, value in evaluations[0].drawn.items() for name in numbers_of(key, value)]
+    names, _ = as_rows(evaluations[0].drawn)
     bounds = {name: ends for key, value in evaluations[0].drawn.items() for name, ends in bounds_of(key, value, parameters)}
     words = words_of([evaluation.drawn for evaluation in evaluations], parameters)
     axes = names[:MOST_AXES]
@@ -37,9 +37,19 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     }
 
 
+def as_rows(tasks: Tasks) -> tuple[list[str], list[list[float | int]]]:
+    """What the numbers of a task are called, and each task as one row of them, whatever axes its parameters have.
+
+    Whole numbers are whole.
+    """
+    names = [name for key, value in tasks.items() for name in numbers_of(key, value)]
+    parts = [value[..., None].flatten(1).tolist() for value in tasks.values()]
+    return names, [[number for row in rows for number in row] for rows in zip(*parts, strict=True)]
+
+
 def numbers_of(name: str, values: Tensor) -> list[str]:
     """What the numbers of a parameter are called, one for each that a task has."""
-    size = values[0].numel()
+    size = values[..., None].flatten(1).shape[1]
     return [name] if size == 1 else [f"{name} {index + 1}" for index in range(size)]
 
 
@@ -66,12 +76,6 @@ def words_of(drawn: Sequence[Tasks], parameters: Mapping[str, Any]) -> dict[str,
     return met
 
 
-def numbers_in(tasks: Tasks, count: int) -> list[list[float | int]]:
-    """All the numbers of each of the first tasks in one row, in the order of `numbers_of`; whole ones are whole."""
-    columns = [value.reshape(len(value), -1).tolist() for value in tasks.values()]
-    return [[number for column in columns for number in column[index]] for index in range(count)]
-
-
 def plane_of(dynamics: Any) -> list[int]:
     """Of a task's first two numbers, which grows to the right and which upwards where its pictures show it."""
     if isinstance(dynamics, Aimed):
@@ -87,7 +91,7 @@ def tasks_of(evaluation: Evaluation, axes: int) -> list[dict[str, Any]]:
     count = evaluation.num_tasks
     returns = evaluation.returns.double().reshape(-1, count, evaluation.returns.shape[1]).mean(0)
     together: dict[tuple[float, ...], list[int]] = {}
-    for index, place in enumerate(numbers_in(evaluation.drawn, count)):
+    for index, place in enumerate(as_rows(evaluation.drawn)[1][:count]):
         together.setdefault(tuple(place), []).append(index)
     return [
         {

@@ -10,7 +10,7 @@ from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, collect_lives, draw_tasks
 from quickstudy.evaluation import shards_of
 from quickstudy.protocol import Agent, Experience, Policy, Split, Tasks
-from quickstudy.report.tasks import numbers_in
+from quickstudy.report.tasks import as_rows
 from quickstudy.scene import Drawn, Picture, Scene
 from quickstudy.tasks.informed import Informed
 from quickstudy.work import LocalSite, run_unit, threads
@@ -72,8 +72,8 @@ def live_trials(
 def first_different(tasks: Tasks, count: int) -> list[int]:
     """The numbers of the first tasks that no earlier one equals, at most `SHOWN`."""
     first: dict[tuple[float, ...], int] = {}
-    for index, numbers in enumerate(numbers_in(tasks, count)):
-        first.setdefault(tuple(numbers), index)
+    for index, row in enumerate(as_rows(tasks)[1][:count]):
+        first.setdefault(tuple(row), index)
     return list(first.values())[:SHOWN]
 
 

@@ -21,6 +21,7 @@ from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
 from quickstudy.tasks import describe, drawn_families
+from quickstudy.tasks.mujoco.stage import without_display
 from quickstudy.tasks.parameters import parameters_of, word_of
 from quickstudy.video.raster import pillow
 from quickstudy.work import LocalSite, run_unit
@@ -78,6 +79,9 @@ def film(
     # pygame, with which many Gymnasium environments draw, wants neither a window nor the signal that ends a process
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
+    # Gymnasium's own renderer of MuJoCo, with which Meta-World draws, would ask for a display first
+    if way := without_display():
+        os.environ.setdefault("MUJOCO_GL", way)
     tasks = tasks or agent.tasks
     episodes = episodes or tasks.episodes_per_trial
     shard, row = find_task(task, shards_of(num_tasks, batch_of(agent.lanes), split, seed))

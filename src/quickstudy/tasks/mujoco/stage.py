@@ -100,14 +100,18 @@ def staged(body: Body) -> Any:
     return spec.compile()
 
 
+def without_display() -> str | None:
+    """The first way to GL without a display whose library is there, as MUJOCO_GL names it."""
+    return next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), None)
+
+
 def renderer(model: Any) -> tuple[Any, Any]:
     """A current GL context that needs no display, and MuJoCo's renderer in it; UsageError where none can be had.
 
     MUJOCO_GL names the way, `egl`, `osmesa` or `glfw`; by default it is the first of the first two whose library is there.
     """
     mujoco, asked = simulator(), os.environ.get("MUJOCO_GL", "").lower()
-    found = next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), None)
-    way = asked or found or ("glfw" if sys.platform != "linux" else "")
+    way = asked or without_display() or ("glfw" if sys.platform != "linux" else "")
     if way not in ("egl", "osmesa", "glfw"):
         why = f"MUJOCO_GL is {way!r}, not egl, osmesa or glfw" if way else "neither libEGL nor libOSMesa is there"
     else:
