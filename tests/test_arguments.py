@@ -26,8 +26,8 @@ qs: Any = quickstudy
 LEARNERS = [qs.RL2, qs.VariBAD, qs.MAML, qs.PEARL, qs.MultiTask, qs.RecurrentSAC, qs.MultiTaskSAC]
 OPTIONS: set[Any] = {entry.config for entry in ALGORITHMS.values()} | {entry.options for entry in ORACLES.values()}
 OPTIONS |= {*FAMILIES.values(), Training, Normalisation, qs.Uniform, qs.LogUniform, qs.Normal}
-JUDGES = {"check_tasks", "Evaluation", "evaluate"}
-"""What looks at ill-made tasks for a living, a result that nobody makes by hand, and what has a door of its own."""
+JUDGES = {"check_tasks", "Evaluation"}
+"""What looks at ill-made tasks for a living, and a result that nobody makes by hand."""
 
 
 def refused(call: Callable[[], Any]) -> str:

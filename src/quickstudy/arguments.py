@@ -29,7 +29,7 @@ WORDS: dict[Any, str] = {
     bool: "true or false",
     NoneType: "None",
     TaskDistribution: "a task distribution: quickstudy.tasks.make('...') by name, or quickstudy.GymnasiumTasks('...', ...)",
-    Agent: "an agent, such as quickstudy.RL2(tasks)",
+    Agent: "an agent, such as quickstudy.RL2(tasks), or a stored one: quickstudy.load('RUN')",
     Learner: "a learner, such as quickstudy.RL2(tasks)",
     Policy: "a policy, such as learner.explorer()",
 }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Integral
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.arguments import checked
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
-from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.errors import UsageError
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tasks import describe
@@ -255,6 +255,7 @@ def successes(parts: Sequence[Scores] | Sequence[Evaluation]) -> list[Float[Tens
     return [torch.zeros_like(part.returns) if part.success is None else part.success for part in parts]
 
 
+@checked
 def evaluate(
     agent: Agent,
     tasks: TaskDistribution | None = None,
@@ -284,12 +285,10 @@ def evaluate(
     `workers` processes, or Ray actors (`"ray"`, see `Training`), share the batches; they change the speed, never the result.
     One that is at a batch for more than `deadline` seconds is taken for hung.
     """
-    require_agent(agent)
-    require_tasks(tasks)
-    require_split(split)
-    require_counts(1, num_tasks=num_tasks, episodes=episodes, batch=batch)
+    require_counts(1, num_tasks=num_tasks, episodes=episodes, batch=batch, adapt_episodes=adapt_episodes)
     require_counts(0, frozen_episodes=frozen_episodes)
-    require_numbers(seed, deadline)
+    if deadline <= 0:
+        raise UsageError(f"evaluate: deadline is {deadline:g}, it must be more than 0 seconds")
     tasks = agent.tasks if tasks is None else tasks
     if adapt_episodes is not None:
         episodes = folds_of(adapt_episodes, agent, episodes)
@@ -318,50 +317,17 @@ def evaluate(
     )
 
 
-def require_agent(agent: Any) -> None:
-    """Raises UsageError where what is to be evaluated is no agent."""
-    if isinstance(agent, str):
-        raise UsageError(f"evaluate takes an agent, not the text '{agent}'; a stored run's: quickstudy.load('{agent}')")
-    if isinstance(agent, type):
-        raise UsageError(f"evaluate takes an agent, not the class {agent.__name__}; make one: {agent.__name__}(tasks)")
-    if not isinstance(agent, Agent):
-        raise UsageError(f"evaluate takes an agent, not {agent!r:.60}; what makes one: Agent in quickstudy.protocol")
-
-
-def require_tasks(tasks: Any) -> None:
-    """Raises UsageError where the tasks to evaluate on are no task distribution; None takes the agent's own."""
-    if isinstance(tasks, str):
-        raise UsageError(f"tasks is the text '{tasks}', not a task distribution; make one: quickstudy.tasks.make('{tasks}')")
-    if tasks is not None and not isinstance(tasks, TaskDistribution):
-        raise UsageError(f"tasks is {tasks!r:.60}, not a task distribution, such as quickstudy.tasks.make('bandit')")
-
-
-def require_split(split: Any) -> None:
-    """Raises UsageError where there is no such split."""
-    if split not in get_args(Split):
-        raise UsageError(f"unknown split {split!r:.60}; {did_you_mean(str(split), get_args(Split))}")
-
-
-def require_counts(least: int, **counts: Any) -> None:
-    """Raises UsageError where one of the counts, by name, is not a whole number of at least `least`; None is left out."""
+def require_counts(least: int, **counts: int | None) -> None:
+    """Raises UsageError where one of the counts, by name, is less than `least`; None is left out."""
     for name, count in counts.items():
-        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < least):
-            raise UsageError(f"{name} is {count!r:.60}; it must be a whole number of at least {least}")
-
-
-def require_numbers(seed: Any, deadline: Any) -> None:
-    """Raises UsageError where a seed is no whole number, or a deadline no time."""
-    if not isinstance(seed, Integral):
-        raise UsageError(f"seed is {seed!r:.60}; it must be a whole number")
-    if not isinstance(deadline, int | float) or not deadline > 0:
-        raise UsageError(f"deadline is {deadline!r:.60}; it must be more than 0 seconds")
+        if count is not None and count < least:
+            raise UsageError(f"evaluate: {name} is {count}, it must be at least {least}")
 
 
 def folds_of(adapt_episodes: int, agent: Agent, episodes: int | None) -> int:
     """How often an agent adapts to see so many episodes of a task; UsageError where that isn't a whole number of times."""
     if episodes is not None:
         raise UsageError("say either how many episodes a trial has or how many to adapt on, not both")
-    require_counts(1, adapt_episodes=adapt_episodes)
     if adapt_episodes % agent.lanes:
         raise UsageError(
             f"{agent.name} adapts on {agent.lanes} episodes of a task at once, so it can't adapt on {adapt_episodes};"

@@ -377,7 +377,7 @@ class VariBAD:
             advantage = trial_advantages(reward, value, valid, config.gamma, config.gae_lambda)
         else:
             at, inputs = time_limits(policy, experience)
-            at_limits = torch.zeros_like(reward).index_put(at, self.values(inputs))
+            at_limits = torch.zeros_like(value).index_put(at, self.values(inputs))
             ends = transition.terminated, transition.truncated
             advantage = episode_advantages(reward, value, at_limits, *ends, valid, config.gamma, config.gae_lambda)
         target = advantage + value
