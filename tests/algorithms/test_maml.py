@@ -304,8 +304,8 @@ def test_weights_of_each_task_act_on_their_own_task():
 @pytest.mark.parametrize("outer", ["trpo", "ppo"])
 def test_steps_that_were_not_lived_move_nothing(outer: Any):
     """Behind each episode stand steps that are not valid, whatever is in them: first weights move the same way."""
-    learner, lives = learner_and_stages(outer=outer)
-    other, same = learner_and_stages(outer=outer)
+    learner, lives = learner_and_stages(outer=outer, cg_damping=0.1)
+    other, same = learner_and_stages(outer=outer, cg_damping=0.1)
     assert all(torch.equal(one.transition.reward, two.transition.reward) for one, two in zip(lives, same, strict=True))
     over_time = ("percept", "act", "transition", "valid")
     padded = [
@@ -320,5 +320,4 @@ def test_steps_that_were_not_lived_move_nothing(outer: Any):
         samples = [samples_of(each.tasks, each.config, life) for life in stages]
         each.trust_region(samples) if outer == "trpo" else each.proximal(samples)
         moves.append(flatten(each.learned).detach() - before)
-    # ten rounds of conjugate gradients magnify rounding
-    assert float((moves[0] - moves[1]).norm()) < 1e-2 * float(moves[1].norm())
+    assert float((moves[0] - moves[1]).norm()) < 1e-3 * float(moves[1].norm())
