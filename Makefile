@@ -3,6 +3,7 @@ BIN = .venv/bin
 
 .PHONY: install demo test test-all test-reliability mutations bench results format clean
 .DEFAULT_GOAL := install
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup
 RAY = $(BIN)/python -c 'import ray' 2>/dev/null || echo "Ray is not installed, so its tests are skipped; for them: $(BIN)/pip install -e '.[ray]'"
 
 install: .venv/installed
@@ -15,15 +16,18 @@ install: .venv/installed
 demo: install
 	$(BIN)/python -m quickstudy.recipes.grid_navigation
 
+# pyright works while the tests run; what it says is shown after them where it found something
 test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	@echo "pyright, and beside it: $(PYTEST) -m 'not slow'"; \
+	said=$$(mktemp); $(BIN)/pyright >$$said 2>&1 & types=$$!; \
+	$(PYTEST) -m 'not slow'; status=$$?; \
+	wait $$types || { cat $$said; status=1; }; rm -f $$said; exit $$status
 
 test-all: test
 	@$(RAY)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(PYTEST) -m slow
 
 test-reliability: install
 	@$(RAY)

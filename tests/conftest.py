@@ -17,8 +17,11 @@ torch.set_num_threads(1)  # tests run side by side
 jaxtyping.install_import_hook("quickstudy", "typechecker.checked")
 
 
-WHOLE = ("test_contract", "test_planted", "test_readme", "test_extending", "test_learning", "test_products", "test_cli")
-"""Tests of whole trainings. What they call is called, and checked, by the tests of each part; here that would take a third of
+WHOLE = (
+    *("test_contract", "test_planted", "test_readme", "test_extending", "test_learning", "test_products"),
+    *("test_cli", "test_training", "test_runs", "test_timing", "test_stops", "test_report", "test_command"),
+)
+"""Tests of whole trainings and commands. What they call is called, and checked, by the tests of each part; here that would take a third of
 the time."""
 
 
@@ -67,7 +70,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def share(request: pytest.FixtureRequest) -> Share:
     """The share of a count that this run of the tests tries."""
-    return Share(request.config.getoption("--full"), request.node.nodeid.split("[")[0])
+    return Share(request.config.getoption("--full"), request.node.nodeid.split("[")[0].split("@")[0])
+
+
+@pytest.fixture
+def one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variants of a learner keep its contract on one kind of task, with episodes of many lengths; itself it does on all."""
+    monkeypatch.setattr(
+        "quickstudy.check.learner.SMALL_TASKS", {"cart-pole": {"max_episode_steps": 12, "episodes_per_trial": 3}}
+    )
 
 
 @pytest.fixture(scope="session")

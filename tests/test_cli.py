@@ -257,7 +257,6 @@ def test_check_finds_what_is_wrong_and_leaves_with_one(capsys: pytest.CaptureFix
     assert run("check", "grid-navigation", "--size", "9", "--seed", "2") == 0
     assert "14 passed, 0 failed" in capsys.readouterr().out
     Path("mine.py").write_text(OWN)
-    assert run("check", "mine.py:Own", "--trials", "8", "--hidden-size", "8", "--n-epochs", "1") == 0
     assert run("check", "rl2", "--trials", "8", "--hidden-size", "8", "--n-epochs", "1", "--json") == 0
     assert '"passed": true' in capsys.readouterr().out.splitlines()[-1]
     Path("faulty.py").write_text(FAULTY)

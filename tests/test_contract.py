@@ -8,6 +8,7 @@ import gymnasium
 import pytest
 from probes import HiddenButton, HiddenSide, Survival
 from small import SMALL, TINY
+from trained import buttons, on_buttons, trial_return
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -41,12 +42,14 @@ if a sample of its belief were the task walks to one side at first, for 0.5 on a
 taught multi-task SAC what one reward at one action says of others: its critics find out in two episodes or three."""
 
 PROBES = {"discrete": HiddenButton, "continuous": HiddenSide}
+RESUMED = ("rl2", "recurrent-sac")
+"""Whose state is tried within normalisers in the quick suite: one that learns on-policy, and one with a replay."""
 
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 every_probe = pytest.mark.parametrize(
     ("name", "probe"),
     [
-        pytest.param(name, probe, marks=pytest.mark.slow if probe == "continuous" and name != "rl2" else ())
+        pytest.param(name, probe, marks=buttons(name) if probe == "discrete" else () if name == "rl2" else pytest.mark.slow)
         for name in sorted(ALGORITHMS)
         for probe in sorted(PROBES)
     ],
@@ -63,22 +66,19 @@ def train(learner: Learner, iterations: int) -> list[dict[str, float]]:
     return [learner.train_step(work) for _ in range(iterations)]
 
 
-def trial_return(learner: Learner, greedy: bool = False) -> float:
-    return float(qs.evaluate(learner, num_tasks=400, greedy=greedy).returns.sum(1).mean())
-
-
 @every_algorithm
 def test_every_algorithm_has_small_settings_and_a_goal(name: str):
     assert name in SMALL and name in TINY and name in REACHES
 
 
-@every_algorithm
 @pytest.mark.parametrize(
-    ("clause", "normalised"),
+    ("name", "clause", "normalised"),
     [
-        pytest.param(clause, normalised, marks=pytest.mark.slow if normalised and clause != "resuming" else ())
+        pytest.param(name, clause, normalised, marks=() if quick else pytest.mark.slow)
+        for name in sorted(ALGORITHMS)
         for clause in sorted(CLAUSES)
         for normalised in (False, True)
+        for quick in [not normalised or (clause == "resuming" and name in RESUMED)]
     ],
 )
 def test_keeps_its_contract(name: str, clause: str, normalised: bool):
@@ -97,9 +97,12 @@ def test_keeps_its_contract(name: str, clause: str, normalised: bool):
 
 @every_probe
 def test_reaches_the_optimum_of_what_it_can_know_and_no_more(name: str, probe: str):
-    learner = make(name, PROBES[probe]())
-    before = trial_return(learner)
-    train(learner, 60 if probe == "discrete" else 100)
+    if probe == "discrete":
+        before, learner = on_buttons(name)
+    else:
+        learner = make(name, PROBES[probe]())
+        before = trial_return(learner)
+        train(learner, 100)
     after, goal = trial_return(learner), getattr(learner_dynamics(learner.tasks), REACHES[name])
     assert goal - SHORTFALL.get((name, probe), 0.15) < after < goal + 0.1
     assert after > before or before > goal - 0.15  # any memoryless policy is an optimal one on hidden buttons
@@ -143,9 +146,9 @@ def test_rl2_with_an_lstm_learns_too():
     assert trial_return(learner) > HiddenButton.optimum - 0.15
 
 
+@buttons("rl2")
 def test_a_wiped_memory_costs_what_it_was_worth():
-    learner = make("rl2", HiddenButton())
-    train(learner, 60)
+    _, learner = on_buttons("rl2")
     for every in ("episode", "step"):
         wiped = qs.evaluate(qs.Forgetful(learner, every), num_tasks=400).returns.sum(1).mean()
         assert abs(float(wiped) - HiddenButton.memoryless_optimum) < 0.15

@@ -119,7 +119,7 @@ def test_a_push_is_drawn_on_the_side_that_it_goes_to(name: str, task: Any, actio
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_film_has_the_returns_that_an_evaluation_counts(name: str):
-    agent = qs.Random(qs.tasks.make(name))
+    agent = qs.Random(qs.tasks.make(name, max_episode_steps=20))
     shown = film(agent, episodes=3, task=6, num_tasks=8, seed=3, split="validation")
     found = qs.evaluate(agent, episodes=3, num_tasks=8, seed=3, split="validation")
     returns = torch.tensor([episode[-1].total for episode in shown.episodes])
@@ -226,24 +226,24 @@ def test_headers_say_what_they_have_room_for(lanes: int, width: int, wanted: Any
 
 def test_files_play_with_all_their_frames(tmp_path: Path):
     av, pillow = pytest.importorskip("av"), pytest.importorskip("PIL.Image")
-    shown = film(qs.Random(qs.tasks.make("grid-navigation")), episodes=2, num_tasks=4)
+    shown = film(qs.Random(qs.tasks.make("grid-navigation", max_episode_steps=5)), episodes=2, num_tasks=4)
     saved = qs.save_video(shown, tmp_path / "new" / "a.mp4", width=401, fps=8)
     with av.open(str(saved.path)) as container:
         [stream] = container.streams.video
         decoded = [frame.to_image() for frame in container.decode(stream)]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 8)
-    # the start, 15 steps, and the last frame for another 1.5 seconds
-    assert len(decoded) == saved.frames == 1 + 15 + 12
+    # the start, 5 steps, and the last frame for another 1.5 seconds
+    assert len(decoded) == saved.frames == 1 + 5 + 12
     assert decoded[0].size == saved.size == lay_out(shown, 401).size
     for image, wanted in zip(decoded, frames(shown, 401), strict=False):
         assert np.abs(np.asarray(image, float) - np.asarray(wanted, float)).mean() < 2
     saved = qs.save_video(shown, tmp_path / "a.gif", width=401, fps=8)
     with pillow.open(saved.path) as image:
-        assert (image.n_frames, image.size, image.info["loop"]) == (16, lay_out(shown, 401).size, 0)
+        assert (image.n_frames, image.size, image.info["loop"]) == (6, lay_out(shown, 401).size, 0)
         for step, wanted in enumerate(frames(shown, 401)):
             image.seek(step)
             assert np.abs(np.asarray(image.convert("RGB"), float) - np.asarray(wanted, float)).mean() < 4
-            assert image.info["duration"] == (120 if step < 15 else 1620)
+            assert image.info["duration"] == (120 if step < 5 else 1620)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.gif", "a.mp4", "new"]
     with pytest.raises(qs.UsageError, match=r"a\.webm is no name for a video; name it FILE\.mp4 or FILE\.gif"):
         qs.save_video(shown, tmp_path / "a.webm")
@@ -389,12 +389,13 @@ def test_where_no_gl_can_be_had_one_line_says_so(monkeypatch: pytest.MonkeyPatch
         stage.Stage(HALF_CHEETAH)
 
 
+SHORT = ["--size", "4", "--max-episode-steps", "5"]
 TINY = ["--trials", "8", "--hidden-size", "8", "--iterations", "1", "--evaluate-every", "0"]
 
 
 def test_the_command_films_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "rl2", "grid-navigation", *TINY, "--run", "grid", "--seeds", "2"]) == 0
+    assert main(["train", "rl2", "grid-navigation", *TINY, "--max-episode-steps", "5", "--run", "grid", "--seeds", "2"]) == 0
     run = ["video", "grid/seed-1", "--num-tasks", "3", "--episodes", "3", "--task", "2", "--width", "300"]
     capsys.readouterr()
     assert main(run) == 0
@@ -449,7 +450,7 @@ def test_a_missing_extra_is_named_before_anything_is_lived(
 
 def test_a_baseline_is_filmed_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["video", "bayes-optimal", "grid-navigation", "--size", "4", "--episodes", "1", "--num-tasks", "2"]) == 0
+    assert main(["video", "bayes-optimal", "grid-navigation", *SHORT, "--episodes", "1", "--num-tasks", "2"]) == 0
     names = {path.name for path in (tmp_path / "runs" / "video").iterdir()}
     assert names == {f"bayes-optimal-grid-navigation-test-task0-seed0.{suffix}" for suffix in ("mp4", "gif")}
 

@@ -179,6 +179,7 @@ def test_a_fine_tuned_critic_learns_the_values_of_its_own_task():
         assert isinstance(brain, Brain)
 
 
+@pytest.mark.usefixtures("one_kind")
 @pytest.mark.parametrize("options", [{"prioritised": 0.6}, {"replay_on_disk": True}, {"replay_size": 4}], ids=str)
 def test_every_way_of_drawing_resumes_bit_for_bit(options: dict[str, Any]):
     subject = Subject(qs.MultiTaskSAC, qs.MultiTaskSAC.Config(**TINY["multi-task-sac"] | options))

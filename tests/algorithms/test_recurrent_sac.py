@@ -204,6 +204,7 @@ def test_a_shared_memory_is_trained_by_the_critics_alone():
     assert all(value.grad is not None and not bool(value.grad.any()) for value in encoder.values())
 
 
+@pytest.mark.usefixtures("one_kind")
 @pytest.mark.parametrize(
     "options",
     [

@@ -126,6 +126,7 @@ def test_the_error_bonus_asks_the_belief_that_has_seen_the_step():
     assert float((bonus[:, 0, 0] * learner.bonuses["error"].std).mean()) < 0.2
 
 
+@pytest.mark.usefixtures("one_kind")
 @pytest.mark.parametrize("clause", ["resuming", "metrics"])
 def test_keeps_its_contract_with_every_option(clause: str):
     options = {"transition_weight": 1.0, "novelty_weight": 0.1, "error_weight": 0.1, "credit": "episode", "replay_trials": 70}

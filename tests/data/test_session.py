@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from probes import HiddenButton
-from small import SMALL
+from small import SMALL, TINY
+from trained import buttons, on_buttons
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -22,9 +23,9 @@ from quickstudy.data.session import Session
 from quickstudy.protocol import Learner
 
 
-def make(name: str = "rl2", tasks: Any = None, **options: Any) -> Learner:
+def make(name: str = "rl2", tasks: Any = None, settings: Any = SMALL, **options: Any) -> Learner:
     entry = ALGORITHMS[name]
-    return entry.make(tasks or qs.NativeTasks(HiddenButton()), entry.config(**SMALL[name] | options), seed=0)
+    return entry.make(tasks or qs.NativeTasks(HiddenButton()), entry.config(**settings[name] | options), seed=0)
 
 
 def live(session: Session, steps: int, pays: int = 1) -> list[int]:
@@ -37,9 +38,9 @@ def live(session: Session, steps: int, pays: int = 1) -> list[int]:
     return actions
 
 
+@buttons("rl2")
 def test_a_trained_agent_adapts_in_a_session():
-    learner: Any = make()
-    qs.train(learner, 60, quiet=True)
+    learner: Any = on_buttons("rl2")[1]
     session = learner.session(seed=1)
     for pays in (1, 0, 0, 1):
         assert live(session, 3, pays)[1:] == [pays, pays]
@@ -83,7 +84,7 @@ def test_a_session_takes_an_environment_as_it_is():
             with pytest.raises(qs.UsageError, match="takes Discrete, or Box with bounds"):
                 make(name, tasks)
             continue
-        learner = make(name, tasks)
+        learner = make(name, tasks, TINY)
         qs.train(learner, 1, quiet=True)
         told = isinstance(learner.tasks, qs.Informed)
         session, env = Session(learner, seed=0), Composite()
@@ -167,10 +168,16 @@ def test_a_session_keeps_what_it_was_shown_where_the_caller_writes_over_it(name:
                 session.feedback(-float(buffer.sum()), truncated=step == 3, observation=shown)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
-@pytest.mark.parametrize("steps", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        pytest.param(name, steps, marks=() if steps == 5 or name in ("rl2", "maml") else pytest.mark.slow)
+        for name in sorted(ALGORITHMS)
+        for steps in (0, 1, 5)
+    ],
+)
 def test_a_restored_session_and_a_fork_go_on_bit_for_bit(name: str, steps: int, tmp_path: Path):
-    learner = make(name, qs.tasks.make("point-navigation", max_episode_steps=4))
+    learner = make(name, qs.tasks.make("point-navigation", max_episode_steps=4), TINY)
 
     def go(session: Session, count: int) -> list[list[float]]:
         actions = []

@@ -24,13 +24,22 @@ from quickstudy.check.learner import differing
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.storage import sha256
 
+pytestmark = pytest.mark.xdist_group("stops")
+
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
-ITERATIONS = 120
+IN_A_HURRY = ("rl2", "recurrent-sac")
+"""One that learns on-policy, and one with a replay."""
 
 
-def command(name: str, run: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def iterations(pytestconfig: pytest.Config) -> int:
+    """Of a run: enough to be stopped twenty times, or twice."""
+    return 120 if pytestconfig.getoption("--full") else 40
+
+
+def command(name: str, run: Path, iterations: int) -> list[str]:
     """A short run of an algorithm with its least settings, saved often."""
-    options = [f"--iterations={ITERATIONS}", "--threads=1", "--checkpoint-every=2", "--evaluate-every=0"]
+    options = [f"--iterations={iterations}", "--threads=1", "--checkpoint-every=2", "--evaluate-every=0"]
     return [sys.executable, "-m", "quickstudy", "train", name, "bandit", "--run", str(run), *options, *as_options(TINY[name])]
 
 
@@ -71,20 +80,22 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def finished(tmp_path_factory: pytest.TempPathFactory, iterations: int) -> Any:
     """The run of an algorithm that nothing stopped, trained once."""
     folder, known = tmp_path_factory.mktemp("finished"), set()
 
     def run(name: str) -> Path:
         if name not in known:
-            subprocess.run(command(name, folder / name), check=True, capture_output=True)
+            subprocess.run(command(name, folder / name, iterations), check=True, capture_output=True)
             known.add(name)
         return folder / name
 
     return run
 
 
-@every_algorithm
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_A_HURRY else pytest.mark.slow) for name in sorted(ALGORITHMS)]
+)
 def test_stopped_at_any_checkpoint_a_run_resumes_to_the_same_bits(name: str, tmp_path: Path, share: Share):
     entry = ALGORITHMS[name]
 
@@ -92,9 +103,9 @@ def test_stopped_at_any_checkpoint_a_run_resumes_to_the_same_bits(name: str, tmp
         return entry.make(qs.tasks.make("bandit"), entry.config(**TINY[name]), seed=1)
 
     options: dict[str, Any] = {"checkpoint_every": 1, "keep_checkpoints": 30, "threads": 1, "quiet": True, "evaluate_every": 0}
-    whole, iterations = tmp_path / "whole", share.of(20, 6)
-    qs.train(learner(), iterations, whole, **options)
-    for iteration in share.some(range(iterations), 2):
+    whole, count = tmp_path / "whole", share.of(20, 6)
+    qs.train(learner(), count, whole, **options)
+    for iteration in share.some(range(count), 2):
         run = tmp_path / f"from-{iteration}"
         shutil.copytree(whole, run)
         for folder in (run / "checkpoints").iterdir():
@@ -113,16 +124,18 @@ one_in_a_hurry = pytest.mark.parametrize(
 
 
 @one_in_a_hurry
-def test_killed_at_random_moments_a_run_ends_with_the_same_bits(name: str, tmp_path: Path, finished: Any, share: Share):
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
+    name: str, tmp_path: Path, finished: Any, iterations: int, share: Share
+):
     """One kill in five is aimed inside a save: at a checkpoint or a segment that is being written."""
     run, chance, inside, kills = tmp_path / "killed", random.Random(name), 0, 0
     while kills < share.of(50, 2):
-        left = ITERATIONS - rows(run)
+        left = iterations - rows(run)
         if left < 5:  # there must be something left to kill
             shutil.rmtree(run)
-            left = ITERATIONS
-        process = begin(resuming(run) if (run / "latest.json").exists() else command(name, run))
-        moment = reaches(run, ITERATIONS - left + chance.choice([0, 1, 1, 2]))
+            left = iterations
+        process = begin(resuming(run) if (run / "latest.json").exists() else command(name, run, iterations))
+        moment = reaches(run, iterations - left + chance.choice([0, 1, 1, 2]))
         if not wait_for(partial(saving, run) if kills % 5 == 1 else moment, process):
             continue
         if kills % 5 != 1:
@@ -134,17 +147,19 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(name: str, tmp_p
             assert not load_latest(run)[1]
         else:  # killed before there was anything to lose
             shutil.rmtree(run, ignore_errors=True)
-    subprocess.run(resuming(run) if run.exists() else command(name, run), check=True, capture_output=True)
+    subprocess.run(resuming(run) if run.exists() else command(name, run, iterations), check=True, capture_output=True)
     assert_same(run, finished(name))
     share.says("kill -9 of the trainer", kills, "one final hash, 0 unreadable checkpoints", name, f"{inside} inside a save")
 
 
 @pytest.mark.slow
 @every_algorithm
-def test_sigterm_at_random_moments_saves_and_leaves_with_0(name: str, tmp_path: Path, finished: Any, share: Share):
+def test_sigterm_at_random_moments_saves_and_leaves_with_0(
+    name: str, tmp_path: Path, finished: Any, iterations: int, share: Share
+):
     run, chance, slowest, stops = tmp_path / "stopped", random.Random(name), 0.0, 0
-    arguments = command(name, run)
-    while stops < share.of(20, 1) and rows(run) < ITERATIONS - 4:
+    arguments = command(name, run, iterations)
+    while stops < share.of(20, 1) and rows(run) < iterations - 4:
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         wait_for(reaches(run, rows(run) + chance.choice([1, 1, 2])), process)
         time.sleep(chance.random() * 0.02)
@@ -153,7 +168,7 @@ def test_sigterm_at_random_moments_saves_and_leaves_with_0(name: str, tmp_path: 
         _, error = process.communicate(timeout=60)
         slowest, stops, arguments = max(slowest, time.monotonic() - began), stops + 1, resuming(run)
         assert process.returncode == 0 and b"Traceback" not in error
-        assert b"resume with: quickstudy resume" in error or rows(run) == ITERATIONS
+        assert b"resume with: quickstudy resume" in error or rows(run) == iterations
         assert load_latest(run)[0]["iteration"] == rows(run)
     subprocess.run(arguments, check=True, capture_output=True)
     assert_same(run, finished(name))

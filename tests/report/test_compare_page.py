@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ CASES = {
     "ten runs of ten episodes": {"runs": 10, "episodes": 10, "learnt": 60},
 }
 
+IN_A_HURRY = ("two runs of one episode", "ten runs of ten episodes")
+
 
 def written(folder: Path, shown: Any) -> Path:
     path = folder / "compare.html"
@@ -26,7 +27,10 @@ def written(folder: Path, shown: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=() if name in IN_A_HURRY else pytest.mark.slow) for name, case in CASES.items()],
+)
 def test_it_asks_nobody_complains_of_nothing_and_fits_its_window(browser: Any, tmp_path: Path, case: dict[str, Any]):
     with opened(browser, written(tmp_path, comparison(**case))) as (page, wrong):
         for width in (1440, 768, 375):
@@ -87,7 +91,15 @@ def test_hostile_text_is_shown_and_does_nothing(browser: Any, tmp_path: Path):
     assert not wrong
 
 
-@pytest.mark.parametrize("theme, language", [*product(("light", "dark"), ("en", "zh"))])
+@pytest.mark.parametrize(
+    "theme, language",
+    [
+        ("light", "en"),
+        ("dark", "zh"),
+        pytest.param("light", "zh", marks=pytest.mark.slow),
+        pytest.param("dark", "en", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_serious(browser: Any, tmp_path: Path, theme: str, language: str):
     from axe_playwright_python.sync_playwright import Axe
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from itertools import product
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ CASES = {
 ADAPTATION, LEARNING = "#adaptation > .chart", "#learning > .chart"
 MAP, EPISODES = "#taskmap .beside > div:first-child .chart", "#taskmap .beside > div:last-child .chart"
 WORLD = "#world .scenes > div"
+IN_A_HURRY = ("a usual run", "nothing trained", "ten seeds, ten episodes, many metrics", "tasks that nothing tells apart")
+LUCKS = (0, 1, 8, 17)
+"""Of one, two, nine and eight episodes, one, two and three seeds, with gaps and without."""
 
 
 def written(folder: Path, shown: Any) -> Path:
@@ -38,7 +41,21 @@ def written(folder: Path, shown: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.fixture(scope="module")
+def usual(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[str], Any]]:
+    """The page of a usual run, opened once, with what went wrong on it and what it shows."""
+    shown = contents()
+    with opened(browser, written(tmp_path_factory.mktemp("usual"), shown)) as (page, wrong):
+        yield page, wrong, shown
+
+
+one_page = pytest.mark.xdist_group("page of a usual run")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=() if name in IN_A_HURRY else pytest.mark.slow) for name, case in CASES.items()],
+)
 def test_it_asks_nobody_complains_of_nothing_and_fits_its_window(browser: Any, tmp_path: Path, case: dict[str, Any]):
     path = written(tmp_path, contents(**case))
     assert path.stat().st_size < 1.5e6
@@ -51,7 +68,7 @@ def test_it_asks_nobody_complains_of_nothing_and_fits_its_window(browser: Any, t
     assert not wrong
 
 
-@pytest.mark.parametrize("luck", range(20))
+@pytest.mark.parametrize("luck", [pytest.param(luck, marks=() if luck in LUCKS else pytest.mark.slow) for luck in range(20)])
 def test_what_is_drawn_is_what_was_measured(browser: Any, tmp_path: Path, luck: int):
     shown = contents(luck, episodes=1 + luck % 10, seeds=1 + luck % 3, gaps=luck % 2 == 1)
     with opened(browser, written(tmp_path, shown)) as (page, _):
@@ -138,18 +155,19 @@ def validation(page: Any, stop: Any) -> Any:
     return placed(page, ADAPTATION, [[index + 1, value] for index, value in enumerate(stop["returns"])])
 
 
-def test_wall_time_is_another_axis_and_another_metric_another_line(browser: Any, tmp_path: Path):
-    shown = contents()
+@one_page
+def test_wall_time_is_another_axis_and_another_metric_another_line(usual: Any):
+    page, wrong, shown = usual
     line = shown["series"]["seeds"][0]
-    with opened(browser, written(tmp_path, shown)) as (page, _):
-        page.click("text=wall time")
-        page.select_option("#learning select", "train/grad_norm")
-        minutes = [seconds / 60 for seconds in line["time/time_elapsed"]]
-        points = [list(pair) for pair in zip(minutes, line["train/grad_norm"], strict=True)]
-        assert drawn(page, LEARNING, "[aria-description=bold] path") == placed(page, LEARNING, points)
+    page.click("text=wall time")
+    page.select_option("#learning select", "train/grad_norm")
+    minutes = [seconds / 60 for seconds in line["time/time_elapsed"]]
+    points = [list(pair) for pair in zip(minutes, line["train/grad_norm"], strict=True)]
+    assert drawn(page, LEARNING, "[aria-description=bold] path") == placed(page, LEARNING, points)
+    assert not wrong
 
 
-@pytest.mark.parametrize("axes", (1, 2, 3))
+@pytest.mark.parametrize("axes", (1, 2, pytest.param(3, marks=pytest.mark.slow)))
 def test_a_click_on_a_task_shows_its_episodes(browser: Any, tmp_path: Path, axes: int):
     shown = contents(axes=axes)
     tasks = shown["map"]["tasks"]
@@ -282,22 +300,22 @@ def rounded(chance: float) -> int:
     return int(100 * chance + 0.5)
 
 
-def test_tasks_lie_where_their_components_put_them_and_gradients_where_they_agree(browser: Any, tmp_path: Path):
-    shown = contents()
-    with opened(browser, written(tmp_path, shown)) as (page, wrong):
-        places = [task["place"] for task in shown["embedding"]["tasks"]]
-        for axis in (1, 2):
-            chart = f"#mind .beside > div:nth-child({axis}) .chart"
-            assert drawn(page, chart, "[aria-description=embedding] > *") == placed(page, chart, places)
-        chart = "#mind .beside > div:nth-child(3) .chart"
-        assert drawn(page, chart, "[aria-description=pairs] > *") == placed(page, chart, shown["inner"]["pairs"])
-        chart = "#mind .beside > div:nth-child(4) .chart"
-        middles = [
-            [step + way, statistics.median(losses)]
-            for step, pair in enumerate(shown["inner"]["losses"], 1)
-            for way, losses in zip((-0.3, 0.3), pair, strict=True)
-        ]
-        assert drawn(page, chart, "[aria-description=middles] > *") == placed(page, chart, middles)
+@one_page
+def test_tasks_lie_where_their_components_put_them_and_gradients_where_they_agree(usual: Any):
+    page, wrong, shown = usual
+    places = [task["place"] for task in shown["embedding"]["tasks"]]
+    for axis in (1, 2):
+        chart = f"#mind .beside > div:nth-child({axis}) .chart"
+        assert drawn(page, chart, "[aria-description=embedding] > *") == placed(page, chart, places)
+    chart = "#mind .beside > div:nth-child(3) .chart"
+    assert drawn(page, chart, "[aria-description=pairs] > *") == placed(page, chart, shown["inner"]["pairs"])
+    chart = "#mind .beside > div:nth-child(4) .chart"
+    middles = [
+        [step + way, statistics.median(losses)]
+        for step, pair in enumerate(shown["inner"]["losses"], 1)
+        for way, losses in zip((-0.3, 0.3), pair, strict=True)
+    ]
+    assert drawn(page, chart, "[aria-description=middles] > *") == placed(page, chart, middles)
     assert not wrong
 
 
@@ -329,7 +347,15 @@ def test_the_goal_can_be_hidden_and_the_trial_played(browser: Any, tmp_path: Pat
     assert not wrong
 
 
-@pytest.mark.parametrize("theme, language", [*product(("light", "dark"), ("en", "zh"))])
+@pytest.mark.parametrize(
+    "theme, language",
+    [
+        ("light", "en"),
+        ("dark", "zh"),
+        pytest.param("light", "zh", marks=pytest.mark.slow),
+        pytest.param("dark", "en", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_serious(browser: Any, tmp_path: Path, theme: str, language: str):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -360,9 +386,9 @@ def test_numbers_that_json_has_not_are_refused():
         html(shown)
 
 
-def test_each_language_says_all_that_the_other_says(browser: Any, tmp_path: Path):
-    with opened(browser, written(tmp_path, contents())) as (page, _):
-        words = json.loads(page.evaluate("JSON.stringify(WORDS)"))
+@one_page
+def test_each_language_says_all_that_the_other_says(usual: Any):
+    words = json.loads(usual[0].evaluate("JSON.stringify(WORDS)"))
     assert words["en"].keys() == words["zh"].keys()
     for key, text in words["en"].items():
         assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", words["zh"][key])), key

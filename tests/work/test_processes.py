@@ -86,10 +86,14 @@ def test_a_function_defined_on_the_spot_can_be_a_unit_of_work(two: Processes):
     assert two.map(lambda site, shared, shard: (shared, shard.number), "this", SHARDS) == [("this", n) for n in range(3)]
 
 
-@pytest.mark.parametrize("kind", ["dies", "leaves", "hangs", "raises"])
-def test_what_a_worker_did_not_finish_another_does(kind: str, two: Processes, tmp_path: Path):
-    assert two.map(broken_once, (kind, tmp_path), SHARDS) == [(0, 1), (1, 1), (2, 1)]
-    assert two.restarts == 1
+@pytest.mark.parametrize(("kind", "deadline"), [("dies", 60), ("leaves", 60), ("hangs", 4), ("raises", 60)])
+def test_what_a_worker_did_not_finish_another_does(kind: str, deadline: float, tasks: Any, tmp_path: Path):
+    work = Processes(tasks, workers=2, deadline=deadline, attempts=2)
+    try:
+        assert work.map(broken_once, (kind, tmp_path), SHARDS) == [(0, 1), (1, 1), (2, 1)]
+        assert work.restarts == 1
+    finally:
+        work.close()
 
 
 def test_a_worker_that_died_while_it_waited_is_replaced(two: Processes, tmp_path: Path):

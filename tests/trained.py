@@ -1,0 +1,35 @@
+"""Learners that several tests look at, trained once in each process; a mark keeps the tests of one in one process."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from probes import HiddenButton
+from small import SMALL
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.protocol import Learner
+from quickstudy.work import InProcess
+
+
+def buttons(name: str) -> pytest.MarkDecorator:
+    """Marks a test of `on_buttons(name)`."""
+    return pytest.mark.xdist_group(f"{name} on buttons")
+
+
+@cache
+def on_buttons(name: str) -> tuple[float, Learner]:
+    """What a learner's trials return on hidden buttons before it is trained, and the learner then; not to be changed."""
+    entry = ALGORITHMS[name]
+    learner = entry.make(qs.NativeTasks(HiddenButton()), entry.config(**SMALL[name]))
+    before, work = trial_return(learner), InProcess(learner.tasks)
+    for _ in range(40):
+        learner.train_step(work)
+    return before, learner
+
+
+def trial_return(learner: Learner, greedy: bool = False) -> float:
+    """The mean return of a trial on tests."""
+    return float(qs.evaluate(learner, num_tasks=400, greedy=greedy).returns.sum(1).mean())
