@@ -21,8 +21,8 @@ WHOLE = (
     *("test_contract", "test_planted", "test_readme", "test_extending", "test_learning", "test_products"),
     *("test_cli", "test_training", "test_runs", "test_timing", "test_stops", "test_report", "test_command"),
 )
-"""Tests of whole trainings and commands. What they call is called, and checked, by the tests of each part; here that would take a third of
-the time."""
+"""Tests of whole trainings and commands. What they call is called, and checked, by the tests of each part; here that would take
+a third of the time."""
 
 
 @pytest.fixture(autouse=True)
