@@ -255,7 +255,7 @@ def test_normalisers_are_options_and_go_into_the_run(capsys: pytest.CaptureFixtu
 
 def test_check_finds_what_is_wrong_and_leaves_with_one(capsys: pytest.CaptureFixture[str]):
     assert run("check", "grid-navigation", "--size", "9", "--seed", "2") == 0
-    assert "14 passed, 0 failed" in capsys.readouterr().out
+    assert "15 passed, 0 failed" in capsys.readouterr().out
     Path("mine.py").write_text(OWN)
     assert run("check", "rl2", "--trials", "8", "--hidden-size", "8", "--n-epochs", "1", "--json") == 0
     assert '"passed": true' in capsys.readouterr().out.splitlines()[-1]

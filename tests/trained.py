@@ -32,4 +32,4 @@ def on_buttons(name: str) -> tuple[float, Learner]:
 
 def trial_return(learner: Learner, greedy: bool = False) -> float:
     """The mean return of a trial on tests."""
-    return float(qs.evaluate(learner, num_tasks=400, greedy=greedy).returns.sum(1).mean())
+    return float(qs.evaluate(learner, num_tasks=1600, greedy=greedy).returns.sum(1).mean())

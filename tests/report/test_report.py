@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, two seeds of it, and a policy that is told the task."""
     folder = tmp_path_factory.mktemp("runs")
     small = ["grid-navigation", "--size", "3", "--iterations", "2", "--threads", "1", "--evaluate-every", "1"]
-    small += ["--evaluate-tasks", "4", "--hidden-size", "8"]
+    small += ["--evaluate-tasks", "4", "--hidden-size", "8", "--learning-rate", "0.03"]  # so that what is remembered shows
     assert main(["train", "rl2", *small, "--trials", "8", "--run", str(folder / "one")]) == 0
     assert main(["train", "rl2", *small, "--trials", "8", "--seeds", "2", "--run", str(folder / "two")]) == 0
     assert main(["train", "task-informed", *small, "--n-envs", "8", "--run", str(folder / "told")]) == 0

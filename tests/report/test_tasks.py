@@ -52,7 +52,7 @@ def test_values_that_are_no_numbers_have_their_own_words_and_whole_numbers_all_t
 
 def test_a_task_is_one_row_of_numbers_whatever_axes_its_parameters_have():
     tasks = {"mass": torch.tensor([0.5, 2.0]), "kind": torch.tensor([2**53 + 1, 1]), "goal": torch.tensor([[[1.0], [2.0]]] * 2)}
-    assert as_rows(tasks) == (["mass", "kind", "goal 1", "goal 2"], [[0.5, 2**53 + 1, 1, 2], [2, 1, 1, 2]])
+    assert as_rows(tasks, 2) == (["mass", "kind", "goal 1", "goal 2"], [[0.5, 2**53 + 1, 1, 2], [2, 1, 1, 2]])
 
 
 def test_of_many_numbers_the_first_are_shown_and_bounds_are_told_where_there_are_some():

@@ -280,4 +280,4 @@ def test_it_is_trained_and_evaluated_from_the_command_line(
     assert main(["train", "rl2", name, *short, "--iterations", "2", "--evaluate-every", "0", "--run", "run"]) == 0
     assert main(["evaluate", "run", "--num-tasks", "5", "--adapt-episodes", "2", "--frozen-episodes", "1"]) == 0
     assert f"rl2 on {name}: 5 test tasks" in (shown := capsys.readouterr().out)
-    assert re.search(r"adapted on 2 episodes, then frozen for 1: mean [\d.]+, success [\d.]+", shown)
+    assert re.search(r"adapted on 2 episodes, then frozen for 1: mean [\d.]+ \[.*\], success [\d.]+ \[", shown)

@@ -13,6 +13,7 @@ from quickstudy.check.report import Broken
 from quickstudy.check.walk import LANES, Trial
 from quickstudy.protocol import counter
 from quickstudy.tasks.lanes import Source
+from quickstudy.tasks.parameters import env_values
 
 STEPS = 4
 
@@ -77,7 +78,7 @@ def alone(trial: Trial, tasks: Source) -> None:
     """Watches one environment as its author wrote it: here what it gives is copied, elsewhere it may not be."""
     watched, env = Watched(), tasks.build()
     try:
-        tasks.put(env, {name: value[0].tolist() for name, value in trial.drawn.items()})
+        tasks.put(env, env_values(tasks.parameters, trial.drawn)[0])
         for number in range(2):
             watched.hold("the observation that reset gave", env.reset(seed=trial.seed + number)[0])
             watched.require_unchanged("reset")

@@ -99,7 +99,7 @@ def known(lived: Lived) -> Known | None:
 def embedding(lived: Lived, found: Known) -> dict[str, Any]:
     """Every task where the two principal components of what is known of it put it."""
     places, shares = principal(found.end.detach().double().cpu().numpy())
-    names, rows = as_rows(lived.tasks)
+    names, rows = as_rows(lived.tasks, len(places))
     return {
         "kind": found.kind,
         "size": found.end.shape[1],

@@ -31,7 +31,7 @@ SAMPLES = 64
 
 def named(lived: Lived, task: int) -> dict[str, Any]:
     """What the first numbers of a task's parameters are called, and what they are."""
-    names, rows = as_rows(lived.tasks)
+    names, rows = as_rows(lived.tasks, task + 1)
     words = words_of([lived.tasks], parameters_of(lived.agent.tasks))
     shown = list(zip(names, rows[task], strict=True))[:MOST_AXES]
     return {name: words[name][int(number)] if name in words else short(number) for name, number in shown}

@@ -25,7 +25,7 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     A task's returns are means over the learners' seeds. Of more than `MOST_AXES` numbers the first ones are shown. `parameters`
     are what the distribution knows of where they are drawn from in training, `dynamics` what makes the tasks, where known.
     """
-    names, _ = as_rows(evaluations[0].drawn)
+    names, _ = as_rows(evaluations[0].drawn, 0)
     bounds = {name: ends for key, value in evaluations[0].drawn.items() for name, ends in bounds_of(key, value, parameters)}
     words = words_of([evaluation.drawn for evaluation in evaluations], parameters)
     axes = names[:MOST_AXES]
@@ -37,14 +37,14 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     }
 
 
-def as_rows(tasks: Tasks) -> tuple[list[str], list[list[float | int]]]:
-    """What the numbers of a task are called, and each task as one row of them, whatever axes its parameters have.
+def as_rows(tasks: Tasks, count: int) -> tuple[list[str], list[list[float | int]]]:
+    """What the numbers of a task are called, and each of the first tasks as one row of them, whatever axes its parameters have.
 
-    Whole numbers are whole.
+    Whole numbers are whole; tasks without parameters have empty rows.
     """
     names = [name for key, value in tasks.items() for name in numbers_of(key, value)]
-    parts = [value[..., None].flatten(1).tolist() for value in tasks.values()]
-    return names, [[number for row in rows for number in row] for rows in zip(*parts, strict=True)]
+    columns = [value[:count, ..., None].flatten(1).tolist() for value in tasks.values()]
+    return names, [[number for column in columns for number in column[index]] for index in range(count)]
 
 
 def numbers_of(name: str, values: Tensor) -> list[str]:
@@ -91,7 +91,7 @@ def tasks_of(evaluation: Evaluation, axes: int) -> list[dict[str, Any]]:
     count = evaluation.num_tasks
     returns = evaluation.returns.double().reshape(-1, count, evaluation.returns.shape[1]).mean(0)
     together: dict[tuple[float, ...], list[int]] = {}
-    for index, place in enumerate(as_rows(evaluation.drawn)[1][:count]):
+    for index, place in enumerate(as_rows(evaluation.drawn, count)[1]):
         together.setdefault(tuple(place), []).append(index)
     return [
         {

@@ -72,7 +72,7 @@ def live_trials(
 def first_different(tasks: Tasks, count: int) -> list[int]:
     """The numbers of the first tasks that no earlier one equals, at most `SHOWN`."""
     first: dict[tuple[float, ...], int] = {}
-    for index, row in enumerate(as_rows(tasks)[1][:count]):
+    for index, row in enumerate(as_rows(tasks, count)[1]):
         first.setdefault(tuple(row), index)
     return list(first.values())[:SHOWN]
 
