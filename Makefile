@@ -3,7 +3,7 @@ BIN = .venv/bin
 
 .PHONY: install demo test test-all test-reliability mutations bench results format clean
 .DEFAULT_GOAL := install
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n 2
 RAY = $(BIN)/python -c 'import ray' 2>/dev/null || echo "Ray is not installed, so its tests are skipped; for them: $(BIN)/pip install -e '.[ray]'"
 
 install: .venv/installed

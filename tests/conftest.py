@@ -25,6 +25,28 @@ WHOLE = (
 a third of the time."""
 
 
+TOGETHER = (
+    "tests/test_training.py",
+    "tests/work/test_runs.py",
+    "tests/reliability/test_stops.py",
+    "tests/report/test_report.py",
+)
+"""Files whose tests share what takes long to make, and so run in one process."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out tests one by one, and those of a file in `TOGETHER` at once.
+
+    The marks that are meant for this, `xdist_group`, do nothing under pytest 9.2: it tells xdist names without them.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda name: file if (file := name.split("::")[0]) in TOGETHER else name
+    return scheduler
+
+
 @pytest.fixture(autouse=True)
 def annotations(request: pytest.FixtureRequest) -> None:
     """Whether axes and types of annotated functions are checked in a test."""
@@ -70,7 +92,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def share(request: pytest.FixtureRequest) -> Share:
     """The share of a count that this run of the tests tries."""
-    return Share(request.config.getoption("--full"), request.node.nodeid.split("[")[0].split("@")[0])
+    return Share(request.config.getoption("--full"), request.node.nodeid.split("[")[0])
 
 
 @pytest.fixture

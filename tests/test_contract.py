@@ -8,7 +8,7 @@ import gymnasium
 import pytest
 from probes import HiddenButton, HiddenSide, Survival
 from small import SMALL, TINY
-from trained import buttons, on_buttons, trial_return
+from trained import on_buttons, trial_return
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -49,7 +49,7 @@ every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 every_probe = pytest.mark.parametrize(
     ("name", "probe"),
     [
-        pytest.param(name, probe, marks=buttons(name) if probe == "discrete" else () if name == "rl2" else pytest.mark.slow)
+        pytest.param(name, probe, marks=pytest.mark.slow if probe == "continuous" and name != "rl2" else ())
         for name in sorted(ALGORITHMS)
         for probe in sorted(PROBES)
     ],
@@ -146,7 +146,6 @@ def test_rl2_with_an_lstm_learns_too():
     assert trial_return(learner) > HiddenButton.optimum - 0.15
 
 
-@buttons("rl2")
 def test_a_wiped_memory_costs_what_it_was_worth():
     _, learner = on_buttons("rl2")
     for every in ("episode", "step"):

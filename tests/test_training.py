@@ -26,8 +26,6 @@ from quickstudy.runs.seeds import create_seeds
 from quickstudy.storage import sha256
 from quickstudy.training import train_seeds
 
-pytestmark = pytest.mark.xdist_group("a run that nothing stopped")
-
 OPTIONS = ["--iterations", "40", "--trials", "16", "--hidden-size", "16", "--n-epochs", "1", "--threads", "1"]
 OPTIONS += ["--max-episode-steps", "4", "--checkpoint-every", "3", "--evaluate-every", "5", "--evaluate-tasks", "8"]
 

@@ -1,10 +1,9 @@
-"""Learners that several tests look at, trained once in each process; a mark keeps the tests of one in one process."""
+"""Learners that several tests look at, trained once in each process."""
 
 from __future__ import annotations
 
 from functools import cache
 
-import pytest
 from probes import HiddenButton
 from small import SMALL
 
@@ -12,11 +11,6 @@ import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.protocol import Learner
 from quickstudy.work import InProcess
-
-
-def buttons(name: str) -> pytest.MarkDecorator:
-    """Marks a test of `on_buttons(name)`."""
-    return pytest.mark.xdist_group(f"{name} on buttons")
 
 
 @cache

@@ -15,7 +15,7 @@ import pytest
 import torch
 from probes import HiddenButton
 from small import SMALL, TINY
-from trained import buttons, on_buttons
+from trained import on_buttons
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -38,7 +38,6 @@ def live(session: Session, steps: int, pays: int = 1) -> list[int]:
     return actions
 
 
-@buttons("rl2")
 def test_a_trained_agent_adapts_in_a_session():
     learner: Any = on_buttons("rl2")[1]
     session = learner.session(seed=1)

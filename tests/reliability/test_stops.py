@@ -24,8 +24,6 @@ from quickstudy.check.learner import differing
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.storage import sha256
 
-pytestmark = pytest.mark.xdist_group("stops")
-
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 IN_A_HURRY = ("rl2", "recurrent-sac")
 """One that learns on-policy, and one with a replay."""

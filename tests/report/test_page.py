@@ -49,9 +49,6 @@ def usual(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         yield page, wrong, shown
 
 
-one_page = pytest.mark.xdist_group("page of a usual run")
-
-
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, id=name, marks=() if name in IN_A_HURRY else pytest.mark.slow) for name, case in CASES.items()],
@@ -155,7 +152,6 @@ def validation(page: Any, stop: Any) -> Any:
     return placed(page, ADAPTATION, [[index + 1, value] for index, value in enumerate(stop["returns"])])
 
 
-@one_page
 def test_wall_time_is_another_axis_and_another_metric_another_line(usual: Any):
     page, wrong, shown = usual
     line = shown["series"]["seeds"][0]
@@ -300,7 +296,6 @@ def rounded(chance: float) -> int:
     return int(100 * chance + 0.5)
 
 
-@one_page
 def test_tasks_lie_where_their_components_put_them_and_gradients_where_they_agree(usual: Any):
     page, wrong, shown = usual
     places = [task["place"] for task in shown["embedding"]["tasks"]]
@@ -386,7 +381,6 @@ def test_numbers_that_json_has_not_are_refused():
         html(shown)
 
 
-@one_page
 def test_each_language_says_all_that_the_other_says(usual: Any):
     words = json.loads(usual[0].evaluate("JSON.stringify(WORDS)"))
     assert words["en"].keys() == words["zh"].keys()

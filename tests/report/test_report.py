@@ -12,8 +12,6 @@ import pytest
 import quickstudy as qs
 from quickstudy.cli import main
 
-pytestmark = pytest.mark.xdist_group("reported runs")
-
 OPTIONS = {"num_tasks": 6, "episodes": 2, "split": "test", "seed": 1, "greedy": False}
 FLAGS = ["--num-tasks", "6", "--episodes", "2", "--seed", "1"]
 

@@ -23,8 +23,6 @@ from quickstudy.protocol import Learner
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.work import open_work
 
-pytestmark = pytest.mark.xdist_group("places of work")
-
 OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 3, "evaluate_tasks": 4, "checkpoint_every": 2}
 
 
