@@ -49,7 +49,7 @@ every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 every_probe = pytest.mark.parametrize(
     ("name", "probe"),
     [
-        pytest.param(name, probe, marks=pytest.mark.slow if probe == "continuous" and name != "rl2" else ())
+        pytest.param(name, probe, marks=pytest.mark.slow if probe == "continuous" else ())
         for name in sorted(ALGORITHMS)
         for probe in sorted(PROBES)
     ],

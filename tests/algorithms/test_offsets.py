@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from probes import HiddenSide
-from small import SMALL
+from small import TINY
 from torch import Tensor
 
 import quickstudy as qs
@@ -38,7 +38,7 @@ UNREAD: dict[str, dict[str, Any]] = {"rl2": {}, "multi-task": {}, "maml": {"inne
 def test_a_constant_in_every_reward_cancels(name: str):
     def curve(salary: float) -> list[float]:
         entry, tasks = ALGORITHMS[name], qs.NativeTasks(Salaried(salary=salary))
-        learner = entry.make(tasks, entry.config(**SMALL[name] | UNREAD[name]), seed=0)
+        learner = entry.make(tasks, entry.config(**TINY[name] | UNREAD[name]), seed=0)
         work = InProcess(learner.tasks)
         return [learner.train_step(work)["rollout/ep_rew_mean"] - salary for _ in range(6)]
 

@@ -185,6 +185,7 @@ def test_a_faulty_learner_is_found(check: str, learner: type[Any]):
     assert finding.passed is False, finding.detail
 
 
+@pytest.mark.slow  # test_contract takes every clause, and test_cli the command
 def test_a_sound_learner_passes_and_the_report_reads_well():
     report = check_learner(qs.RL2, CONFIG)
     assert not report.failed and "9 passed, 0 failed" in str(report)

@@ -37,7 +37,9 @@ def worth(family: GridNavigation, actions: tuple[int, ...]) -> float:
     return total / len(goals)
 
 
-@pytest.mark.parametrize(("limit", "episodes"), [(6, 1), (3, 2), (2, 3)])
+@pytest.mark.parametrize(
+    ("limit", "episodes"), [pytest.param(6, 1, marks=pytest.mark.slow), (3, 2), pytest.param(2, 3, marks=pytest.mark.slow)]
+)
 def test_the_walk_is_the_best_of_all_walks(limit: int, episodes: int):
     family = GridNavigation(size=3, max_episode_steps=limit, episodes_per_trial=episodes)
     walk = best_walk(family)

@@ -60,7 +60,9 @@ def unscaled(family: Any, rows: int = 1) -> dict[str, torch.Tensor]:
     return {name: torch.ones_like(value) for name, value in drawn.items()}
 
 
-@pytest.mark.parametrize("name", sorted(TWINS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "Walker2d-v5" else ()) for name in sorted(TWINS)]
+)
 def test_a_step_is_gymnasiums_to_the_ninth_digit(name: str):
     """From Gymnasium's own state and solver's guess, over 1,000 steps: observation, reward, termination."""
     family = TWINS[name]
