@@ -92,6 +92,7 @@ def test_the_algorithm_is_short_and_keeps_the_contract(module: Any):
     assert all(finding.passed for finding in report.findings), report
 
 
+@pytest.mark.slow
 def test_the_algorithm_learns_to_adapt(module: Any):
     reptile = module("reptile")
     config = reptile.Config(lanes=10, learning_rate=5e-3, gamma=0.9)

@@ -27,7 +27,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-IN_A_HURRY = ("pearl", "rl2")
+IN_A_HURRY = ("pearl",)  # its segments are written as well
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
 ):
     """One kill in five is aimed inside a save: at a checkpoint or a segment that is being written."""
     run, chance, inside, kills = tmp_path / "killed", random.Random(name), 0, 0
-    while kills < share.of(50, 2):
+    while kills < share.of(50, 1):
         left = iterations - rows(run)
         if left < 5:  # there must be something left to kill
             shutil.rmtree(run)

@@ -217,10 +217,9 @@ class Theirs:
         return np.stack([each.fork().act(seen) for each, seen in zip(self.sessions, observations, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_goals")
-@pytest.mark.parametrize(
-    ("family", "theirs"), [("metaworld-ml1", "reach-v3"), pytest.param("metaworld-ml10", "ML10", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("family", "theirs"), [("metaworld-ml1", "reach-v3"), ("metaworld-ml10", "ML10")])
 def test_the_protocol_gives_what_the_packages_own_evaluation_gives(family: str, theirs: str, monkeypatch: pytest.MonkeyPatch):
     """10 episodes to adapt on, 3 frozen, each goal of the test split once, one environment of a name.
 
