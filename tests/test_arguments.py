@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -98,6 +99,23 @@ def test_every_public_name_refuses_an_argument_that_it_does_not_have():
         kinds = {parameter.kind for parameter in inspect.signature(thing).parameters.values()}
         if name != "Choice" and inspect.Parameter.VAR_KEYWORD not in kinds:
             assert f"'{name.lower()}s'" in refused(lambda thing=thing, name=name: thing(**{f"{name.lower()}s": 1})), name
+
+
+def test_what_looks_or_draws_refuses_what_it_cannot_use(tmp_path: Any):
+    jaxtyping.config.update("jaxtyping_disable", True)  # a user meets what is checked here
+    tasks = qs.tasks.make("grid-navigation")
+    agent, path = qs.Random(tasks), tmp_path / "picture.png"
+    scored = qs.evaluate(agent, num_tasks=2)
+    assert "task distribution" in refused(lambda: qs.check_tasks("cart-pole"))  # pyright: ignore[reportArgumentType]
+    assert "seed -1" in refused(lambda: qs.check_tasks(tasks, seed=-1))
+    assert "episodes is 0" in refused(lambda: qs.film(agent, episodes=0))
+    assert "task is -1" in refused(lambda: qs.film(agent, task=-1))
+    assert "fps (0.0)" in refused(lambda: qs.save_video(qs.film(agent, episodes=1), tmp_path / "x.gif", fps=0))
+    assert "curves is empty" in refused(lambda: qs.plot_adaptation({}, path, "nothing"))
+    assert "nobody said anything" in refused(lambda: qs.plot_adaptation({"random": scored}, path, "all", score="success"))
+    told = replace(scored, success=torch.ones_like(scored.returns))
+    qs.plot_adaptation({"random": scored, "told": told}, path, "silence is no success", score="success")
+    assert path.exists()
 
 
 def test_what_else_is_handed_over():

@@ -285,8 +285,8 @@ def evaluate(
     `workers` processes, or Ray actors (`"ray"`, see `Training`), share the batches; they change the speed, never the result.
     One that is at a batch for more than `deadline` seconds is taken for hung.
     """
-    require_counts(1, num_tasks=num_tasks, episodes=episodes, batch=batch, adapt_episodes=adapt_episodes)
-    require_counts(0, frozen_episodes=frozen_episodes)
+    require_counts("evaluate", 1, num_tasks=num_tasks, episodes=episodes, batch=batch, adapt_episodes=adapt_episodes)
+    require_counts("evaluate", 0, frozen_episodes=frozen_episodes)
     if deadline <= 0:
         raise UsageError(f"evaluate: deadline is {deadline:g}, it must be more than 0 seconds")
     tasks = agent.tasks if tasks is None else tasks
@@ -317,11 +317,11 @@ def evaluate(
     )
 
 
-def require_counts(least: int, **counts: int | None) -> None:
-    """Raises UsageError where one of the counts, by name, is less than `least`; None is left out."""
+def require_counts(what: str, least: int, **counts: int | None) -> None:
+    """Raises UsageError where one of the counts that something was given is less than `least`; None is left out."""
     for name, count in counts.items():
         if count is not None and count < least:
-            raise UsageError(f"evaluate: {name} is {count}, it must be at least {least}")
+            raise UsageError(f"{what}: {name} is {count}, it must be at least {least}")
 
 
 def folds_of(adapt_episodes: int, agent: Agent, episodes: int | None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from quickstudy.arguments import checked
 from quickstudy.errors import UsageError
-from quickstudy.evaluation import Evaluation
+from quickstudy.evaluation import Evaluation, told_alike
 from quickstudy.ops.statistics import Interval, performance_profile, profile_intervals, spaced_taus
 from quickstudy.scene import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PINK, PURPLE
 
@@ -30,6 +30,11 @@ def plot_adaptation(
 
     `against` the number of the episode, or the episodes of the task that were seen before it (twenty lanes are twenty).
     """
+    if not curves:
+        raise UsageError("plot_adaptation: curves is empty; name evaluations, as in {'rl2': quickstudy.evaluate(learner)}")
+    curves = told_alike(curves)
+    if score == "success" and next(iter(curves.values())).success is None:
+        raise UsageError("plot_adaptation: score is 'success', of which nobody said anything; take 'mean'")
     over = overs(curves)
     scores = {"mean": f"mean return of the episode{over}", "success": f"share of episodes that succeed{over}"}
     labels = {"episode": "episode of the trial", "seen": "episodes of the task seen before"}

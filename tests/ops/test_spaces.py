@@ -91,6 +91,16 @@ def test_each_entry_of_a_box_has_its_own_range():
     assert ranges.bounded.tolist() == [True, False, False, True, False, False]
 
 
+@pytest.mark.parametrize(
+    "space", [spaces.Box(1e8, 1e8 + 1, (1,), np.float64), spaces.Box(2**30, 2**30 + 3, (2,), np.int64)], ids=str
+)
+def test_a_box_whose_numbers_float32_rounds_together_is_refused(space: Any):
+    for plain in (observed, taken):
+        with pytest.raises(UsageError, match="so narrow so far from 0"):
+            plain(space)
+    assert taken(spaces.Box(np.array([0, 5]), np.array([255, 5]), dtype=np.int64)).high.tolist() == [255, 5]
+
+
 def test_discrete_observations_count_from_zero():
     space = spaces.Discrete(3, start=7)
     assert observed(space) == spaces.Discrete(3) and [int(encode(space, n)) for n in (7, 8, 9)] == [0, 1, 2]

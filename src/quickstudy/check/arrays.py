@@ -44,7 +44,10 @@ class Watched:
         for what, array, copy in self._held:
             same = torch.equal(array, copy) if isinstance(array, Tensor) else np.array_equal(array, copy)
             if not same:
-                raise Broken(f"{who} wrote into {what}: work on a copy, and give out a copy (np.array(...), tensor.clone())")
+                raise Broken(
+                    f"{who} wrote into {what}: work on a copy, and give out a copy (np.array(...), tensor.clone());"
+                    " quickstudy copies what it trains on, others may not"
+                )
 
 
 def arrays_in(value: Any) -> Iterator[Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from quickstudy.arguments import shown
 from quickstudy.check import arrays, copies, drawing, living
 from quickstudy.check.report import Report, judge
 from quickstudy.check.walk import Trial, global_seeds
+from quickstudy.errors import UsageError
 from quickstudy.protocol import TaskDistribution
 
 CLAUSES: dict[str, Callable[[Trial], str]] = {
@@ -34,6 +36,11 @@ def check_tasks(tasks: TaskDistribution, *, seed: int = 0, called: str = "FILE.p
 
     `called` is the name under which the command line knows it, for what to type next.
     """
+    if isinstance(tasks, str | type) or not 0 <= seed < 2**32:
+        raise UsageError(
+            f"check_tasks: tasks is {shown(tasks)} and seed {seed!r}; it takes a task distribution, such as"
+            " quickstudy.tasks.make('bandit'), and a seed from 0 to 4294967295"
+        )
     trial = Trial(tasks, seed, called)
     with global_seeds(seed):
         findings = [judge(name, lambda clause=clause: clause(trial)) for name, clause in CLAUSES.items()]

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from quickstudy.arguments import checked
 from quickstudy.data.session_file import Acted, Answer, Episode, Row, read_session, stacked, unstacked, write_session
 from quickstudy.errors import UsageError
-from quickstudy.ops.spaces import shorten
+from quickstudy.ops.spaces import encode_reward, shorten
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Agent, Experience, Percept, Transition, begin_episode, begin_trial, counter
 
@@ -86,8 +86,9 @@ class Session:
                 raise ValueError(f"{name} is {shorten(flag)}, not True or False")
         numbers = checked_reward(reward), bool(terminated), bool(truncated and not terminated)
         answer = Answer(*(torch.full((1, 1), number, device=self.agent.device) for number in numbers))
+        arrival = self._acted.percept.observation if observation is None else self._seen(observation)
         if terminated or truncated:
-            self._end(answer, self._acted.percept.observation if observation is None else self._seen(observation))
+            self._end(answer, arrival)
         else:
             self._answer = answer
 
@@ -168,10 +169,7 @@ class Session:
 
 def checked_reward(reward: Any) -> float:
     """A reward as a number; ValueError where it is none, or none that float32 holds."""
-    try:
-        number = float(reward)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the reward {shorten(reward)} is no number") from error
+    number = encode_reward(reward)
     if not abs(number) <= torch.finfo(torch.float32).max:
         raise ValueError(f"the reward {number:g} is NaN or infinite in float32")
     return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def taken(space: Space) -> Space:
         return spaces.MultiDiscrete(space.nvec.flatten())
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
-    if isinstance(space, spaces.Box) and space.shape:
+    if isinstance(space, spaces.Box) and space.shape and 0 not in space.shape:
         return float_box(space)
     raise UsageError(
         f"action space {space} is not supported: use Discrete, MultiDiscrete, MultiBinary, or Box with at least one dimension"
@@ -53,11 +54,20 @@ def taken(space: Space) -> Space:
 
 
 def float_box(space: spaces.Box) -> spaces.Box:
-    """The Box in float32; bounds beyond its range are none."""
-    with np.errstate(over="ignore"):
+    """The Box in float32; bounds beyond its range are none. UsageError where float32 can't tell its numbers apart."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = np.asarray(space.high, np.float64) - np.asarray(space.low, np.float64)
+        largest = np.maximum(np.abs(np.asarray(space.low, np.float64)), np.abs(np.asarray(space.high, np.float64)))
+        if bool(((width > 0) & (width < FEWEST * 2.0**-23 * largest)).any()):
+            raise UsageError(
+                f"{space} is so narrow so far from 0 that float32 can't tell its numbers apart; shift it towards 0"
+                " (gymnasium.wrappers.TransformObservation, TransformAction)"
+            )
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
 
 
+FEWEST = 64
+"""Of fewer numbers than so many no range is made."""
 UNBOUNDED = 2.0**62
 """A bound from here on stands for none: it is the largest number of some type."""
 
@@ -131,6 +141,18 @@ def encode(space: Space, observation: Any) -> np.ndarray:
         raise ValueError(f"the observation has shape {array.shape}, its space says {space.shape}")
     with np.errstate(over="ignore"):
         return np.array(array, np.float32, order="C")
+
+
+def encode_reward(reward: Any) -> float:
+    """A reward as the environment gives it, as a number; infinite where no float holds it. ValueError where it is none."""
+    if isinstance(reward, str | bytes):
+        raise ValueError(f"the reward {shorten(reward)} is no number")
+    try:
+        return float(reward)
+    except OverflowError:
+        return math.inf if reward > 0 else -math.inf
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the reward {shorten(reward)} is no number") from error
 
 
 def decode(space: Space, action: Shaped[np.ndarray, "*lead ..."]) -> Shaped[np.ndarray, "*lead ..."]:

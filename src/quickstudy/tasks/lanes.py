@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from quickstudy.errors import QuickstudyError, UsageError
-from quickstudy.ops.spaces import encode
+from quickstudy.ops.spaces import encode, encode_reward
 
 Env = gymnasium.Env[Any, Any]
 Values = dict[str, Any]
@@ -85,9 +85,9 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise LaneFault(self._index, what)
         observation, reward, terminated, truncated, info = result
         try:
-            reward = float(reward)
-        except (TypeError, ValueError) as error:
-            raise LaneFault(self._index, f"the reward {reward!r} is no number") from error
+            reward = encode_reward(reward)
+        except ValueError as error:
+            raise LaneFault(self._index, str(error)) from error
         for name, ended in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(ended, bool | np.bool_):
                 raise LaneFault(self._index, f"{name} is {ended!r}, not True or False")

@@ -57,7 +57,9 @@ def save_video(film: Film, path: str | Path, *, fps: float | None = None, width:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} is no name for a video; name it FILE.mp4 or FILE.gif")
-    fps = fps or usual_fps(film)
+    if (fps is not None and fps <= 0) or (width is not None and width < 1):
+        raise UsageError(f"save_video: fps ({fps}) and width ({width}) must be more than 0")
+    fps = usual_fps(film) if fps is None else fps
     path.parent.mkdir(parents=True, exist_ok=True)
     return save_mp4(film, path, fps, width) if path.suffix == ".mp4" else save_gif(film, path, fps, width)
 

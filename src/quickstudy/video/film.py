@@ -17,7 +17,7 @@ from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.display import tracked
 from quickstudy.errors import UsageError
-from quickstudy.evaluation import batch_of, shards_of
+from quickstudy.evaluation import batch_of, require_counts, shards_of
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
 from quickstudy.tasks import describe, drawn_families
@@ -82,8 +82,10 @@ def film(
     # Gymnasium's own renderer of MuJoCo, with which Meta-World draws, would ask for a display first
     if way := without_display():
         os.environ.setdefault("MUJOCO_GL", way)
-    tasks = tasks or agent.tasks
-    episodes = episodes or tasks.episodes_per_trial
+    require_counts("film", 1, episodes=episodes, num_tasks=num_tasks)
+    require_counts("film", 0, task=task)
+    tasks = agent.tasks if tasks is None else tasks
+    episodes = tasks.episodes_per_trial if episodes is None else episodes
     shard, row = find_task(task, shards_of(num_tasks, batch_of(agent.lanes), split, seed))
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
     site = LocalSite(tasks, agent.device)
