@@ -105,7 +105,7 @@ def test_what_looks_or_draws_refuses_what_it_cannot_use(tmp_path: Any):
     jaxtyping.config.update("jaxtyping_disable", True)  # a user meets what is checked here
     tasks = qs.tasks.make("grid-navigation")
     agent, path = qs.Random(tasks), tmp_path / "picture.png"
-    scored = qs.evaluate(agent, num_tasks=2)
+    scored = qs.evaluate(qs.Random(qs.tasks.make("bandit", pulls=2)), num_tasks=2)
     assert "task distribution" in refused(lambda: qs.check_tasks("cart-pole"))  # pyright: ignore[reportArgumentType]
     assert "seed -1" in refused(lambda: qs.check_tasks(tasks, seed=-1))
     assert "episodes is 0" in refused(lambda: qs.film(agent, episodes=0))
