@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.nets.values import ValueScale, follow_targets, unit_scale
 from quickstudy.protocol import Experience, Shard
-from quickstudy.work import LocalSite
+from quickstudy.work import InProcess, LocalSite
 
 
 def lived(learner: Any, tasks: int, episodes: int | None, steps: int) -> Experience:
@@ -89,3 +90,20 @@ def perturbed(weights: dict[str, Tensor], size: float) -> dict[str, Tensor]:
     """Weights nearby."""
     generator = torch.Generator().manual_seed(1)
     return {name: weight.detach() + size * torch.randn(weight.shape, generator=generator) for name, weight in weights.items()}
+
+
+def batches_of(learner: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[Any]]:
+    """What a meta-iteration of a learner prepares, and the parts of it that its updates would read, which aren't made."""
+    prepared: list[Any] = []
+    seen: list[Any] = []
+    prepare = learner.prepare
+
+    def kept(*given: Any) -> Any:
+        result = prepare(*given)
+        prepared.append(result[0])
+        return result
+
+    monkeypatch.setattr(learner, "prepare", kept)
+    monkeypatch.setattr(learner, "update", lambda batch: seen.append(batch) or {})
+    learner.train_step(InProcess(learner.tasks))
+    return prepared, seen

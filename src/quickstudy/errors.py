@@ -44,6 +44,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def require_at_least(least: int, what: str, options: object, *names: str) -> None:
     """Raises UsageError, which names the option and its value, where one of the named options is less than `least`."""
-    for name in names:
-        if getattr(options, name) < least:
-            raise UsageError(f"{what}: {name} is {getattr(options, name)}, it must be at least {least}")
+    require_counts(what, least, **{name: getattr(options, name) for name in names})
+
+
+def require_counts(what: object, least: int, **counts: float | None) -> None:
+    """Raises UsageError, which names the number and its value, where one of them is less than `least`; None is left out."""
+    for name, count in counts.items():
+        if count is not None and count < least:
+            raise UsageError(f"{what}: {name} is {count}, it must be at least {least}")

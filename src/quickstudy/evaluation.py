@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quickstudy.arguments import checked
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
-from quickstudy.errors import UsageError
+from quickstudy.errors import UsageError, require_counts
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tasks import describe
@@ -315,13 +315,6 @@ def evaluate(
         drawn=joined([score.drawn for score in scores]),
         frozen=frozen_episodes,
     )
-
-
-def require_counts(what: str, least: int, **counts: int | None) -> None:
-    """Raises UsageError where one of the counts that something was given is less than `least`; None is left out."""
-    for name, count in counts.items():
-        if count is not None and count < least:
-            raise UsageError(f"{what}: {name} is {count}, it must be at least {least}")
 
 
 def folds_of(adapt_episodes: int, agent: Agent, episodes: int | None) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from loops import advantages, explained, learnt_scale, lived, moved_scale, perturbed, ppo_parts, standardised
+from loops import advantages, batches_of, explained, learnt_scale, lived, moved_scale, perturbed, ppo_parts, standardised
 from probes import HiddenLedge
 from small import SMALL
 from torch import Tensor
@@ -16,7 +16,6 @@ from torch.func import functional_call
 import quickstudy as qs
 from quickstudy.algorithms.multi_task import Batch, MultiTask, loss
 from quickstudy.protocol import Experience
-from quickstudy.work import InProcess
 
 LANES, STEPS = 40, 5
 BEFORE = (1.0, 9.0)
@@ -137,18 +136,7 @@ def test_the_loss_is_ppos():
 
 def test_each_pass_takes_every_step_once(monkeypatch: pytest.MonkeyPatch):
     learner = make(n_epochs=2)
-    prepared: list[Batch] = []
-    seen: list[Batch] = []
-    prepare = learner.prepare
-
-    def kept(*given: Any) -> Any:
-        result = prepare(*given)
-        prepared.append(result[0])
-        return result
-
-    monkeypatch.setattr(learner, "prepare", kept)
-    monkeypatch.setattr(learner, "update", lambda batch: seen.append(batch) or {})
-    learner.train_step(InProcess(learner.tasks))
+    prepared, seen = batches_of(learner, monkeypatch)
 
     def rows(batches: list[Batch]) -> list[tuple[float, ...]]:
         """The steps of some batches, each as all that it holds, in order."""

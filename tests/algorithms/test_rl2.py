@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from loops import advantages, explained, learnt_scale, lived, moved_scale, perturbed, ppo_parts, standardised
+from loops import advantages, batches_of, explained, learnt_scale, lived, moved_scale, perturbed, ppo_parts, standardised
 from probes import HiddenLedge
 from small import SMALL
 from torch import Tensor
@@ -175,18 +175,7 @@ def test_the_loss_is_ppos_over_the_steps_that_were_lived():
 
 def test_each_pass_takes_every_trial_once_and_whole(monkeypatch: pytest.MonkeyPatch):
     learner = make(n_epochs=2, minibatches=5)
-    prepared: list[Batch] = []
-    seen: list[Batch] = []
-    prepare = learner.prepare
-
-    def kept(*given: Any) -> Any:
-        result = prepare(*given)
-        prepared.append(result[0])
-        return result
-
-    monkeypatch.setattr(learner, "prepare", kept)
-    monkeypatch.setattr(learner, "update", lambda batch: seen.append(batch) or {})
-    learner.train_step(InProcess(learner.tasks))
+    prepared, seen = batches_of(learner, monkeypatch)
 
     def whole(batches: list[Batch]) -> list[tuple[float, ...]]:
         """The trials of some batches, each as all that it holds, in order."""

@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.arguments import checked, fits, shown
-from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.errors import UsageError, did_you_mean, require_counts
 from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
@@ -58,13 +58,8 @@ class GymnasiumTasks:
         self.parameters: Mapping[str, Parameter] = parameters
         self.episodes_per_trial, self.workers, self.deadline = episodes_per_trial, workers, deadline
         self._limit = max_episode_steps
-        for name, value, least in (
-            ("episodes_per_trial", episodes_per_trial, 1),
-            ("max_episode_steps", 1 if max_episode_steps is None else max_episode_steps, 1),
-            ("workers", workers, 0),
-        ):
-            if value < least:
-                raise UsageError(f"{self}: {name} is {value}, it must be at least {least}")
+        require_counts(self, 1, episodes_per_trial=episodes_per_trial, max_episode_steps=max_episode_steps)
+        require_counts(self, 0, workers=workers)
         if deadline <= 0:
             raise UsageError(f"{self}: deadline is {deadline} seconds, it must be more than 0")
         if not parameters:

@@ -16,8 +16,8 @@ from quickstudy.arguments import checked
 from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.display import tracked
-from quickstudy.errors import UsageError
-from quickstudy.evaluation import batch_of, require_counts, shards_of
+from quickstudy.errors import UsageError, require_counts
+from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
 from quickstudy.tasks import describe, drawn_families
