@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.algorithms.belief.varibad import VariBAD
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.nets.belief import Belief
 from quickstudy.protocol import Shard

@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from quickstudy.algorithms import BASELINES
-from quickstudy.algorithms.baselines import Forgetful
-from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
-from quickstudy.algorithms.normalised import Normalised
+from quickstudy.algorithms.baselines.multi_task_sac import MultiTaskSAC
+from quickstudy.families import make
 from quickstudy.protocol import Agent, Learner, TaskDistribution
 from quickstudy.recipes import (
     Recipe,
@@ -45,7 +44,8 @@ from quickstudy.recipes.robots import (
     meta_world_reach,
 )
 from quickstudy.recipes.varibad import grid_navigation_varibad, sparse_navigation_varibad
-from quickstudy.tasks import make
+from quickstudy.wrappers.forgetful import Forgetful
+from quickstudy.wrappers.normalised import Normalised
 
 
 def alone(learner: Learner) -> dict[str, Agent]:

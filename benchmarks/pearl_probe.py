@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.algorithms.pearl import PEARL
+from quickstudy.algorithms.belief.pearl import PEARL
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.protocol import Shard, Split, Tasks
 from quickstudy.recipes.pearl import point_navigation_pearl

@@ -21,8 +21,8 @@ import gymnasium
 import numpy as np
 import torch
 
+from quickstudy.families import make
 from quickstudy.protocol import counter
-from quickstudy.tasks import make
 from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH, simulator
 
 

@@ -20,14 +20,14 @@ from typing import Any, Literal
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from quickstudy.algorithms.maml import MAML
-from quickstudy.algorithms.pearl import PEARL
-from quickstudy.algorithms.rl2 import RL2
-from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.algorithms.belief.pearl import PEARL
+from quickstudy.algorithms.belief.varibad import VariBAD
+from quickstudy.algorithms.gradient.maml import MAML
+from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.data.rollout import Plan, collect
+from quickstudy.families import make
 from quickstudy.ops.features import percept_size
 from quickstudy.protocol import Shard, counter
-from quickstudy.tasks import make
 from quickstudy.work import InProcess, LocalSite
 
 

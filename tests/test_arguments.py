@@ -16,11 +16,11 @@ import tyro
 
 import quickstudy
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.algorithms.normalised import Normalisation
 from quickstudy.arguments import fits
+from quickstudy.families import FAMILIES
 from quickstudy.oracles import ORACLES
 from quickstudy.runs.config import Training
-from quickstudy.tasks import FAMILIES
+from quickstudy.wrappers.normalised import Normalisation
 
 qs: Any = quickstudy
 """The library without its types, for calls that they forbid."""

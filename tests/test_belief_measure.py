@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import quickstudy as qs
+from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.nets.belief import Belief
 from quickstudy.protocol import Percept
-from quickstudy.tasks.grid_navigation import GridNavigation
 
 FAMILY = GridNavigation(size=3, max_episode_steps=3, episodes_per_trial=2)
 GOALS = [2, 5, 6, 7, 8]

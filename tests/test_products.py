@@ -19,12 +19,12 @@ import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.cli import main
 from quickstudy.cli.own import load_tasks
+from quickstudy.families import FAMILIES, drawn_families
+from quickstudy.families.metaworld.benchmarks import MetaWorldTasks, goals
 from quickstudy.protocol import Learner, counter
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.scene import Drawn
-from quickstudy.tasks import FAMILIES, drawn_families
 from quickstudy.tasks.lanes import Source
-from quickstudy.tasks.metaworld import MetaWorldTasks, goals
 from quickstudy.tasks.mujoco.stage import without_display
 from quickstudy.work import threads
 

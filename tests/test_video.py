@@ -18,12 +18,12 @@ import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.evaluation import batch_of, shards_of
+from quickstudy.families import FAMILIES, drawn_families
 from quickstudy.protocol import counter
 from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Drawn, Line, Scene, Text, rectangle
-from quickstudy.tasks import FAMILIES, drawn_families
 from quickstudy.tasks.mujoco import stage
 from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH
-from quickstudy.tasks.mujoco.families import Family
+from quickstudy.tasks.mujoco.family import Family
 from quickstudy.video.film import Film, Frame, film
 from quickstudy.video.frames import frames, headings, lay_out, shortened
 from quickstudy.video.raster import place, rasterise

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quickstudy import tasks as tasks
-    from quickstudy.algorithms.baselines import Forgetful as Forgetful
-    from quickstudy.algorithms.baselines import Random as Random
-    from quickstudy.algorithms.maml import MAML as MAML
-    from quickstudy.algorithms.multi_task import MultiTask as MultiTask
-    from quickstudy.algorithms.multi_task_sac import MultiTaskSAC as MultiTaskSAC
-    from quickstudy.algorithms.normalised import Normalisation as Normalisation
-    from quickstudy.algorithms.normalised import Normalised as Normalised
-    from quickstudy.algorithms.pearl import PEARL as PEARL
-    from quickstudy.algorithms.recurrent_sac import RecurrentSAC as RecurrentSAC
-    from quickstudy.algorithms.rl2 import RL2 as RL2
-    from quickstudy.algorithms.varibad import VariBAD as VariBAD
+    from quickstudy.algorithms.baselines.multi_task import MultiTask as MultiTask
+    from quickstudy.algorithms.baselines.multi_task_sac import MultiTaskSAC as MultiTaskSAC
+    from quickstudy.algorithms.baselines.random import Random as Random
+    from quickstudy.algorithms.belief.pearl import PEARL as PEARL
+    from quickstudy.algorithms.belief.varibad import VariBAD as VariBAD
+    from quickstudy.algorithms.gradient.maml import MAML as MAML
+    from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
+    from quickstudy.algorithms.memory.rl2 import RL2 as RL2
     from quickstudy.check.learner import check_learner as check_learner
     from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
@@ -42,20 +39,23 @@ if TYPE_CHECKING:
     from quickstudy.training import train as train
     from quickstudy.video.files import save_video as save_video
     from quickstudy.video.film import film as film
+    from quickstudy.wrappers.forgetful import Forgetful as Forgetful
+    from quickstudy.wrappers.normalised import Normalisation as Normalisation
+    from quickstudy.wrappers.normalised import Normalised as Normalised
 
 PUBLIC = {
     "tasks": "tasks",
-    "RL2": "algorithms.rl2",
-    "VariBAD": "algorithms.varibad",
-    "MAML": "algorithms.maml",
-    "PEARL": "algorithms.pearl",
-    "MultiTask": "algorithms.multi_task",
-    "RecurrentSAC": "algorithms.recurrent_sac",
-    "MultiTaskSAC": "algorithms.multi_task_sac",
-    "Normalised": "algorithms.normalised",
-    "Normalisation": "algorithms.normalised",
-    "Random": "algorithms.baselines",
-    "Forgetful": "algorithms.baselines",
+    "RL2": "algorithms.memory.rl2",
+    "VariBAD": "algorithms.belief.varibad",
+    "MAML": "algorithms.gradient.maml",
+    "PEARL": "algorithms.belief.pearl",
+    "MultiTask": "algorithms.baselines.multi_task",
+    "RecurrentSAC": "algorithms.memory.recurrent_sac",
+    "MultiTaskSAC": "algorithms.baselines.multi_task_sac",
+    "Normalised": "wrappers.normalised",
+    "Normalisation": "wrappers.normalised",
+    "Random": "algorithms.baselines.random",
+    "Forgetful": "wrappers.forgetful",
     "GymnasiumTasks": "tasks.gymnasium_tasks",
     "NativeTasks": "tasks.native",
     "Informed": "tasks.informed",

@@ -16,9 +16,9 @@ from torch import Tensor
 from quickstudy.arguments import checked
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import UsageError, require_counts
+from quickstudy.families import describe
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
-from quickstudy.tasks import describe
 from quickstudy.work import open_work
 
 LANES_AT_ONCE = 1024

@@ -11,8 +11,8 @@ from probes import HiddenButton
 from torch import Tensor, nn
 
 import quickstudy as qs
-from quickstudy.algorithms import maml
-from quickstudy.algorithms.maml import MAML, Samples, Start, adapted, forward, samples_of
+from quickstudy.algorithms.gradient import maml
+from quickstudy.algorithms.gradient.maml import MAML, Samples, Start, adapted, forward, samples_of
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.nets.distributions import Categorical
 from quickstudy.ops.policy_gradient import masked_mean

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.multi_task import Batch, MultiTask, loss
+from quickstudy.algorithms.baselines.multi_task import Batch, MultiTask, loss
 from quickstudy.protocol import Experience
 
 LANES, STEPS = 40, 5

@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.multi_task_sac import Batch, Brain, Learned, Net, draws_of, fine_tuned, joined, losses, records_of
+from quickstudy.algorithms.baselines.multi_task_sac import (
+    Batch,
+    Brain,
+    Learned,
+    Net,
+    draws_of,
+    fine_tuned,
+    joined,
+    losses,
+    records_of,
+)
 from quickstudy.check.learner import CLAUSES, Subject, lived
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.nets.soft import soft_actions

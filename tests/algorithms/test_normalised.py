@@ -12,12 +12,12 @@ from probes import HiddenSide, Survival
 from small import SMALL
 
 import quickstudy as qs
-from quickstudy.algorithms.normalised import NormalisedPolicy, NormalisedWork, Statistics, discounted_returns
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.ops.moments import merged, moments_of, no_moments
 from quickstudy.ops.state import leaves
 from quickstudy.protocol import Learner, Shard, counter
 from quickstudy.work import InProcess, LocalSite
+from quickstudy.wrappers.normalised import NormalisedPolicy, NormalisedWork, Statistics, discounted_returns
 
 
 def test_merged_moments_are_those_of_all_values():

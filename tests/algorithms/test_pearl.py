@@ -15,7 +15,17 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import quickstudy as qs
-from quickstudy.algorithms.pearl import PEARL, Batch, Belief, Noise, context_vector, critic_loss, divergence, evidence, loss
+from quickstudy.algorithms.belief.pearl import (
+    PEARL,
+    Batch,
+    Belief,
+    Noise,
+    context_vector,
+    critic_loss,
+    divergence,
+    evidence,
+    loss,
+)
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.nets.soft import soft_actions
 from quickstudy.ops.state import copy_state

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.recurrent_sac import (
+from quickstudy.algorithms.memory.recurrent_sac import (
     Held,
     RecurrentSAC,
     batch_of,

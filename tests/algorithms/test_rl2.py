@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.rl2 import RL2, Batch, arrival_values, left, loss
+from quickstudy.algorithms.memory.rl2 import RL2, Batch, arrival_values, left, loss
 from quickstudy.protocol import Experience, Percept
 from quickstudy.work import InProcess
 

@@ -12,7 +12,7 @@ from small import SMALL, TINY
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.varibad import VariBAD, time_limits
+from quickstudy.algorithms.belief.varibad import VariBAD, time_limits
 from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.check.report import judge
 from quickstudy.data.rollout import Plan, collect

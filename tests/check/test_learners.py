@@ -13,7 +13,7 @@ from small import TINY
 from torch import Generator
 
 import quickstudy as qs
-from quickstudy.algorithms.rl2 import RecurrentPolicy
+from quickstudy.algorithms.memory.rl2 import RecurrentPolicy
 from quickstudy.check.learner import CLAUSES, Subject, check_learner
 from quickstudy.check.report import judge
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Policy, State, Work

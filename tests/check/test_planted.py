@@ -9,12 +9,12 @@ from classics import CLASSICS, bipedal_walker
 from planted import LIMIT, PLANTED, Cart, Own, Planted
 
 import quickstudy as qs
-from quickstudy import tasks as families
+from quickstudy import families
 from quickstudy.check.report import judge
 from quickstudy.check.tasks import CLAUSES, check_tasks
 from quickstudy.check.walk import Trial, global_seeds
-from quickstudy.tasks.metaworld import Benchmark
-from quickstudy.tasks.mujoco.families import Family
+from quickstudy.families.metaworld.benchmarks import Benchmark
+from quickstudy.tasks.mujoco.family import Family
 
 QUICK_CLASSICS = ("FrozenLake-v1",)
 """Numbers as observations; vectors are what the planted faults show."""

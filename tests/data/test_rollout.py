@@ -13,8 +13,8 @@ from probes import HiddenButton
 from torch import Generator, Tensor
 
 import quickstudy as qs
-from quickstudy import tasks as families
-from quickstudy.algorithms.rl2 import RL2, Config
+from quickstudy import families
+from quickstudy.algorithms.memory.rl2 import RL2, Config
 from quickstudy.data.rollout import (
     Chosen,
     Lifetime,

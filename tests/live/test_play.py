@@ -17,13 +17,13 @@ from small import SMALL
 
 import quickstudy as qs
 from quickstudy.cli import main
+from quickstudy.families import FAMILIES, make
 from quickstudy.live.fields import fields_of, task_of, values_of
 from quickstudy.live.play import FARTHEST, MOST_LUCK, PLAY, Player, moments_of, player
 from quickstudy.live.server import Server
 from quickstudy.protocol import counter
 from quickstudy.report.page import page as html
 from quickstudy.scene import Aimed
-from quickstudy.tasks import FAMILIES, make
 from quickstudy.tasks.parameters import parameters_of
 
 GRID = {"size": 3, "max_episode_steps": 6, "episodes_per_trial": 3}

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from quickstudy.algorithms.baselines import UniformPolicy
+from quickstudy.algorithms.baselines.random import UniformPolicy
 from quickstudy.errors import UsageError
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.soft import soft_actions

@@ -11,11 +11,11 @@ import torch
 
 import quickstudy as qs
 from quickstudy.errors import UsageError
+from quickstudy.families.classic.bandit import Bandit
 from quickstudy.oracles import ORACLES, oracle
 from quickstudy.oracles.bandit_optimum import number_of_states, solve
 from quickstudy.oracles.bandits import Record, epsilon_greedy, gittins_indices, posterior_mean, thompson, ucb1
 from quickstudy.protocol import counter
-from quickstudy.tasks.bandit import Bandit
 
 PUBLISHED = [
     ("gittins", 10, 5, 6.6),

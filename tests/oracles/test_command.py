@@ -9,8 +9,8 @@ import torch
 
 import quickstudy as qs
 from quickstudy.cli import main
+from quickstudy.families import FAMILIES
 from quickstudy.oracles import ORACLES
-from quickstudy.tasks import FAMILIES
 
 EVERY = [(name, tasks) for name, entry in ORACLES.items() for tasks, family in FAMILIES.items() if family in entry.make]
 

@@ -10,10 +10,10 @@ import torch
 
 import quickstudy as qs
 from quickstudy.errors import UsageError
+from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.oracles import oracle
 from quickstudy.oracles.grid import MOVES, Search, ahead, best_walk, extend_walks
 from quickstudy.protocol import counter
-from quickstudy.tasks.grid_navigation import GridNavigation
 
 
 def worth(family: GridNavigation, actions: tuple[int, ...]) -> float:

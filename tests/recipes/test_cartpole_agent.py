@@ -8,8 +8,9 @@ import pytest
 import torch
 from probes import Survival
 
-from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.errors import UsageError
+from quickstudy.families import make
 from quickstudy.protocol import counter
 from quickstudy.recipes import Recipe, cartpole_agent, cartpole_comparison
 from quickstudy.recipes.cartpole_agent import (
@@ -23,7 +24,6 @@ from quickstudy.recipes.cartpole_agent import (
     value_targets,
 )
 from quickstudy.recipes.cartpole_comparison import balanced, main, medians, table_line
-from quickstudy.tasks import make
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.training import train
 

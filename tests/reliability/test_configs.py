@@ -13,8 +13,8 @@ from conftest import Share
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.cli import main
+from quickstudy.families import FAMILIES
 from quickstudy.runs.config import Training
-from quickstudy.tasks import FAMILIES
 
 NATIVE = [
     "bandit",

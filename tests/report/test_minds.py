@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms import algorithm, pearl
-from quickstudy.algorithms.normalised import Normalisation, Normalised
+from quickstudy.algorithms import algorithm
+from quickstudy.algorithms.belief import pearl
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, evidence
 from quickstudy.ops.features import as_vector
 from quickstudy.ops.tree import tree_map
@@ -23,6 +23,7 @@ from quickstudy.report.inner import alike, inner_steps
 from quickstudy.report.minds import embedding, inside, known, principal
 from quickstudy.report.steps import Trial, steps
 from quickstudy.report.trials import Lived, live_trials
+from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 GRID = {"size": 3, "max_episode_steps": 3, "episodes_per_trial": 2}
 SMALL = {

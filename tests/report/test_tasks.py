@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
+from quickstudy.families import make
 from quickstudy.report.tasks import MOST_AXES, as_rows, plane_of, task_map
-from quickstudy.tasks import make
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
 
 

@@ -10,8 +10,8 @@ import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.cli import main
 from quickstudy.errors import UsageError
+from quickstudy.families import FAMILIES
 from quickstudy.runs.config import Training, config_of, read_config
-from quickstudy.tasks import FAMILIES
 
 GOOD = """
 [algorithm]

@@ -11,20 +11,20 @@ import torch
 from probes import HiddenSide
 
 import quickstudy as qs
-from quickstudy import tasks as families
+from quickstudy import families
 from quickstudy.errors import UsageError
+from quickstudy.families.classic.bandit import Bandit
+from quickstudy.families.classic.cart_pole import CartPole
+from quickstudy.families.classic.frozen_lake import FrozenLake, Holes, passable
+from quickstudy.families.classic.grid_navigation import GridNavigation
+from quickstudy.families.classic.mountain_car import MountainCar
+from quickstudy.families.classic.pendulum import Pendulum
+from quickstudy.families.classic.point_navigation import PointNavigation
+from quickstudy.families.classic.tabular_mdp import TabularMDP
 from quickstudy.protocol import counter
-from quickstudy.tasks.bandit import Bandit
-from quickstudy.tasks.cart_pole import CartPole
-from quickstudy.tasks.frozen_lake import FrozenLake, Holes, passable
-from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
-from quickstudy.tasks.mountain_car import MountainCar
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.tasks.parameters import Choice, Normal, Uniform
-from quickstudy.tasks.pendulum import Pendulum
-from quickstudy.tasks.point_navigation import PointNavigation
-from quickstudy.tasks.tabular_mdp import TabularMDP
 
 GYMNASIUM_DEFAULTS = {"length": 0.5, "pole_mass": 0.1, "gravity": 9.8, "force": 10.0, "direction": 1.0}
 

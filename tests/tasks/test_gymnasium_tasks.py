@@ -13,8 +13,8 @@ from gymnasium.wrappers import TimeLimit
 
 import quickstudy as qs
 from quickstudy.data.rollout import rollout
+from quickstudy.families.classic.cart_pole import CartPole
 from quickstudy.protocol import begin_trial, counter
-from quickstudy.tasks.cart_pole import CartPole
 
 
 def test_random_cart_poles_equal_the_torch_family():

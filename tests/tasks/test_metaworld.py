@@ -17,8 +17,8 @@ import torch
 import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.data.session import Session
+from quickstudy.families.metaworld.benchmarks import Lane, MetaWorldTasks, goals
 from quickstudy.protocol import Act, Memory, Percept, counter
-from quickstudy.tasks.metaworld import Lane, MetaWorldTasks, goals
 
 pytest.importorskip("metaworld", reason="needs the extra metaworld")
 import metaworld

@@ -17,20 +17,18 @@ from gymnasium.envs.mujoco.humanoid_v5 import mass_center
 
 import quickstudy as qs
 from quickstudy.cli import main
-from quickstudy.protocol import counter
-from quickstudy.tasks import FAMILIES
-from quickstudy.tasks.mujoco.env import MujocoEnv, MujocoTasks, Unstable
-from quickstudy.tasks.mujoco.families import (
+from quickstudy.families import FAMILIES
+from quickstudy.families.mujoco.robots import (
     AntDirection,
-    Family,
     HalfCheetahDirection,
     HalfCheetahVelocity,
     HopperParameters,
     HumanoidDirection,
-    Motion,
     WalkerParameters,
-    shape,
 )
+from quickstudy.protocol import counter
+from quickstudy.tasks.mujoco.env import MujocoEnv, MujocoTasks, Unstable
+from quickstudy.tasks.mujoco.family import Family, Motion, shape
 
 FLAGS = {
     "Ant-v5": {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0},

@@ -15,7 +15,7 @@ import torch
 from gymnasium import spaces
 
 import quickstudy as qs
-from quickstudy import tasks as families
+from quickstudy import families
 from quickstudy.protocol import Split, counter
 from quickstudy.tasks.choices import task_at
 from quickstudy.tasks.gymnasium_env import live_again

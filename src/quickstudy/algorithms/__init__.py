@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from quickstudy.algorithms.baselines import Random
-from quickstudy.algorithms.maml import MAML
-from quickstudy.algorithms.multi_task import MultiTask
-from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
-from quickstudy.algorithms.pearl import PEARL
-from quickstudy.algorithms.recurrent_sac import RecurrentSAC
-from quickstudy.algorithms.rl2 import RL2
-from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.algorithms.baselines.multi_task import MultiTask
+from quickstudy.algorithms.baselines.multi_task_sac import MultiTaskSAC
+from quickstudy.algorithms.baselines.random import Random
+from quickstudy.algorithms.belief.pearl import PEARL
+from quickstudy.algorithms.belief.varibad import VariBAD
+from quickstudy.algorithms.gradient.maml import MAML
+from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC
+from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import Agent, Learner
 from quickstudy.tasks.informed import Informed

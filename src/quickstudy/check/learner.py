@@ -20,11 +20,11 @@ from quickstudy.check.walk import global_seeds, global_states, seed_globally
 from quickstudy.data.rollout import Lifetime, collect_lives, start_trials
 from quickstudy.data.session import Session
 from quickstudy.evaluation import evaluate
+from quickstudy.families import make as make_tasks
 from quickstudy.ops.spaces import action_fault
 from quickstudy.ops.state import Ledger, copy_state, leaves
 from quickstudy.protocol import Experience, Learner, Policy, Shard, TaskDistribution, counter
 from quickstudy.runs.checkpoint import load_checkpoint, save_checkpoint
-from quickstudy.tasks import make as make_tasks
 from quickstudy.work import InProcess, LocalSite
 
 Make = Callable[..., Learner]

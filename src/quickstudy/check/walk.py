@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from quickstudy.algorithms.baselines import UniformPolicy
+from quickstudy.algorithms.baselines.random import UniformPolicy
 from quickstudy.check.report import Unjudged
 from quickstudy.data.rollout import check_shapes
 from quickstudy.ops.tree import tree_map, where_lane

@@ -52,7 +52,7 @@ def check(arguments: list[str]) -> int:
 def subject_of(name: str, rest: list[str]) -> tuple[Any, Any]:
     """What is to be checked: a task distribution, or how to make a learner and its configuration."""
     from quickstudy.algorithms import ALGORITHMS
-    from quickstudy.tasks import FAMILIES
+    from quickstudy.families import FAMILIES
 
     program = f"quickstudy check {name}"
     if is_own(name):

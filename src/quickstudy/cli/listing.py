@@ -18,9 +18,9 @@ def list_names(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from quickstudy.algorithms import ALGORITHMS, BASELINES
+    from quickstudy.families import FAMILIES
+    from quickstudy.families.metaworld.benchmarks import Benchmark
     from quickstudy.oracles import ORACLES
-    from quickstudy.tasks import FAMILIES
-    from quickstudy.tasks.metaworld import Benchmark
     from quickstudy.tasks.parameters import splits_of
 
     listing: dict[str, Any] = {}

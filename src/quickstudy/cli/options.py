@@ -10,14 +10,14 @@ from typing import Annotated, Any, get_type_hints
 
 def default_family(name: str) -> Any:
     """A registered family's options as they are by default."""
-    from quickstudy.tasks import family
+    from quickstudy.families import family
 
     return family(name)()
 
 
 def make_tasks(name: str, options: Any) -> Any:
     """A registered family's task distribution."""
-    from quickstudy.tasks import make
+    from quickstudy.families import make
 
     return make(name, **{field.name: getattr(options, field.name) for field in fields(options)})
 

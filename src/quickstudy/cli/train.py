@@ -129,8 +129,8 @@ def learner_of(name: str, stored: Any) -> tuple[Callable[..., Any], Any]:
 
 def common_options() -> dict[str, Any]:
     """What every run can be told."""
-    from quickstudy.algorithms.normalised import Normalisation
     from quickstudy.runs.config import Training
+    from quickstudy.wrappers.normalised import Normalisation
 
     return {"normalisation": Normalisation(), "training": Training()}
 

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.algorithms.belief.varibad import VariBAD
+from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.nets.belief import Belief
 from quickstudy.oracles.grid import posterior
 from quickstudy.protocol import Agent, Experience, Percept
 from quickstudy.report.cells import decoded, prior, tells_cells
 from quickstudy.report.series import short
-from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.native import NativeTasks
 
 SAMPLES = 64

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from quickstudy.arguments import checked, described, shown
 from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.families import FAMILIES
+from quickstudy.families.classic.bandit import Bandit
+from quickstudy.families.classic.grid_navigation import GridNavigation
+from quickstudy.families.classic.tabular_mdp import TabularMDP
 from quickstudy.oracles import bandit_optimum, bandits, grid, tabular
 from quickstudy.oracles.agent import Oracle
 from quickstudy.protocol import TaskDistribution
-from quickstudy.tasks import FAMILIES
-from quickstudy.tasks.bandit import Bandit
-from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.native import NativeTasks
-from quickstudy.tasks.tabular_mdp import TabularMDP
 
 
 @checked

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quickstudy.errors import UsageError
+from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Act, Memory, Percept, has_past
-from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.parameters import Choice
 
 MOST_GOALS = 62

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from quickstudy.families.classic.tabular_mdp import TabularMDP
 from quickstudy.ops.tree import where_lane
 from quickstudy.oracles.bandits import numpy_generator
 from quickstudy.protocol import Act, Memory, Percept, has_past
 from quickstudy.tasks.parameters import Normal
-from quickstudy.tasks.tabular_mdp import TabularMDP
 
 
 class MDP(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.algorithms.maml import MAML
-from quickstudy.algorithms.multi_task import MultiTask
-from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.baselines.multi_task import MultiTask
+from quickstudy.algorithms.gradient.maml import MAML
+from quickstudy.algorithms.memory.rl2 import RL2
+from quickstudy.families import make
 from quickstudy.protocol import Learner
-from quickstudy.tasks import make
 
 
 class Recipe(NamedTuple):

@@ -32,12 +32,12 @@ from torch.optim import Adam
 
 from quickstudy.data.rollout import rollout
 from quickstudy.errors import QuickstudyError, require_at_least
+from quickstudy.families import make
+from quickstudy.families.classic.cart_pole import MAX_ANGLE, MAX_POSITION
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Weights, initial_weights, multilayer, skeleton
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.protocol import Act, Experience, Memory, Percept, TaskDistribution, Tasks, begin_trial, counter
-from quickstudy.tasks import make
-from quickstudy.tasks.cart_pole import MAX_ANGLE, MAX_POSITION
 from quickstudy.work import threads
 
 EPISODES = 10

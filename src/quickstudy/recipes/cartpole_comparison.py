@@ -18,16 +18,16 @@ import torch
 import tyro
 from rich.console import Console
 
-from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.families import describe
 from quickstudy.plots import COLORS
 from quickstudy.protocol import Shard, Tasks
 from quickstudy.recipes import cart_pole
 from quickstudy.recipes.cartpole_agent import EPISODES, ActorCritic, Config, Curve, Point, learn, returns
 from quickstudy.runs import warn_of
 from quickstudy.runs.folder import free_folder, open_run
-from quickstudy.tasks import describe
 from quickstudy.training import train
 from quickstudy.work import LocalSite, threads
 

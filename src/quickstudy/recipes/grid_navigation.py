@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from quickstudy.algorithms.baselines import Forgetful, Random
+from quickstudy.algorithms.baselines.random import Random
 from quickstudy.errors import QuickstudyError
 from quickstudy.evaluation import evaluate
 from quickstudy.oracles import oracle
@@ -14,6 +14,7 @@ from quickstudy.plots import plot_adaptation
 from quickstudy.recipes import grid_navigation
 from quickstudy.runs.folder import free_folder
 from quickstudy.training import train
+from quickstudy.wrappers.forgetful import Forgetful
 
 
 def main() -> None:

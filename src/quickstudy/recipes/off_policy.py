@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from quickstudy.algorithms.multi_task_sac import MultiTaskSAC
-from quickstudy.algorithms.recurrent_sac import RecurrentSAC
+from quickstudy.algorithms.baselines.multi_task_sac import MultiTaskSAC
+from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC
+from quickstudy.families import make
 from quickstudy.recipes import Recipe
-from quickstudy.tasks import make
 
 
 def frozen_lake_recurrent_sac(seed: int = 0) -> Recipe:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quickstudy.algorithms.maml import MAML
-from quickstudy.algorithms.pearl import PEARL
-from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.belief.pearl import PEARL
+from quickstudy.algorithms.gradient.maml import MAML
+from quickstudy.algorithms.memory.rl2 import RL2
+from quickstudy.families import make
 from quickstudy.protocol import TaskDistribution
 from quickstudy.recipes import Recipe
 from quickstudy.recipes.robots import half_cheetah, scaled
-from quickstudy.tasks import make
 
 IN_THE_PLANE = PEARL.Config(
     updates=100,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Literal
 
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.algorithms.maml import MAML
-from quickstudy.algorithms.multi_task import MultiTask
-from quickstudy.algorithms.normalised import Normalisation, Normalised
-from quickstudy.algorithms.rl2 import RL2
+from quickstudy.algorithms.baselines.multi_task import MultiTask
+from quickstudy.algorithms.gradient.maml import MAML
+from quickstudy.algorithms.memory.rl2 import RL2
+from quickstudy.families import make
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.recipes import Recipe
-from quickstudy.tasks import make
+from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 Hidden = Literal["direction", "velocity"]
 """What the task hides."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.algorithms.belief.varibad import VariBAD
+from quickstudy.families import make
 from quickstudy.recipes import Recipe
-from quickstudy.tasks import make
 
 
 def grid_navigation_varibad(seed: int = 0, iterations: int = 240) -> Recipe:

@@ -15,10 +15,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.func import functional_call
 
-from quickstudy.algorithms import recurrent_sac, rl2
-from quickstudy.algorithms.recurrent_sac import RememberingPolicy
-from quickstudy.algorithms.rl2 import RecurrentPolicy
-from quickstudy.algorithms.varibad import BeliefPolicy
+from quickstudy.algorithms.belief.varibad import BeliefPolicy
+from quickstudy.algorithms.memory import recurrent_sac, rl2
+from quickstudy.algorithms.memory.recurrent_sac import RememberingPolicy
+from quickstudy.algorithms.memory.rl2 import RecurrentPolicy
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, evidence
 from quickstudy.ops.features import as_vector
 from quickstudy.protocol import Percept

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from quickstudy.algorithms.varibad import VariBAD
+from quickstudy.algorithms.belief.varibad import VariBAD
+from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.nets.belief import Belief
 from quickstudy.oracles.grid import Search, posterior
 from quickstudy.protocol import Percept, counter
-from quickstudy.tasks.grid_navigation import GridNavigation
 
 
 def prior(family: GridNavigation) -> Float[Tensor, "cell"]:

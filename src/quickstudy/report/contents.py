@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from quickstudy.algorithms.baselines import Forgetful, Random
+from quickstudy.algorithms.baselines.random import Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool, told_alike
 from quickstudy.protocol import Agent
 from quickstudy.report.inner import inner_steps
@@ -25,6 +25,7 @@ from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
 from quickstudy.storage import read_json
 from quickstudy.tasks.parameters import parameters_of
+from quickstudy.wrappers.forgetful import Forgetful
 
 
 def contents(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, vmap
 
-from quickstudy.algorithms.maml import MAML, Samples, inner_loss, samples_of
+from quickstudy.algorithms.gradient.maml import MAML, Samples, inner_loss, samples_of
 from quickstudy.nets.networks import Weights
 from quickstudy.report.series import short
 from quickstudy.report.trials import Lived

@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.algorithms.maml import WeightedPolicy
-from quickstudy.algorithms.normalised import Normalised, NormalisedPolicy, normalised_experience
-from quickstudy.algorithms.pearl import PosteriorPolicy
-from quickstudy.algorithms.recurrent_sac import RememberingPolicy
-from quickstudy.algorithms.rl2 import RecurrentPolicy
-from quickstudy.algorithms.varibad import BeliefPolicy
+from quickstudy.algorithms.belief.pearl import PosteriorPolicy
+from quickstudy.algorithms.belief.varibad import BeliefPolicy
+from quickstudy.algorithms.gradient.maml import WeightedPolicy
+from quickstudy.algorithms.memory.recurrent_sac import RememberingPolicy
+from quickstudy.algorithms.memory.rl2 import RecurrentPolicy
 from quickstudy.report.series import short
 from quickstudy.report.tasks import MOST_AXES, as_rows
 from quickstudy.report.trials import Lived
+from quickstudy.wrappers.normalised import Normalised, NormalisedPolicy, normalised_experience
 
 
 class Believed(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.nets.belief import Belief
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Experience, Percept
@@ -18,7 +19,6 @@ from quickstudy.report.minds import Believed, Known
 from quickstudy.report.series import short
 from quickstudy.report.tasks import MOST_AXES, as_rows, words_of
 from quickstudy.report.trials import Lived
-from quickstudy.tasks.grid_navigation import GridNavigation
 from quickstudy.tasks.parameters import parameters_of
 
 MOMENTS = 100

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
-from quickstudy.algorithms.normalised import Normalisation, Normalised
 from quickstudy.arguments import checked, fill, require_device
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
+from quickstudy.families import describe, family, make
 from quickstudy.protocol import Learner, TaskDistribution
-from quickstudy.tasks import describe, family, make
 from quickstudy.work import require_place
+from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 
 @checked

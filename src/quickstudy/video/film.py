@@ -18,9 +18,9 @@ from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.display import tracked
 from quickstudy.errors import UsageError, require_counts
 from quickstudy.evaluation import batch_of, shards_of
+from quickstudy.families import describe, drawn_families
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
-from quickstudy.tasks import describe, drawn_families
 from quickstudy.tasks.mujoco.stage import without_display
 from quickstudy.tasks.parameters import parameters_of, word_of
 from quickstudy.video.raster import pillow

@@ -18,7 +18,7 @@ from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.tasks.mujoco.bodies import simulator
-from quickstudy.tasks.mujoco.families import SCALES, Family, Motion, shape
+from quickstudy.tasks.mujoco.family import SCALES, Family, Motion, shape
 from quickstudy.tasks.mujoco.stage import Stage
 from quickstudy.tasks.parameters import normalise_parameters, require_single, sample_parameters, splits_of, to_single
 

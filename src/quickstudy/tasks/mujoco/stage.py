@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from quickstudy.errors import UsageError
 from quickstudy.scene import YELLOW
 from quickstudy.tasks.mujoco.bodies import Body, simulator
-from quickstudy.tasks.mujoco.families import Mark
+from quickstudy.tasks.mujoco.family import Mark
 
 WIDTH, HEIGHT = 480, 400
 VIEWS = {"track": (90.0, -10.0, 4.2), "plane": (115.0, -30.0, 6.5), "goal": (90.0, -50.0, 11.0)}

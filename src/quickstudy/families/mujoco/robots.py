@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,62 +14,14 @@ from torch import Tensor
 from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
-from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, HUMANOID, WALKER, Body, Physics
+from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, HUMANOID, WALKER
+from quickstudy.tasks.mujoco.family import Mark, Motion
 from quickstudy.tasks.parameters import Choice, LogUniform, Parameter, Uniform
-
-
-class Motion(NamedTuple):
-    """What a step of the environment did, in double precision."""
-
-    before: Float[Tensor, "*lead axis"]
-    """Where the robot was."""
-    place: Float[Tensor, "*lead axis"]
-    """Where it is now."""
-    positions: Physics
-    velocities: Physics
-    seconds: float
-    """How long a step takes."""
-
-    @property
-    def velocity(self) -> Float[Tensor, "*lead axis"]:
-        """Mean velocity in metres a second, along the track or in the plane.
-
-        Of where the robot is when the step is over. Gymnasium takes ant and humanoid as its simulator last computed them,
-        within the last of its inner steps.
-        """
-        return (self.place - self.before) / self.seconds
-
-
-class Mark(NamedTuple):
-    """Something of a task that a viewer is shown and the agent doesn't see."""
-
-    kind: Literal["direction", "goal", "pacer"]
-    """An arrow from the robot, a disc on the ground, or a post beside the track that runs at the speed wanted."""
-    where: tuple[float, float]
-    """In metres on the ground; of a direction its unit vector."""
 
 
 def direction_mark(angle: float) -> Mark:
     """The arrow at an angle."""
     return Mark("direction", (math.cos(angle), math.sin(angle)))
-
-
-@runtime_checkable
-class Family(Protocol):
-    """A family of tasks for one body. Parameters named in `SCALES` change its physics, all others the reward alone."""
-
-    @property
-    def body(self) -> Body: ...
-    @property
-    def max_episode_steps(self) -> int: ...
-    @property
-    def episodes_per_trial(self) -> int: ...
-    @property
-    def parameters(self) -> Mapping[str, Parameter]: ...
-    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Float[Tensor, "*lead"]: ...
-    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
-        """What a viewer is shown of one task, without task axis, so many seconds into an episode."""
-        ...
 
 
 def effort(action: Float[Tensor, "*lead actuator"]) -> Float[Tensor, "*lead"]:
@@ -304,22 +256,3 @@ class HopperParameters:
 
     def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
         return ()
-
-
-SCALES = ("mass", "damping", "friction", "gravity")
-
-
-def shape(model: Any, task: Mapping[str, Tensor]) -> None:
-    """Scales the physics of a model in place by the parameters of one task that are about physics.
-
-    Bodies are counted without the world, joints are those that are actuated, geoms include the floor.
-    """
-    if "mass" in task:
-        model.body_mass[1:] *= task["mass"].numpy()
-        model.body_inertia[1:] *= task["mass"].numpy()[:, None]
-    if "damping" in task:
-        model.dof_damping[-len(task["damping"]) :] *= task["damping"].numpy()
-    if "friction" in task:
-        model.geom_friction *= task["friction"].numpy()[:, None]
-    if "gravity" in task:
-        model.opt.gravity[:] *= float(task["gravity"])

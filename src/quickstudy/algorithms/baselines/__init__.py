@@ -1,0 +1,1 @@
+"""Policies that learn nothing about how to learn: what adaptation has to beat."""

@@ -1,0 +1,1 @@
+"""Methods that act on a belief about the task."""

@@ -1,0 +1,1 @@
+"""Small worlds in tensors, which need no simulator."""

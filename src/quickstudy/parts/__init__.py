@@ -1,0 +1,1 @@
+"""What several methods are made of: plain functions and small values, each once."""

@@ -1,0 +1,1 @@
+"""What wraps an agent or a learner, whichever it is."""
