@@ -19,6 +19,7 @@ FLOORS = {
     "ops": 1,
     "scene": 1,
     "storage": 1,
+    "insight": 1,
     "data": 2,
     "nets": 2,
     "tasks": 2,

@@ -47,6 +47,14 @@ def require_at_least(least: int, what: str, options: object, *names: str) -> Non
     require_counts(what, least, **{name: getattr(options, name) for name in names})
 
 
+def require_share(what: str, options: object, *names: str, zero: bool = False) -> None:
+    """Raises UsageError, which names the option and its value, where one is not in (0, 1], or in [0, 1] with `zero`."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 <= value <= 1 or (value == 0 and not zero):
+            raise UsageError(f"{what}: {name} ({value}) must be in {'[' if zero else '('}0, 1]")
+
+
 def require_counts(what: object, least: int, **counts: float | None) -> None:
     """Raises UsageError, which names the number and its value, where one of them is less than `least`; None is left out."""
     for name, count in counts.items():

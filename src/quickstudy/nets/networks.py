@@ -4,36 +4,82 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from quickstudy.nets.options import Cell, Network
 
 Weights = dict[str, Tensor]
 Net = TypeVar("Net", bound=nn.Module)
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+class Layer(nn.Module):
+    """A hidden layer in one piece: linear, normalised where that is wanted, and its activation."""
+
+    def __init__(self, inputs: int, network: Network):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(network.hidden_size, inputs))
+        self.bias = nn.Parameter(torch.empty(network.hidden_size))
+        self.norm = nn.LayerNorm(network.hidden_size) if network.layer_norm else nn.Identity()
+        self.activation = ACTIVATIONS[network.activation]()
+
+    def forward(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead hidden"]:
+        return self.activation(self.norm(functional.linear(inputs, self.weight, self.bias)))
+
+
+def encoder(inputs: int, network: Network) -> tuple[nn.Module, int]:
+    """What reads inputs first, and how many numbers it gives."""
+    return (nn.Identity(), inputs) if network.encoder == "none" else (Layer(inputs, network), network.hidden_size)
+
+
+def head(inputs: int, outputs: int, network: Network) -> nn.Sequential:
+    """Hidden layers and a linear last one, which `last_layer` names."""
+    parts: list[nn.Module] = []
+    for size in [inputs, *[network.hidden_size] * network.hidden_layers][: network.hidden_layers]:
+        norm = [nn.LayerNorm(network.hidden_size)] if network.layer_norm else []
+        parts += [nn.Linear(size, network.hidden_size), *norm, ACTIVATIONS[network.activation]()]
+    return nn.Sequential(*parts, nn.Linear(network.hidden_size if network.hidden_layers else inputs, outputs))
+
+
+def last_layer(network: Network) -> int:
+    """The place of a head's last layer."""
+    return network.hidden_layers * (3 if network.layer_norm else 2)
 
 
 class Recurrent(nn.Module):
-    """A GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) layer over sequences, its state passed and returned.
+    """A layer over sequences, its state passed and returned: a GRU (Cho et al. 2014), an LSTM (Hochreiter & Schmidhuber 1997),
+    or a GRU whose gates are normalised (Ba et al. 2016, arXiv:1607.06450, supplement).
 
     `torch.nn.GRU` keeps references to its own weights, so weights passed as values would not reach it.
     """
 
-    def __init__(self, kind: Literal["gru", "lstm"], inputs: int, hidden: int):
+    def __init__(self, kind: Cell, inputs: int, hidden: int):
         super().__init__()
-        gates = {"gru": 3, "lstm": 4}[kind]
+        gates = {"gru": 3, "lstm": 4, "gru-norm": 3}[kind]
         self.kind = kind
-        self.state_size = {"gru": hidden, "lstm": 2 * hidden}[kind]
+        self.state_size = 2 * hidden if kind == "lstm" else hidden
         self.from_input = nn.Parameter(torch.empty(gates, hidden, inputs))
         self.from_hidden = nn.Parameter(torch.empty(gates, hidden, hidden))
         self.input_bias = nn.Parameter(torch.empty(gates * hidden))
         self.hidden_bias = nn.Parameter(torch.empty(gates * hidden))
+        if kind == "gru-norm":
+            self.input_gain, self.hidden_gain = (nn.Parameter(torch.empty(gates * hidden)) for _ in range(2))
 
     def forward(
         self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "time batch hidden"], Float[Tensor, "batch state"]]:
         weights = [self.from_input.flatten(0, 1), self.from_hidden.flatten(0, 1), self.input_bias, self.hidden_bias]
+        if self.kind == "gru-norm":
+            outputs, read = [], normed(inputs @ weights[0].T, self.input_gain, self.input_bias)
+            for now in read.unbind(0):
+                state = gru_step(now, normed(state @ weights[1].T, self.hidden_gain, self.hidden_bias), state)
+                outputs.append(state)
+            return torch.stack(outputs), state
         options = (weights, True, 1, 0.0, False, False, False)
         if self.kind == "gru":
             outputs, last = torch.gru(inputs, state[None], *options)
@@ -41,6 +87,24 @@ class Recurrent(nn.Module):
         hidden, cell = (part[None].contiguous() for part in state.chunk(2, dim=-1))
         outputs, last, cell = torch.lstm(inputs, (hidden, cell), *options)
         return outputs, torch.cat([last[0], cell[0]], dim=-1)
+
+
+def normed(
+    gates: Float[Tensor, "*lead gate"], gain: Float[Tensor, "gate"], bias: Float[Tensor, "gate"]
+) -> Float[Tensor, "*lead gate"]:
+    """Each of a GRU's three gates with mean 0 and deviation 1 over its units, times 1 + gain, plus bias."""
+    parts = gates.unflatten(-1, (3, -1))
+    return functional.layer_norm(parts, parts.shape[-1:]).flatten(-2) * (1 + gain) + bias
+
+
+def gru_step(
+    read: Float[Tensor, "*lead gate"], recalled: Float[Tensor, "*lead gate"], state: Float[Tensor, "*lead hidden"]
+) -> Float[Tensor, "*lead hidden"]:
+    """h' = n + z (h - n), n = tanh(x_n + r h_n), r and z the sigmoids of x_r + h_r and x_z + h_z, from what the gates read."""
+    reset, keep, new = read.chunk(3, dim=-1)
+    old_reset, old_keep, old_new = recalled.chunk(3, dim=-1)
+    candidate = (new + (reset + old_reset).sigmoid() * old_new).tanh()
+    return candidate + (keep + old_keep).sigmoid() * (state - candidate)
 
 
 def multilayer(
@@ -61,13 +125,14 @@ def skeleton(build: Callable[[], Net]) -> Net:
 
 
 def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, float], device: str) -> Weights:
-    """First weights for a skeleton: orthogonal matrices (Saxe et al. 2014) and zero biases.
+    """First weights for a skeleton: orthogonal matrices (Saxe et al. 2014), zero biases, ones where a norm scales.
 
     `gains` maps the beginnings of names to scales; others have 1. Drawn on the CPU, so that a seed means the same everywhere.
     """
     weights = {}
+    scales = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.LayerNorm)}
     for name, parameter in net.named_parameters():
-        value = torch.zeros(parameter.shape)
+        value = torch.ones(parameter.shape) if name in scales else torch.zeros(parameter.shape)
         gain = next((gain for prefix, gain in gains.items() if name.startswith(prefix)), 1.0)
         for matrix in value.reshape(-1, *value.shape[-2:]) if value.dim() > 1 else ():
             nn.init.orthogonal_(matrix, gain, generator=generator)

@@ -10,12 +10,16 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
-from quickstudy.arguments import checked, fill, require_device
+from quickstudy.arguments import checked, fill, require_device, shown
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
 from quickstudy.protocol import Learner, TaskDistribution
+from quickstudy.runs.names import named_now
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
+
+FORMAT = 3
+"""Of a configuration: 3 has the names of today, 2 those of `runs/names.py`, and doesn't say so."""
 
 
 @checked
@@ -95,7 +99,7 @@ class RunConfig:
         tasks = {"own": self.tasks} if own_tasks else {"name": self.tasks} | asdict(self.task_options)
         options = self.algorithm_options if self.own_algorithm else asdict(self.algorithm_options)
         chosen = {"own" if self.own_algorithm else "name": self.algorithm} | options
-        sections = {"algorithm": chosen, "tasks": tasks, "training": asdict(self.training)}
+        sections = {"format": FORMAT, "algorithm": chosen, "tasks": tasks, "training": asdict(self.training)}
         return tomli_w.dumps(sections | {"normalisation": asdict(self.normalisation)})
 
     def build_tasks(self, own: TaskDistribution | None) -> TaskDistribution:
@@ -165,6 +169,9 @@ def read_config(path: Path) -> RunConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     known = ("algorithm", "tasks", "normalisation", "training")
+    number = table.pop("format", 2)
+    if number not in (2, FORMAT):
+        raise UsageError(f"{path} has format {shown(number)}; this version of quickstudy reads 2 and {FORMAT}")
     for section in table:
         if section not in known:
             raise UsageError(f"{path} has no section [{section}]; {did_you_mean(section, known)}")
@@ -173,6 +180,7 @@ def read_config(path: Path) -> RunConfig:
         name, options = _name(chosen, "own", "algorithm", path), chosen
     else:
         name = _name(chosen, "name", "algorithm", path)
+        chosen = chosen if number == FORMAT else named_now(name, chosen)
         options = fill(algorithm(name).config, chosen, f"{path} [algorithm]")
     if "own" in tasks:
         tasks_name, task_options = _name(tasks, "own", "tasks", path), None

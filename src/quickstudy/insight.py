@@ -1,0 +1,104 @@
+"""What an agent may tell of itself, where it can: pages ask for these and know no method.
+
+Each is one function that an agent has or hasn't. A method of one's own that has it gets the picture too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from quickstudy.protocol import Agent, Experience
+
+
+class Trial(NamedTuple):
+    """Trials on some tasks, episode by episode, as `live` lives them."""
+
+    policies: Sequence[Any]
+    """With which each episode was lived, and at the end what they led to."""
+    episodes: Sequence[Experience]
+
+
+class Believed(NamedTuple):
+    """A Gaussian belief at each step of every episode; its entries are independent."""
+
+    mean: list[Float[Tensor, "task time latent"]]
+    std: list[Float[Tensor, "task time latent"]]
+
+
+class Known(NamedTuple):
+    """What is known of each task."""
+
+    kind: Literal["memory", "belief", "weights"]
+    end: Float[Tensor, "task number"]
+    """At the end of the trial."""
+    believed: Believed | None = None
+
+
+class Retraced(NamedTuple):
+    """One lane's trial once more, its episodes one after another, from what was seen to how likely its actions were."""
+
+    seen: list[Float[Tensor, "time feature"]]
+    """What a gradient is asked of: leaves of autograd, the numbers that were seen at each step."""
+    log_prob: Float[Tensor, "time"]
+    """Of the action that was taken at each step; the path to `seen` of earlier steps is what is asked about."""
+
+
+class Descent(NamedTuple):
+    """What adaptation goes down."""
+
+    loss: Float[Tensor, "task"]
+    gradient: Float[Tensor, "task weight"]
+
+
+@runtime_checkable
+class KnowsTasks(Protocol):
+    """An agent that keeps what it knows of its task where it can be shown."""
+
+    def known(self, trial: Trial) -> Known:
+        """What is known of each task, by episode and step where that is a belief, and at the end."""
+        ...
+
+
+@runtime_checkable
+class Retraces(Protocol):
+    """An agent whose decisions can be traced back to what came before."""
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        """The trial of a task's first lane, differentiable from decisions to what was seen."""
+        ...
+
+
+@runtime_checkable
+class Descends(Protocol):
+    """An agent that adapts by going down a loss."""
+
+    def descent(self, policy: Any, experience: Experience) -> Descent:
+        """The loss of each task's experience where the policy's weights are, and its gradient."""
+        ...
+
+
+@runtime_checkable
+class Foretells(Protocol):
+    """An agent whose belief tells which arrivals pay."""
+
+    def foretold(
+        self, believed: tuple[Tensor, Tensor], arrivals: Shaped[Tensor, "place ..."], samples: int
+    ) -> Float[Tensor, "step place"] | None:
+        """The chance of each observation to pay where a step arrives there; beliefs are mean and deviation, (step, latent).
+
+        A mean over samples of the belief; None where this agent's model tells nothing of that kind.
+        """
+        ...
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """An agent around another, which has lived the same trials otherwise."""
+
+    def inside(self, trial: Trial) -> tuple[Agent, Trial]:
+        """The agent within, and the trials as it has lived them."""
+        ...

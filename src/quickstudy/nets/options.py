@@ -1,0 +1,43 @@
+"""What every learner's networks can be told: each option's type and its help, once, for all configurations to name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+from typing_extensions import Doc
+
+from quickstudy.errors import require_at_least
+
+Cell = Literal["gru", "lstm", "gru-norm"]
+
+Encoder = Annotated[
+    Literal["none", "layer"],
+    Doc("What reads inputs first, before memory and heads: nothing, or a layer of hidden_size units that all of them share."),
+]
+HiddenSize = Annotated[int, Doc("Units of encoder, memory and each hidden layer.")]
+HiddenLayers = Annotated[int, Doc("Hidden layers of each head: of policy, value, critics.")]
+Activation = Annotated[Literal["tanh", "relu", "elu", "gelu", "silu"], Doc("What follows a hidden layer.")]
+LayerNorm = Annotated[bool, Doc("Normalise what a hidden layer gives before its activation (Ba et al. 2016).")]
+Memory = Annotated[Cell, Doc("The kind of memory; gru-norm is a GRU whose gates are normalised (Ba et al. 2016).")]
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A configuration that has these options, those of memories aside."""
+
+    @property
+    def encoder(self) -> Literal["none", "layer"]: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def hidden_layers(self) -> int: ...
+    @property
+    def activation(self) -> Literal["tanh", "relu", "elu", "gelu", "silu"]: ...
+    @property
+    def layer_norm(self) -> bool: ...
+
+
+def require_network(what: str, config: Network) -> None:
+    """Raises UsageError where a network can't have the sizes that are asked for."""
+    require_at_least(1, what, config, "hidden_size")
+    require_at_least(0, what, config, "hidden_layers")

@@ -1,0 +1,45 @@
+"""How much of a trial has passed, which policies read beside what they see; and how much of training is left."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.ops.features import percept_size, percept_vector
+from quickstudy.parts.collecting import trial_steps
+from quickstudy.protocol import Percept, TaskDistribution
+
+CLOCK = 2
+"""Numbers of the clock."""
+
+
+def clock(tasks: TaskDistribution, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead 2"]:
+    """How much of the trial has passed, in steps and in episodes begun, each from 0 to 1."""
+    steps = (step / trial_steps(tasks)).clamp(max=1)
+    episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
+    return torch.stack([steps, episodes], dim=-1)
+
+
+def counted(percept: Percept) -> tuple[Float[Tensor, "*lead time"], Float[Tensor, "*lead time"]]:
+    """Of whole trials: how many steps came before each, and in which episode it is, from 1."""
+    first = percept.first.float()
+    return torch.arange(first.shape[-1], device=first.device).float().expand_as(first), first.cumsum(-1)
+
+
+def timed_size(tasks: TaskDistribution) -> int:
+    """The length of the vector that `timed_percept` makes."""
+    return percept_size(tasks.observation_space, tasks.action_space) + CLOCK
+
+
+def timed_percept(
+    tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]
+) -> Float[Tensor, "*lead feature"]:
+    """What a memory reads at a step: the percept, and the clock."""
+    vector = percept_vector(percept, tasks.observation_space, tasks.action_space)
+    return torch.cat([vector, clock(tasks, step, episode)], dim=-1)
+
+
+def left(iterations: int, iteration: int, least: float = 0.01) -> float:
+    """What is left, in a meta-iteration, of what falls linearly over the first ones; all of it where there are none."""
+    return max(least, 1 - iteration / iterations) if iterations else 1.0

@@ -1,0 +1,42 @@
+"""What settings and metrics were called by earlier versions, so that their runs are still read.
+
+docs/architecture.md has the table of today's names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SETTINGS: dict[str, dict[str, str]] = {
+    "rl2": {"cell": "memory"},
+    "varibad": {"replay_trials": "buffer_trials"},
+    "pearl": {"replay_on_disk": "buffer_on_disk"},
+    "recurrent-sac": {"target_rate": "tau", "replay_size": "buffer_trials", "replay_on_disk": "buffer_on_disk"},
+    "multi-task-sac": {
+        "target_rate": "tau",
+        "replay_size": "buffer_size",
+        "replay_on_disk": "buffer_on_disk",
+        "meta_batch_size": "n_envs",
+    },
+}
+"""By algorithm, each setting of format 2 that is called otherwise now."""
+
+METRICS = {
+    "train/policy_gradient_loss": "train/policy_loss",
+    "train/actor_loss": "train/policy_loss",
+    "train/ent_coef": "train/temperature",
+    "train/kl": "train/belief_kl",
+}
+"""Each metric that is called otherwise now; no name of today's is among the old ones."""
+
+
+def named_now(algorithm: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """An algorithm's settings of format 2 by the names of today."""
+    names = SETTINGS.get(algorithm, {})
+    return {names.get(name, name): value for name, value in options.items()}
+
+
+def metric_now(name: str) -> str:
+    """A metric, of whichever version, by the name of today."""
+    return METRICS.get(name, name)
