@@ -11,13 +11,14 @@ from probes import HiddenButton
 from torch import Tensor, nn
 
 import quickstudy as qs
-from quickstudy.algorithms.gradient import maml
-from quickstudy.algorithms.gradient.maml import MAML, Samples, Start, adapted, forward, samples_of
+from quickstudy.algorithms.gradient.maml import MAML
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.nets.distributions import Categorical
 from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.tree import tree_map
 from quickstudy.ops.trust_region import flatten, linear_maps, unflatten
+from quickstudy.parts import gradient as parts
+from quickstudy.parts.gradient import Inner, Samples, Start, adapted, forward, samples_of
 from quickstudy.protocol import Experience, Shard
 from quickstudy.work import InProcess, LocalSite
 
@@ -94,19 +95,22 @@ def true_meta_gradient(world: World) -> Tensor:
     return gradient
 
 
-def meta_gradient(world: World, baseline: list[float] | None = None, **options: Any) -> Tensor:
+def meta_gradient(
+    world: World, baseline: list[float] | None = None, inner_ratio: Any = "step", first_order: bool = False
+) -> Tensor:
     """By the room's own inner step, differentiated."""
     samples = world.samples(32, baseline or [0.0] * world.logits.shape[1])
     weights = {"table": world.logits.clone().requires_grad_()}
     start = Start(weights, {"table": torch.tensor(RATE, dtype=torch.float64)})
-    after = adapted(Table(world.logits.shape[1]), Categorical(2), maml.Config(**options), start, samples, None)
-    (gradient,) = torch.autograd.grad(world.value(after.weights["table"][0]), weights["table"])
-    return gradient
+    table: Any = Table(world.logits.shape[1])
+    after = adapted(Inner(None, table, Categorical(2), inner_ratio, first_order, 1.0, 1.0), start, samples, None)  # type: ignore[arg-type]
+    (slope,) = torch.autograd.grad(world.value(after.weights["table"][0]), weights["table"])
+    return slope
 
 
-def log_pi_loss(net: Any, distribution: Any, config: Any, weights: Any, samples: Samples) -> Tensor:
+def log_pi_loss(inner: Inner, weights: Any, samples: Samples) -> Tensor:
     """The usual mistake: the right gradient and the wrong Hessian."""
-    log_prob = distribution.log_prob(torch.func.functional_call(net, weights, (samples.inputs,)), samples.action)
+    log_prob = inner.distribution.log_prob(torch.func.functional_call(inner.net, weights, (samples.inputs,)), samples.action)
     return -masked_mean(log_prob * samples.advantage, samples.valid)
 
 
@@ -125,7 +129,7 @@ def test_per_step_ratios_are_exact_on_a_bandit_and_not_on_two_steps():
 
 @pytest.mark.parametrize("world", [BANDIT, TWO_STEPS], ids=["bandit", "two steps"])
 def test_the_usual_mistake_fails_the_same_test(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(maml, "inner_loss", log_pi_loss)
+    monkeypatch.setattr(parts, "inner_loss", log_pi_loss)
     error = (meta_gradient(world) - true_meta_gradient(world)).norm()
     assert error > 1e-2 * true_meta_gradient(world).norm()
 
@@ -180,8 +184,8 @@ def doubled(tree: Any) -> Any:
 @pytest.fixture(autouse=True)
 def widened_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs of networks keep the precision of the observation here."""
-    original: Callable[..., Tensor] = maml.as_vector
-    monkeypatch.setattr(maml, "as_vector", lambda space, value: original(space, value).double())
+    original: Callable[..., Tensor] = parts.as_vector
+    monkeypatch.setattr(parts, "as_vector", lambda space, value: original(space, value).double())
 
 
 @pytest.mark.parametrize("name", ["point-navigation", "bandit"])
@@ -215,7 +219,7 @@ def test_many_lanes_of_one_episode_are_one_lane_of_many_episodes():
 @pytest.mark.parametrize("name", ["point-navigation", "bandit"])
 def test_gauss_newton_products_are_the_double_backward_of_the_kl(name: str, options: dict[str, Any]):
     learner, lives = learner_and_stages(name, **options)
-    stages = [samples_of(learner.tasks, learner.config, life) for life in lives]
+    stages = [samples_of(learner.inner, life) for life in lives]
     last, distribution = stages[-1], learner.distribution
     parameters, pull, push = linear_maps(lambda learned: learner.outcome(learned, stages), learner.learned)
     torch.testing.assert_close(parameters, last.parameters)
@@ -234,7 +238,7 @@ def test_gauss_newton_products_are_the_double_backward_of_the_kl(name: str, opti
 
 def test_a_trust_region_step_moves_by_the_kl_it_may_and_improves():
     learner, lives = learner_and_stages()
-    stages = [samples_of(learner.tasks, learner.config, life) for life in lives]
+    stages = [samples_of(learner.inner, life) for life in lives]
     before = {key: value.detach().clone() for key, value in learner.learned.items()}
     metrics = learner.trust_region(stages)
     assert 0 < metrics["train/approx_kl"] <= learner.config.max_kl
@@ -270,7 +274,7 @@ def test_where_a_task_is_solved_rounding_makes_no_advantage(monkeypatch: pytest.
     tasks = qs.NativeTasks(Solved())
     learner = MAML(tasks, MAML.Config(meta_batch_size=4, lanes=20))
     lives = collect_lives(LocalSite(tasks), Lifetime(learner.explorer(), learner.adapt, 20, 1), Shard(0, 0, 0, 4, "train"))
-    assert samples_of(tasks, learner.config, lives[0]).advantage.abs().max() < 1e-2
+    assert samples_of(learner.inner, lives[0]).advantage.abs().max() < 1e-2
 
 
 class Solved(HiddenButton):
@@ -317,7 +321,7 @@ def test_steps_that_were_not_lived_move_nothing(outer: Any):
     moves = []
     for each, stages in ((learner, padded), (other, lives)):
         before = flatten(each.learned).detach().clone()
-        samples = [samples_of(each.tasks, each.config, life) for life in stages]
+        samples = [samples_of(each.inner, life) for life in stages]
         each.trust_region(samples) if outer == "trpo" else each.proximal(samples)
         moves.append(flatten(each.learned).detach() - before)
     assert float((moves[0] - moves[1]).norm()) < 1e-3 * float(moves[1].norm())

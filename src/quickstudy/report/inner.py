@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, vmap
 
-from quickstudy.algorithms.gradient.maml import MAML, Samples, inner_loss, samples_of
+from quickstudy.algorithms.gradient.maml import MAML
 from quickstudy.nets.networks import Weights
+from quickstudy.parts.gradient import Samples, inner_loss, samples_of
 from quickstudy.report.series import short
 from quickstudy.report.trials import Lived
 
@@ -25,7 +26,7 @@ def inner_steps(lived: Lived) -> dict[str, Any] | None:
     agent = lived.agent
     if not isinstance(agent, MAML):
         return None
-    stages = [samples_of(agent.tasks, agent.config, experience) for experience in lived.episodes]
+    stages = [samples_of(agent.inner, experience) for experience in lived.episodes]
     cosines = alike(gradients(agent, lived.policies[0], stages[0])[:MOST_TASKS]).cpu()
     places = agent.tasks.normalise({name: value.cpu() for name, value in lived.tasks.items()})[:MOST_TASKS]
     one, other = torch.triu_indices(len(cosines), len(cosines), offset=1)
@@ -53,7 +54,7 @@ def loss_of(agent: MAML) -> Any:
     """The inner loss as a function of weights and of one task's samples."""
 
     def loss(weights: Weights, own: Samples) -> Float[Tensor, ""]:
-        return inner_loss(agent.net, agent.distribution, agent.config, weights, own)
+        return inner_loss(agent.inner, weights, own)
 
     return loss
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from quickstudy.algorithms.belief.pearl import PosteriorPolicy
 from quickstudy.algorithms.belief.varibad import BeliefPolicy
-from quickstudy.algorithms.gradient.maml import WeightedPolicy
 from quickstudy.algorithms.memory.recurrent_sac import RememberingPolicy
 from quickstudy.algorithms.memory.rl2 import RecurrentPolicy
+from quickstudy.parts.gradient import WeightedPolicy
 from quickstudy.report.series import short
 from quickstudy.report.tasks import MOST_AXES, as_rows
 from quickstudy.report.trials import Lived

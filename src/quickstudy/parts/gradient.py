@@ -1,0 +1,194 @@
+"""Adaptation by gradient: first weights, policies that act with weights of each task, and the inner step between them.
+
+Weights are values. An inner step maps weights and samples to weights, and is differentiable in those it began with, so a
+meta-gradient is the derivative of what the adapted weights do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Generator, Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from quickstudy.data.rollout import Lifetime
+from quickstudy.nets.distributions import DiagonalGaussian, Distribution
+from quickstudy.nets.networks import Weights, encoder, head, initial_weights, last_layer, skeleton
+from quickstudy.nets.options import Network
+from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
+from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.policy_gradient import masked_mean, standardise
+from quickstudy.ops.returns import episode_advantages
+from quickstudy.parts.collecting import adaptation_metrics, collected_episodes, episode_return, rollout_metrics
+from quickstudy.protocol import Act, Experience, Learner, Memory, Metrics, Percept, TaskDistribution, Work, counter
+
+
+class Net(nn.Module):
+    """A feed-forward policy; a Gaussian's spread doesn't depend on what is seen."""
+
+    def __init__(self, network: Network, inputs: int, distribution: Distribution):
+        super().__init__()
+        gaussian = isinstance(distribution, DiagonalGaussian)
+        outputs = distribution.size // 2 if gaussian else distribution.size
+        self.encoder, read = encoder(inputs, network)
+        self.policy = head(read, outputs, network)
+        self.log_std = nn.Parameter(torch.empty(outputs)) if gaussian else None
+
+    def forward(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead parameter"]:
+        outputs = self.policy(self.encoder(inputs))
+        return outputs if self.log_std is None else torch.cat([outputs, self.log_std.expand_as(outputs)], dim=-1)
+
+
+class Start(NamedTuple):
+    """What meta-training learns."""
+
+    weights: Weights
+    rates: Weights
+    """Step sizes of the inner steps: a number, or one for each parameter, by the names of the weights."""
+
+    def learned(self) -> Weights:
+        """All that gradients move, under names of its own: weights, and rates where they are learned."""
+        rates = {f"rate of {name}": rate for name, rate in self.rates.items() if rate.requires_grad}
+        return self.weights | rates
+
+    def moved_to(self, learned: Weights) -> Start:
+        """The same with the values of `learned`."""
+        rates = {name: learned.get(f"rate of {name}", rate) for name, rate in self.rates.items()}
+        return Start({name: learned[name] for name in self.weights}, rates)
+
+
+class Inner(NamedTuple):
+    """How weights adapt to samples: all but the weights."""
+
+    tasks: TaskDistribution
+    net: nn.Module
+    distribution: Distribution
+    ratio: Literal["path", "step"]
+    """Likelihood ratios of the loss: of the episode so far, or of each step."""
+    first_order: bool
+    """Treat the gradient as a constant."""
+    gamma: float
+    gae_lambda: float
+
+
+Build = Callable[[int, Distribution], nn.Module]
+"""Builds a network of one's own, from the length of its inputs and the distribution whose parameters it gives."""
+
+
+def policy_net(tasks: TaskDistribution, distribution: Distribution, network: Network, own: Build | None) -> nn.Module:
+    """The skeleton of a policy for some tasks."""
+    inputs = vector_size(tasks.observation_space)
+    return skeleton(lambda: own(inputs, distribution) if own else Net(network, inputs, distribution))
+
+
+def first_start(net: nn.Module, network: Network, rate: float, learn_rate: bool, seed: int, device: str) -> Start:
+    """First weights, and the rate that all parameters share, or each has for itself where rates are learned."""
+    weights = initial_weights(net, counter(seed, 0, "weights"), {f"policy.{last_layer(network)}": 0.01}, device)
+    rates = {
+        name: torch.full_like(weight if learn_rate else weight.sum(), rate).detach().requires_grad_(learn_rate)
+        for name, weight in weights.items()
+    }
+    return Start(weights, rates)
+
+
+@dataclass(frozen=True)
+class WeightedPolicy:
+    """Acts with weights that all tasks share (`axis` None) or with a set for each task (`axis` 0)."""
+
+    net: nn.Module
+    start: Start
+    tasks: TaskDistribution
+    distribution: Distribution
+    axis: Literal[0] | None = None
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return {}
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        inputs = as_vector(self.tasks.observation_space, percept.observation)
+        parameters = forward(self.net, self.start.weights, inputs, self.axis)
+        action = self.distribution.mode(parameters) if generator is None else self.distribution.sample(parameters, generator)
+        return Act(action, self.distribution.log_prob(parameters, action), {"parameters": parameters}), memory
+
+
+def forward(
+    net: nn.Module, weights: Weights, inputs: Float[Tensor, "task *lead feature"], axis: Literal[0] | None
+) -> Float[Tensor, "task *lead parameter"]:
+    """The network on each task's inputs, with the task's weights or with those that all share."""
+    if axis is None:
+        return functional_call(net, weights, (inputs,))
+    return vmap(lambda own, seen: functional_call(net, own, (seen,)))(weights, inputs)
+
+
+class Samples(NamedTuple):
+    """Experience as a policy-gradient loss reads it."""
+
+    inputs: Float[Tensor, "task lane time feature"]
+    action: Shaped[Tensor, "task lane time ..."]
+    log_prob: Float[Tensor, "task lane time"]
+    parameters: Float[Tensor, "task lane time parameter"]
+    advantage: Float[Tensor, "task lane time"]
+    first: Bool[Tensor, "task lane time"]
+    valid: Bool[Tensor, "task lane time"]
+
+
+def samples_of(inner: Inner, experience: Experience) -> Samples:
+    """Samples with advantages by episode against a baseline fitted on each task's own data, standardised for each task.
+
+    The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it.
+    """
+    transition, valid, first = experience.transition, experience.valid, experience.percept.first
+    inputs, reward = as_vector(inner.tasks.observation_space, experience.percept.observation), transition.reward.double()
+    ended, never, zero = transition.terminated | transition.truncated, torch.zeros_like(valid), torch.zeros_like(reward)
+    returns = episode_advantages(reward, zero, zero, ended, never, valid, inner.gamma, 1.0)
+    step = torch.arange(valid.shape[-1], device=valid.device)
+    within = (step - torch.where(first, step, 0).cummax(-1).values).to(returns)
+    value = fitted_values(inputs, returns, within, valid)
+    advantage = episode_advantages(reward, value, zero, ended, never, valid, inner.gamma, inner.gae_lambda)
+    # where a task is solved, every return is the same and what is left of the advantages is what the baseline can't fit
+    level = vmap(masked_mean)(returns, valid)[:, None, None]
+    floor = 1e-3 * vmap(masked_mean)((returns - level).square(), valid).sqrt() + 1e-8
+    advantage = vmap(standardise)(advantage, valid, floor).float()
+    log_prob = cast(Tensor, experience.act.log_prob)
+    return Samples(inputs, experience.act.action, log_prob, experience.act.notes["parameters"], advantage, first, valid)
+
+
+def inner_loss(inner: Inner, weights: Weights, samples: Samples) -> Float[Tensor, ""]:
+    """The loss of one task's own experience, all its lanes pooled."""
+    log_prob = inner.distribution.log_prob(functional_call(inner.net, weights, (samples.inputs,)), samples.action)
+    if inner.ratio == "path":
+        return path_loss(log_prob, samples.log_prob, samples.advantage, samples.first, samples.valid)
+    return step_loss(log_prob, samples.log_prob, samples.advantage, samples.valid)
+
+
+def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | None) -> Start:
+    """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with."""
+
+    def loss(weights: Weights, own: Samples) -> Float[Tensor, ""]:
+        return inner_loss(inner, weights, own)
+
+    gradients = vmap(grad(loss), in_dims=(axis, 0))(start.weights, samples)
+    if inner.first_order:
+        gradients = {name: gradient.detach() for name, gradient in gradients.items()}
+    return start._replace(weights=inner_step(start.weights, gradients, start.rates))
+
+
+def outcome(inner: Inner, start: Start, stages: list[Samples]) -> Float[Tensor, "task lane time parameter"]:
+    """What the adapted policies would do where they were last: the map from first weights that meta-training differentiates."""
+    axis = None
+    for samples in stages[:-1]:
+        start, axis = adapted(inner, start, samples, axis), 0
+    return forward(inner.net, start.weights, stages[-1].inputs, axis)
+
+
+def collected_stages(work: Work, learner: Learner, inner: Inner, tasks: int, steps: int) -> tuple[list[Samples], Metrics]:
+    """Samples of episodes before and after each of so many inner steps, on so many new tasks; the last is what is improved."""
+    life = Lifetime(learner.explorer(), learner.adapt, learner.lanes, steps + 1)
+    episodes = collected_episodes(work, learner, life, tasks)
+    returns, counts = [episode_return(each) for each in episodes], [float(each.valid.sum()) for each in episodes]
+    metrics = rollout_metrics(sum(counts), returns[-1], counts[-1] / episodes[-1].valid[..., 0].numel())
+    return [samples_of(inner, each) for each in episodes], metrics | adaptation_metrics(returns)
