@@ -61,7 +61,7 @@ def wiped(every: Literal["episode", "step"]) -> Callable[[Learner], dict[str, Ag
 def from_scratch(learner: Learner) -> dict[str, Agent]:
     """The same learner before meta-training, adapting in the same way."""
     plain = learner.learner if isinstance(learner, Normalised) else learner
-    return {"from-scratch": BASELINES["from-scratch"](plain.tasks, config=plain.config)}
+    return {"from-scratch": BASELINES["from-scratch"].make(plain.tasks, config=plain.config)}
 
 
 def not_fine_tuned(learner: Learner) -> dict[str, Agent]:

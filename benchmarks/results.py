@@ -136,7 +136,7 @@ def untrained(work: Work, name: str) -> Agent:
     head, *rest = name.split()
     tasks = work.tasks()
     if head in BASELINES:
-        return BASELINES[head](tasks)
+        return BASELINES[head].make(tasks)
     options = ORACLES[head].options()
     if rest:
         options = replace(options, **{rest[0].removeprefix("--").replace("-", "_"): float(rest[1])})

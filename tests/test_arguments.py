@@ -87,7 +87,7 @@ def test_what_a_learner_is_made_of(learner: Any):
     assert "by place" in refused(lambda: learner(tasks, None, 3))
     assert "Config has no option 'hidden_sizes'; did you mean 'hidden_size'?" in refused(lambda: learner.Config(hidden_sizes=3))
     assert "Config: hidden_size is '64', it must be a whole number" in refused(lambda: learner.Config(hidden_size="64"))
-    assert list(inspect.signature(learner).parameters) == ["tasks", "config", "seed", "device"]
+    assert list(inspect.signature(learner).parameters) == ["tasks", "config", "seed", "device", "net"]
 
 
 def test_every_public_name_refuses_an_argument_that_it_does_not_have():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import quickstudy as qs
-from quickstudy.algorithms import ALGORITHMS
 from quickstudy.oracles import oracle
 from quickstudy.protocol import Agent, Learner
 from quickstudy.recipes import point_navigation_informed, point_navigation_multi_task
@@ -90,16 +89,3 @@ def test_recurrent_sac_passes_thompson_sampling_on_bandits():
         for agent in (learner, oracle("bayes-optimal", tasks), oracle("thompson-sampling", tasks))
     )
     assert other + 0.2 < ours < best + 0.05
-
-
-def test_every_algorithm_has_a_test_here():
-    assert set(ALGORITHMS) == {
-        "rl2",
-        "recurrent-sac",
-        "varibad",
-        "maml",
-        "pearl",
-        "multi-task",
-        "multi-task-sac",
-        "task-informed",
-    }

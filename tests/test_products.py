@@ -30,8 +30,6 @@ from quickstudy.work import threads
 
 WORLDS = Path(__file__).parent / "product" / "worlds.py"
 OWN = [f"{WORLDS}:{name}" for name in ("tank", "shop", "lock", "panel")]
-SOFT = ("pearl", "recurrent-sac", "multi-task-sac")
-"""Learners that don't take several choices at once for an action, which only `panel` has."""
 LARGER = ("metaworld-ml10", "metaworld-ml45")
 REFUSED = "refused"
 TASKS = 3
@@ -70,7 +68,7 @@ def train(run: Run) -> str | None:
     place = ["--run", str(run.folder), "--seeds", str(run.seeds)]
     common = ["--iterations", "1", "--threads", "1", "--evaluate-every", "1", "--evaluate-tasks", "2"]
     command = ["train", run.algorithm, run.tasks, *place, *common, *short(run.tasks), *LEARNERS[run.algorithm]]
-    if run.tasks.endswith(":panel") and run.algorithm in SOFT:
+    if run.tasks.endswith(":panel") and ALGORITHMS[run.algorithm].actions != "any":
         refused(run, command, "a soft actor-critic takes Discrete, or Box with bounds")
         return REFUSED
     run.call(*command)

@@ -5,16 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from quickstudy.algorithms import PUBLIC as METHODS
+
 if TYPE_CHECKING:
     from quickstudy import tasks as tasks
-    from quickstudy.algorithms.baselines.multi_task import MultiTask as MultiTask
-    from quickstudy.algorithms.baselines.multi_task_sac import MultiTaskSAC as MultiTaskSAC
-    from quickstudy.algorithms.baselines.random import Random as Random
-    from quickstudy.algorithms.belief.pearl import PEARL as PEARL
-    from quickstudy.algorithms.belief.varibad import VariBAD as VariBAD
-    from quickstudy.algorithms.gradient.maml import MAML as MAML
-    from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
-    from quickstudy.algorithms.memory.rl2 import RL2 as RL2
+    from quickstudy.algorithms import *  # noqa: F403
     from quickstudy.check.learner import check_learner as check_learner
     from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
@@ -43,18 +38,10 @@ if TYPE_CHECKING:
     from quickstudy.wrappers.normalised import Normalisation as Normalisation
     from quickstudy.wrappers.normalised import Normalised as Normalised
 
-PUBLIC = {
+PUBLIC = METHODS | {
     "tasks": "tasks",
-    "RL2": "algorithms.memory.rl2",
-    "VariBAD": "algorithms.belief.varibad",
-    "MAML": "algorithms.gradient.maml",
-    "PEARL": "algorithms.belief.pearl",
-    "MultiTask": "algorithms.baselines.multi_task",
-    "RecurrentSAC": "algorithms.memory.recurrent_sac",
-    "MultiTaskSAC": "algorithms.baselines.multi_task_sac",
     "Normalised": "wrappers.normalised",
     "Normalisation": "wrappers.normalised",
-    "Random": "algorithms.baselines.random",
     "Forgetful": "wrappers.forgetful",
     "GymnasiumTasks": "tasks.gymnasium_tasks",
     "NativeTasks": "tasks.native",

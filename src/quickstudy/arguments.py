@@ -11,7 +11,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union
 
@@ -216,6 +216,11 @@ def misnamed(thing: Any, signature: inspect.Signature, named: Mapping[str, Any],
         instead = f"{name}(tasks, {name}.Config({unknown[0]}={shown(named[unknown[0]])}))"
         return f"{name} has no argument '{unknown[0]}', its configuration has: {instead}"
     return f"{name} has no {'option' if is_dataclass(thing) else 'argument'} '{unknown[0]}'; {did_you_mean(unknown[0], known)}"
+
+
+def config_class(make: Any) -> type[Any]:
+    """The class of a learner's settings; `make` is the learner's class, or a `functools.partial` of it."""
+    return vars(make.func if isinstance(make, partial) else make)["Config"]
 
 
 def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from quickstudy.arguments import checked, fill
+from quickstudy.arguments import checked, config_class, fill
 from quickstudy.check.report import Broken, Report, judge
 from quickstudy.check.walk import global_seeds, global_states, seed_globally
 from quickstudy.data.rollout import Lifetime, collect_lives, start_trials
@@ -61,11 +62,12 @@ def check_learner(make: Make, config: Any = None, *, seed: int = 0) -> Report:
 
     A small `config` makes it quick; by default it is `make.Config()`.
     """
-    config = config or vars(make)["Config"]()
+    config = config or config_class(make)()
     subject = Subject(make, config, seed)
     with global_seeds(seed):
         findings = [judge(name, lambda clause=clause: clause(subject)) for name, clause in CLAUSES.items()]
-    return Report(f"{getattr(make, '__name__', make)}, seed {seed}", findings)
+    named = make.func if isinstance(make, partial) else make
+    return Report(f"{getattr(named, '__name__', named)}, seed {seed}", findings)
 
 
 def train(learner: Learner, iterations: int = 1) -> list[dict[str, float]]:

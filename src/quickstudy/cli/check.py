@@ -52,13 +52,14 @@ def check(arguments: list[str]) -> int:
 def subject_of(name: str, rest: list[str]) -> tuple[Any, Any]:
     """What is to be checked: a task distribution, or how to make a learner and its configuration."""
     from quickstudy.algorithms import ALGORITHMS
+    from quickstudy.arguments import config_class
     from quickstudy.families import FAMILIES
 
     program = f"quickstudy check {name}"
     if is_own(name):
         found = load_object(name, lambda value: is_distribution(value) or is_learner(value))
         if is_learner(found):
-            return None, (found, parse_fields(program, {"algorithm": found.Config()}, rest)["algorithm"])
+            return None, (found, parse_fields(program, {"algorithm": config_class(found)()}, rest)["algorithm"])
         if not is_distribution(found):
             raise UsageError(f"{name} is a {type(found).__name__}, neither a task distribution nor a learner's class")
         if rest:

@@ -143,13 +143,13 @@ def untrained(name: str, tasks: str, arguments: list[str], command: str = "evalu
         raise UsageError(f"unknown baseline '{name}'; {did_you_mean(name, [*BASELINES, *ORACLES])}")
     if is_own(tasks):
         own = load_tasks(tasks)
-        return BASELINES[name](own) if name in BASELINES else oracle(name, own), arguments
+        return BASELINES[name].make(own) if name in BASELINES else oracle(name, own), arguments
     parts = {"tasks": default_family(tasks)}
     if name in ORACLES:
         parts["oracle"] = ORACLES[name].options()
     options = parse_fields(f"quickstudy {command} {name} {tasks}", parts, arguments)
     distribution = make_tasks(tasks, options["tasks"])
-    return BASELINES[name](distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []
+    return BASELINES[name].make(distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []
 
 
 def add_agent(parser: argparse.ArgumentParser) -> None:

@@ -36,9 +36,10 @@ def list_names(arguments: list[str]) -> int:
         }
     if given.what != "tasks":
         listing["algorithms"] = {
-            name: {"summary": entry.summary, "options": defaults(entry.config)} for name, entry in ALGORITHMS.items()
+            name: {"summary": entry.summary, "actions": entry.actions, "options": defaults(entry.config)}
+            for name, entry in ALGORITHMS.items()
         } | {
-            name: {"summary": f"baseline, needs no training: {first_sentence(entry)}", "options": {}}
+            name: {"summary": f"baseline, needs no training: {entry.summary}", "options": {}}
             for name, entry in BASELINES.items()
         }
         listing["oracles"] = {
@@ -59,7 +60,7 @@ def list_names(arguments: list[str]) -> int:
             for title in ("parameters", "options"):
                 if entry.get(title):
                     print(f"    {title}: " + ", ".join(f"{key} {value}" for key, value in entry[title].items()))
-            for title in ("splits", "for"):
+            for title in ("splits", "for", "actions"):
                 if title in entry:
                     print(f"    {title}: {entry[title]}")
     return 0

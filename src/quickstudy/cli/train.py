@@ -118,13 +118,14 @@ def named(names: list[str], stored: Any, config: Path | None) -> tuple[str, str]
 def learner_of(name: str, stored: Any) -> tuple[Callable[..., Any], Any]:
     """What builds the learner, and the configuration that options change."""
     from quickstudy.algorithms import algorithm
-    from quickstudy.arguments import fill
+    from quickstudy.arguments import config_class, fill
 
     if not is_own(name):
         chosen = algorithm(name)
         return chosen.make, stored.algorithm_options if stored else chosen.config()
     own = load_algorithm(name)
-    return own, fill(own.Config, stored.algorithm_options, f"[algorithm] {name}") if stored else own.Config()
+    kind = config_class(own)
+    return own, fill(kind, stored.algorithm_options, f"[algorithm] {name}") if stored else kind()
 
 
 def common_options() -> dict[str, Any]:

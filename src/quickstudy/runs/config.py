@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
-from quickstudy.arguments import checked, fill, require_device, shown
+from quickstudy.arguments import checked, config_class, fill, require_device, shown
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
 from quickstudy.protocol import Learner, TaskDistribution
@@ -119,7 +119,7 @@ class RunConfig:
             make_learner, options = algorithm(self.algorithm).make, self.algorithm_options
         elif own_algorithm is not None:
             make_learner = own_algorithm
-            options = fill(own_algorithm.Config, self.algorithm_options, f"the run's [algorithm] {self.algorithm}")
+            options = fill(config_class(own_algorithm), self.algorithm_options, f"the run's [algorithm] {self.algorithm}")
         else:
             raise UsageError(
                 f"this run was trained with an algorithm of your own ({self.algorithm}), which no stored run may import;"
@@ -137,6 +137,11 @@ def normalised(learner: Learner, normalisation: Normalisation) -> Learner:
     return Normalised(learner, normalisation) if wanted else learner
 
 
+def has_own_net(learner: Learner) -> bool:
+    """Whether a learner's network was built by a function of the user's own, which no stored run may import."""
+    return getattr(learner, "own_net", False)
+
+
 def config_of(
     learner: Learner, training: Training, own_tasks: str | None = None, own_algorithm: str | None = None
 ) -> RunConfig:
@@ -149,7 +154,7 @@ def config_of(
     registered = ALGORITHMS.get(learner.name)
     # a class of one's own may have inherited a registered name and configuration
     named = own_algorithm in (None, learner.name)
-    known = named and registered is not None and type(learner.config) is registered.config
+    known = named and registered is not None and type(learner.config) is registered.config and not has_own_net(learner)
     return RunConfig(
         algorithm=learner.name if known else own_algorithm or type(learner).__qualname__,
         algorithm_options=learner.config if known else asdict(learner.config),

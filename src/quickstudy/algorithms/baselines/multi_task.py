@@ -138,6 +138,11 @@ def loss(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
+def task_informed(tasks: TaskDistribution, config: Config | None = None, **options: Any) -> MultiTask:
+    """The learner on tasks that are told."""
+    return MultiTask(Informed(tasks), config, **options)
+
+
 @checked
 class MultiTask:
     """Trains one memoryless policy on the whole distribution; it never adapts."""

@@ -213,3 +213,10 @@ class MAML:
         self.iteration = state["iteration"]
         copy_into(self.learned, state["learned"])
         load_adam_state(self.optimiser, state["optimiser"])
+
+
+def from_scratch(tasks: TaskDistribution, **options: Any) -> MAML:
+    """MAML before meta-training: untrained weights, the same adaptation."""
+    agent = MAML(tasks, **options)
+    agent.name = "from-scratch"
+    return agent
