@@ -220,7 +220,8 @@ def misnamed(thing: Any, signature: inspect.Signature, named: Mapping[str, Any],
 
 def config_class(make: Any) -> type[Any]:
     """The class of a learner's settings; `make` is the learner's class, or a `functools.partial` of it."""
-    return vars(make.func if isinstance(make, partial) else make)["Config"]
+    learner: Any = make.func if isinstance(make, partial) else make
+    return learner.Config
 
 
 def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:

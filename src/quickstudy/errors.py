@@ -55,6 +55,12 @@ def require_share(what: str, options: object, *names: str, zero: bool = False) -
             raise UsageError(f"{what}: {name} ({value}) must be in {'[' if zero else '('}0, 1]")
 
 
+def require_discounts(what: str, options: object) -> None:
+    """Raises UsageError where `gamma` is not in (0, 1] or `gae_lambda` not in [0, 1]."""
+    require_share(what, options, "gamma")
+    require_share(what, options, "gae_lambda", zero=True)
+
+
 def require_counts(what: object, least: int, **counts: float | None) -> None:
     """Raises UsageError, which names the number and its value, where one of them is less than `least`; None is left out."""
     for name, count in counts.items():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what the public door opens on, for editors and type checker
     from quickstudy.algorithms.belief.pearl import PEARL as PEARL
     from quickstudy.algorithms.belief.varibad import VariBAD as VariBAD
     from quickstudy.algorithms.gradient.maml import MAML as MAML
+    from quickstudy.algorithms.gradient.promp import ProMP as ProMP
     from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
     from quickstudy.algorithms.memory.rl2 import RL2 as RL2
     from quickstudy.protocol import Agent, Learner
@@ -131,6 +132,14 @@ ALGORITHMS: dict[str, Algorithm] = {
         },
         least={"meta_batch_size": 4, "lanes": 4, "n_epochs": 1},
         # a Gaussian explorer keeps the spread that its gradient step needs, and pays for it
+        shortfall={"continuous": 0.35},
+    ),
+    "promp": Algorithm(
+        place="gradient.promp:ProMP",
+        summary="first weights from which gradient steps of low variance adapt, moved by several of PPO's steps at once",
+        small={"meta_batch_size": 20, "hidden_size": 16, "inner_steps": 2, "inner_rate": 0.5, "learning_rate": 5e-3},
+        least={"meta_batch_size": 4, "lanes": 4, "n_epochs": 1},
+        # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs
         shortfall={"continuous": 0.35},
     ),
     "pearl": Algorithm(

@@ -7,7 +7,7 @@ meta-gradient is the derivative of what the adapted weights do.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -23,6 +23,7 @@ from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.policy_gradient import masked_mean, standardise
 from quickstudy.ops.returns import episode_advantages
+from quickstudy.ops.tree import tree_map
 from quickstudy.parts.collecting import adaptation_metrics, collected_episodes, episode_return, rollout_metrics
 from quickstudy.protocol import Act, Experience, Learner, Memory, Metrics, Percept, TaskDistribution, Work, counter
 
@@ -177,12 +178,31 @@ def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | Non
     return start._replace(weights=inner_step(start.weights, gradients, start.rates))
 
 
+def first_policy(inner: Inner, start: Start) -> WeightedPolicy:
+    """The policy of first weights, with copies of them."""
+    copy = tree_map(lambda tensor: tensor.detach().clone(), start)
+    return WeightedPolicy(inner.net, copy, inner.tasks, inner.distribution)
+
+
+def adapted_policy(inner: Inner, policy: WeightedPolicy, experience: Experience) -> WeightedPolicy:
+    """One inner step on the experience of each task, all its lanes pooled."""
+    start = adapted(inner, policy.start, samples_of(inner, experience), policy.axis)
+    return replace(policy, start=start, axis=0)
+
+
+def weights_at(inner: Inner, start: Start, stages: list[Samples]) -> list[tuple[Weights, Literal[0] | None]]:
+    """The weights of each stage and their axis: the first ones, which tasks share, and those after each inner step."""
+    found: list[tuple[Weights, Literal[0] | None]] = [(start.weights, None)]
+    for samples in stages[:-1]:
+        start = adapted(inner, start, samples, found[-1][1])
+        found.append((start.weights, 0))
+    return found
+
+
 def outcome(inner: Inner, start: Start, stages: list[Samples]) -> Float[Tensor, "task lane time parameter"]:
     """What the adapted policies would do where they were last: the map from first weights that meta-training differentiates."""
-    axis = None
-    for samples in stages[:-1]:
-        start, axis = adapted(inner, start, samples, axis), 0
-    return forward(inner.net, start.weights, stages[-1].inputs, axis)
+    weights, axis = weights_at(inner, start, stages)[-1]
+    return forward(inner.net, weights, stages[-1].inputs, axis)
 
 
 def collected_stages(work: Work, learner: Learner, inner: Inner, tasks: int, steps: int) -> tuple[list[Samples], Metrics]:

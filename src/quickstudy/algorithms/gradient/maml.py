@@ -7,7 +7,7 @@ steps, so that the adapted policies do well. Learned per-parameter inner rates m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -18,13 +18,12 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_share
+from quickstudy.errors import require_at_least, require_discounts
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Weights, copy_into
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
-from quickstudy.ops.tree import tree_map
 from quickstudy.ops.trust_region import flatten, line_search, linear_maps, trust_region_step, unflatten
 from quickstudy.parts.collecting import require_shards
 from quickstudy.parts.descend import descend, require_finite
@@ -33,12 +32,12 @@ from quickstudy.parts.gradient import (
     Inner,
     Samples,
     WeightedPolicy,
-    adapted,
+    adapted_policy,
     collected_stages,
+    first_policy,
     first_start,
     outcome,
     policy_net,
-    samples_of,
 )
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work
 
@@ -94,8 +93,7 @@ class Config:
         require_at_least(1, "maml", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
         options.require_network("maml", self)
         require_shards("maml", self, "meta_batch_size")
-        require_share("maml", self, "gamma")
-        require_share("maml", self, "gae_lambda", zero=True)
+        require_discounts("maml", self)
 
 
 @checked
@@ -131,13 +129,11 @@ class MAML:
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 
     def explorer(self) -> WeightedPolicy:
-        start = tree_map(lambda tensor: tensor.detach().clone(), self.start)
-        return WeightedPolicy(self.net, start, self.tasks, self.distribution)
+        return first_policy(self.inner, self.start)
 
     def adapt(self, policy: WeightedPolicy, experience: Experience) -> WeightedPolicy:
         """One inner step on the experience of each task."""
-        samples = samples_of(self.inner, experience)
-        return replace(policy, start=adapted(self.inner, policy.start, samples, policy.axis), axis=0)
+        return adapted_policy(self.inner, policy, experience)
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""
