@@ -137,7 +137,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "promp": Algorithm(
         place="gradient.promp:ProMP",
         summary="first weights from which gradient steps of low variance adapt, moved by several of PPO's steps at once",
-        small={"meta_batch_size": 20, "hidden_size": 16, "inner_steps": 2, "inner_rate": 0.5, "learning_rate": 5e-3},
+        small={"meta_batch_size": 20, "hidden_size": 16, "inner_steps": 2, "inner_rate": 0.3, "learning_rate": 5e-3},
         least={"meta_batch_size": 4, "lanes": 4, "n_epochs": 1},
         # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs
         shortfall={"continuous": 0.35},
