@@ -1,0 +1,47 @@
+"""One word for each setting and metric: what earlier versions called otherwise is read, and no longer used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.runs.config import read_config
+from quickstudy.runs.names import METRICS, SETTINGS, metric_now, named_now
+
+CURVES = json.loads((Path(__file__).parent.parent / "curves.json").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_no_algorithm_has_a_setting_under_an_old_name(name: str):
+    now, old = {field.name for field in fields(ALGORITHMS[name].config)}, set(SETTINGS.get(name, {}))
+    assert not now & old and {SETTINGS[name][each] for each in old} <= now
+    assert not now & {"target_rate", "replay_size", "replay_trials", "replay_on_disk", "cell"}
+
+
+def test_no_metric_has_an_old_name():
+    assert not {key for rows in CURVES.values() for row in rows for key in row} & set(METRICS)
+    assert not set(METRICS) & set(METRICS.values())
+    assert metric_now("train/kl") == "train/belief_kl" and metric_now("train/loss") == "train/loss"
+
+
+def test_a_configuration_of_before_is_read_by_todays_names(tmp_path: Path):
+    text = '[algorithm]\nname = "recurrent-sac"\ntarget_rate = 0.25\nreplay_size = 99\n[tasks]\nname = "bandit"\n'
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    config = read_config(file)
+    assert config.algorithm_options.tau == 0.25 and config.algorithm_options.buffer_trials == 99
+    assert named_now("rl2", {"cell": "lstm", "trials": 3}) == {"memory": "lstm", "trials": 3}
+    # what is written today says so, and is held to today's names
+    file.write_text(config.write())
+    assert read_config(file) == config
+    file.write_text(f"format = 3\n{text}")
+    with pytest.raises(qs.UsageError, match="has no key 'target_rate'"):
+        read_config(file)
+    file.write_text(f"format = 4\n{text}")
+    with pytest.raises(qs.UsageError, match="format 4; this version of quickstudy reads 2 and 3"):
+        read_config(file)
