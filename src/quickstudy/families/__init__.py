@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     @property
     def options(self) -> type[Any]:
         """The class at that place, whose docstring begins with what the task is, in a sentence."""
-        return imported(f"families.{self.place}")
+        return found(f"families.{self.place}")
 
 
 FAMILIES = {
@@ -79,7 +79,7 @@ def drawn_families() -> list[str]:
     return [name for name, entry in FAMILIES.items() if entry.drawn]
 
 
-def imported(place: str) -> Any:
+def found(place: str) -> Any:
     """What stands at a module:name of quickstudy."""
     module, name = place.split(":")
     return getattr(import_module(f"quickstudy.{module}"), name)
@@ -89,4 +89,4 @@ def __getattr__(name: str) -> Any:
     # what they stand in imports PyTorch, so it is imported when one of them is first asked for
     if name not in ("describe", "make"):
         raise AttributeError(f"module 'quickstudy.families' has no attribute '{name}'")
-    return imported(f"families.making:{name}")
+    return found(f"families.making:{name}")

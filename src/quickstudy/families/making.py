@@ -7,7 +7,7 @@ from typing import Any
 
 from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean
-from quickstudy.families import FAMILIES, family, imported
+from quickstudy.families import FAMILIES, family, found
 from quickstudy.protocol import TaskDistribution
 from quickstudy.tasks.informed import Informed
 
@@ -20,7 +20,7 @@ def make(name: str, **options: Any) -> TaskDistribution:
     for key in options:
         if key not in known:
             raise UsageError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
-    return imported(FAMILIES[name].simulator.tasks)(options_of(**options))
+    return found(FAMILIES[name].simulator.tasks)(options_of(**options))
 
 
 def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
