@@ -26,7 +26,7 @@ qs: Any = quickstudy
 """The library without its types, for calls that they forbid."""
 LEARNERS = [qs.RL2, qs.VariBAD, qs.MAML, qs.PEARL, qs.MultiTask, qs.RecurrentSAC, qs.MultiTaskSAC]
 OPTIONS: set[Any] = {entry.config for entry in ALGORITHMS.values()} | {entry.options for entry in ORACLES.values()}
-OPTIONS |= {*FAMILIES.values(), Training, Normalisation, qs.Uniform, qs.LogUniform, qs.Normal}
+OPTIONS |= {*(entry.options for entry in FAMILIES.values()), Training, Normalisation, qs.Uniform, qs.LogUniform, qs.Normal}
 JUDGES = {"check_tasks", "Evaluation"}
 """What looks at ill-made tasks for a living, and a result that nobody makes by hand."""
 

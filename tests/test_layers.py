@@ -1,10 +1,12 @@
-"""Imports point down, algorithms never import each other, and the public door is what it says."""
+"""Imports point down, an extra's package has one owner, algorithms never import each other, the public door is what it says."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,20 @@ FLOORS = {
     "__main__": 10,
 }
 DOORS = SOURCE / "__init__.py", SOURCE / "tasks" / "__init__.py"
+OWNERS = {
+    "av": ("av", "video/files.py"),
+    "box2d": ("Box2D",),  # Gymnasium imports it, and pygame
+    "matplotlib": ("matplotlib", "plots.py", "recipes/cartpole_comparison.py"),
+    "metaworld": ("metaworld", "families/metaworld"),
+    "mlflow-skinny": ("mlflow", "runs/writers.py"),
+    "mujoco": ("mujoco", "tasks/mujoco", "families/metaworld"),
+    "packaging": ("packaging",),  # Meta-World imports it
+    "pillow": ("PIL", "video/raster.py"),
+    "pygame-ce": ("pygame",),
+    "ray": ("ray", "work/ray_actors.py"),
+    "wandb": ("wandb", "runs/writers.py"),
+}
+"""Each package of an extra: what it is imported as, and the files and folders that alone may import it, in functions too."""
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path not in DOORS]
 
 
@@ -62,12 +78,42 @@ def imported(path: Path) -> set[str]:
     return {name.removeprefix("quickstudy.") for name in names}
 
 
+def imported_from_elsewhere(path: Path) -> set[str]:
+    """The packages that a file imports, anywhere in it, by statement or by `import_module` of a text."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names.add(ast.unparse(node.args[0]).lstrip("f").strip("'\""))
+    return {name.split(".")[0] for name in names}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_a_module_imports_only_from_lower_floors_or_its_own_room(path: Path):
     for name in imported(path):
         other = name.split(".")[0]
         allowed = other == room(path) or FLOORS[other] < FLOORS[room(path)]
         assert allowed, f"{path.name} (floor {FLOORS[room(path)]}) imports {name} (floor {FLOORS[other]})"
+
+
+def test_every_package_of_an_extra_has_its_owners():
+    """The extra for developers aside: its packages are no part of quickstudy."""
+    extras = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    packages = {re.split(r"[^\w.-]", line)[0] for extra, lines in extras.items() if extra != "dev" for line in lines}
+    assert packages == OWNERS.keys()
+    for _, *owners in OWNERS.values():
+        assert all((SOURCE / owner).exists() for owner in owners)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_packages_of_extras_are_imported_by_their_owners_only(path: Path):
+    found = imported_from_elsewhere(path)
+    for package, *owners in OWNERS.values():
+        owned = any(path.is_relative_to(SOURCE / owner) for owner in owners)
+        assert owned or package not in found, f"{path.name} imports {package}, which is for {' and '.join(owners) or 'nobody'}"
 
 
 def test_algorithms_never_import_each_other():
@@ -87,6 +133,14 @@ def test_the_public_door_opens_on_what_it_lists_and_nothing_else():
 
 def test_help_does_not_wait_for_pytorch():
     script = "import sys; from quickstudy.cli import main; main(['--help']); main(['train']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
+
+
+def test_the_table_of_families_imports_none_of_them():
+    script = (
+        "import sys; before = set(sys.modules); import quickstudy.families; new = set(sys.modules) - before;"
+        " sys.exit(bool(new & {'torch', 'numpy', 'gymnasium'} or [n for n in new if n.startswith('quickstudy.families.')]))"
+    )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
 
 

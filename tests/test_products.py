@@ -19,13 +19,14 @@ import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.cli import main
 from quickstudy.cli.own import load_tasks
-from quickstudy.families import FAMILIES, drawn_families
-from quickstudy.families.metaworld.benchmarks import MetaWorldTasks, goals
+from quickstudy.families import FAMILIES, drawn_families, family
+from quickstudy.families.metaworld.tasks import goals
 from quickstudy.protocol import Learner, counter
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.scene import Drawn
 from quickstudy.tasks.lanes import Source
 from quickstudy.tasks.mujoco.stage import without_display
+from quickstudy.tasks.parameters import env_values
 from quickstudy.work import threads
 
 WORLDS = Path(__file__).parent / "product" / "worlds.py"
@@ -80,7 +81,7 @@ def train(run: Run) -> str | None:
 
 def short(tasks: str) -> list[str]:
     """Options of a family for short trials, those that it has."""
-    known = {field.name for field in fields(FAMILIES[tasks])} if tasks in FAMILIES else set()
+    known = {field.name for field in fields(family(tasks))} if tasks in FAMILIES else set()
     return as_options({name: value for name, value in SHORT.items() if name in known})
 
 
@@ -123,7 +124,7 @@ def video(run: Run) -> str | None:
     if run.tasks not in drawn_families():
         refused(run, command, "can't be drawn")
         return REFUSED
-    if not isinstance(FAMILIES[run.tasks](), Drawn) and without_display() is None:
+    if not isinstance(family(run.tasks)(), Drawn) and without_display() is None:
         pytest.skip("robots need libEGL or libOSMesa")
     av = pytest.importorskip("av")
     run.call(*command)
@@ -154,9 +155,9 @@ class World:
         self._told, tasks = (tasks, tasks.tasks) if isinstance(tasks, qs.Informed) else (None, tasks)
         self._tasks, self._drawn = tasks, tasks.sample(1, "test", counter(0, 0, "world"))
         self._env = tasks.build() if isinstance(tasks, Source) else None
-        if isinstance(tasks, MetaWorldTasks):
-            tasks.put(self._env, {"goal": self._drawn["goal"][0].tolist()})
-        if self._env is None:
+        if self._env is not None:
+            tasks.put(self._env, env_values(tasks.parameters, self._drawn)[0])
+        else:
             self._batch = tasks.make(1, 1)
             self._batch.reset(self._drawn, counter(0, 0, "world"))
 

@@ -18,12 +18,11 @@ import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.evaluation import batch_of, shards_of
-from quickstudy.families import FAMILIES, drawn_families
+from quickstudy.families import FAMILIES, MUJOCO, NATIVE, drawn_families, family
 from quickstudy.protocol import counter
-from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Drawn, Line, Scene, Text, rectangle
+from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Line, Scene, Text, rectangle
 from quickstudy.tasks.mujoco import stage
 from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH
-from quickstudy.tasks.mujoco.family import Family
 from quickstudy.video.film import Film, Frame, film
 from quickstudy.video.frames import frames, headings, lay_out, shortened
 from quickstudy.video.raster import place, rasterise
@@ -31,8 +30,8 @@ from quickstudy.work import LocalSite
 
 WATER = "#1d3f52"
 SMALL = {"max_episode_steps": 6, "episodes_per_trial": 2}
-NATIVE = [name for name in drawn_families() if isinstance(FAMILIES[name](), Drawn)]
-ROBOTS = [name for name in drawn_families() if isinstance(FAMILIES[name](), Family)]
+SCENES = [name for name in drawn_families() if FAMILIES[name].simulator is NATIVE]
+ROBOTS = [name for name in drawn_families() if FAMILIES[name].simulator is MUJOCO]
 
 
 def color(image: Any, pixel: tuple[float, float]) -> str:
@@ -58,7 +57,7 @@ def test_a_trail_runs_between_ground_and_figures():
 
 
 def values(name: str, **changed: Any) -> dict[str, torch.Tensor]:
-    drawn = FAMILIES[name]()
+    drawn = family(name)()
     task = {key: value[0] for key, value in qs.NativeTasks(drawn).sample(1, "train", counter(0, 0, "tasks")).items()}
     return task | {key: torch.as_tensor(value) for key, value in changed.items()}
 
@@ -78,7 +77,7 @@ SEEN = [
 @pytest.mark.parametrize(("name", "state", "task", "expected"), SEEN, ids=[row[0] for row in SEEN])
 def test_a_family_draws_its_state_where_it_is(name: str, state: Any, task: Any, expected: dict[Any, str]):
     kind = torch.long if isinstance(state[0], int) else torch.float
-    dynamics = FAMILIES[name]()
+    dynamics = family(name)()
     here = dynamics.scene(torch.tensor(state, dtype=kind), values(name, **task), None)
     elsewhere = dynamics.scene(torch.zeros(len(state), dtype=kind), values(name, **task), None)
     wide, high = (here.upper[0] - here.lower[0], here.upper[1] - here.lower[1])
@@ -91,7 +90,7 @@ def test_a_family_draws_its_state_where_it_is(name: str, state: Any, task: Any, 
 
 
 def test_every_native_family_that_can_be_drawn_is_tried_above():
-    assert [row[0] for row in SEEN] == sorted(NATIVE, key=[row[0] for row in SEEN].index)
+    assert [row[0] for row in SEEN] == sorted(SCENES, key=[row[0] for row in SEEN].index)
     assert set(FAMILIES) - set(drawn_families()) == {"bandit", "tabular-mdp"}
 
 
@@ -105,7 +104,7 @@ def test_every_native_family_that_can_be_drawn_is_tried_above():
 )
 def test_a_push_is_drawn_on_the_side_that_it_goes_to(name: str, task: Any, actions: Any):
     """Of two opposite actions the first pushes to the right: swapped buttons are drawn as they act."""
-    dynamics, state = FAMILIES[name](), torch.tensor([-0.5] * 2 if name == "mountain-car" else [0.0] * 4)
+    dynamics, state = family(name)(), torch.tensor([-0.5] * 2 if name == "mountain-car" else [0.0] * 4)
     state = state[:2] if name == "pendulum" else state
     middles = []
     for action in actions:
@@ -117,7 +116,7 @@ def test_a_push_is_drawn_on_the_side_that_it_goes_to(name: str, task: Any, actio
     assert len(still.figures) < len(scene.figures)
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", SCENES)
 def test_a_film_has_the_returns_that_an_evaluation_counts(name: str):
     agent = qs.Random(qs.tasks.make(name, max_episode_steps=20))
     shown = film(agent, episodes=3, task=6, num_tasks=8, seed=3, split="validation")

@@ -123,8 +123,8 @@ def test_the_fields_of_a_task_make_the_task(name: str):
 
 
 def test_every_family_that_can_be_drawn_tells_its_pictures():
-    for name, options in FAMILIES.items():
-        if options.__module__.split(".")[-1] in (
+    for name, entry in FAMILIES.items():
+        if entry.options.__module__.split(".")[-1] in (
             "bandit",
             "cart_pole",
             "frozen_lake",

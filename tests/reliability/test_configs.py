@@ -101,7 +101,7 @@ TEXTS = [
 
 def good(algorithm: str, family: str) -> dict[str, Any]:
     """A whole configuration with every key."""
-    options, tasks = asdict(ALGORITHMS[algorithm].config()), asdict(FAMILIES[family]())
+    options, tasks = asdict(ALGORITHMS[algorithm].config()), asdict(FAMILIES[family].options())
     training = asdict(Training(iterations=2, threads=1))
     return {"algorithm": {"name": algorithm, **options}, "tasks": {"name": family, **tasks}, "training": training}
 
@@ -179,4 +179,4 @@ def test_every_option_is_checked_somewhere():
     for name, keys in VALUES.items():
         assert keys.keys() <= {field.name for field in fields(ALGORITHMS[name].config)}
     for name, keys in TASKS.items():
-        assert keys.keys() <= {field.name for field in fields(FAMILIES[name])}
+        assert keys.keys() <= {field.name for field in fields(FAMILIES[name].options)}

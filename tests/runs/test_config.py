@@ -55,7 +55,7 @@ def test_names_of_options_never_collide(algorithm: str, family: str):
     """But for `workers`, which Meta-World's families have too: the run's is `--training-workers` there."""
     from dataclasses import fields
 
-    sources = (ALGORITHMS[algorithm].config, FAMILIES[family], Training)
+    sources = (ALGORITHMS[algorithm].config, FAMILIES[family].options, Training)
     names = [field.name for source in sources for field in fields(source)]
     twice = {name for name in names if names.count(name) > 1}
     assert twice == ({"workers"} if family.startswith("metaworld") else set())

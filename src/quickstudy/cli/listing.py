@@ -19,7 +19,6 @@ def list_names(arguments: list[str]) -> int:
 
     from quickstudy.algorithms import ALGORITHMS, BASELINES
     from quickstudy.families import FAMILIES
-    from quickstudy.families.metaworld.benchmarks import Benchmark
     from quickstudy.oracles import ORACLES
     from quickstudy.tasks.parameters import splits_of
 
@@ -27,12 +26,13 @@ def list_names(arguments: list[str]) -> int:
     if given.what != "algorithms":
         listing["tasks"] = {
             name: {
-                "summary": first_sentence(options),
-                "options": defaults(options),
-                "parameters": {key: str(parameter) for key, parameter in options().parameters.items()},
-                "splits": "partitioned" if isinstance(options(), Benchmark) else splits_of(options().parameters),
+                "summary": first_sentence(entry.options),
+                "options": defaults(entry.options),
+                "parameters": {key: str(parameter) for key, parameter in entry.options().parameters.items()},
+                "splits": getattr(entry.options, "splits", None) or splits_of(entry.options().parameters),
             }
-            for name, options in FAMILIES.items()
+            | ({"extra": entry.simulator.extra} if entry.simulator.extra else {})
+            for name, entry in FAMILIES.items()
         }
     if given.what != "tasks":
         listing["algorithms"] = {
@@ -45,7 +45,7 @@ def list_names(arguments: list[str]) -> int:
         listing["oracles"] = {
             name: {
                 "summary": entry.summary,
-                "for": ", ".join(key for key, family in FAMILIES.items() if family in entry.make),
+                "for": ", ".join(entry.make),
                 "options": defaults(entry.options),
             }
             for name, entry in ORACLES.items()
@@ -60,7 +60,7 @@ def list_names(arguments: list[str]) -> int:
             for title in ("parameters", "options"):
                 if entry.get(title):
                     print(f"    {title}: " + ", ".join(f"{key} {value}" for key, value in entry[title].items()))
-            for title in ("splits", "for", "actions"):
+            for title in ("splits", "extra", "for", "actions"):
                 if title in entry:
                     print(f"    {title}: {entry[title]}")
     return 0

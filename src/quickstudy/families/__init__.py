@@ -1,95 +1,92 @@
-"""Task families by name. The registry is closed: a stored run can name only what stands here."""
+"""Task families by name: one closed table with a line each, which imports nothing of a family until that is asked for.
+
+A stored run can name only what stands here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean
-from quickstudy.families.classic.bandit import Bandit
-from quickstudy.families.classic.cart_pole import CartPole
-from quickstudy.families.classic.frozen_lake import FrozenLake
-from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.families.classic.mountain_car import MountainCar
-from quickstudy.families.classic.pendulum import Pendulum
-from quickstudy.families.classic.point_navigation import PointNavigation
-from quickstudy.families.classic.tabular_mdp import TabularMDP
-from quickstudy.families.metaworld.benchmarks import ML1, ML10, ML45, Benchmark, MetaWorldTasks
-from quickstudy.families.mujoco.robots import (
-    AntDirection,
-    AntGoal,
-    HalfCheetahDirection,
-    HalfCheetahVelocity,
-    HopperParameters,
-    HumanoidDirection,
-    WalkerParameters,
-)
-from quickstudy.protocol import TaskDistribution
-from quickstudy.scene import Drawn
-from quickstudy.tasks.informed import Informed
-from quickstudy.tasks.mujoco.env import MujocoTasks
-from quickstudy.tasks.mujoco.family import Family
-from quickstudy.tasks.native import NativeTasks
 
-FAMILIES: dict[str, type[Any]] = {
-    "bandit": Bandit,
-    "tabular-mdp": TabularMDP,
-    "grid-navigation": GridNavigation,
-    "frozen-lake": FrozenLake,
-    "point-navigation": PointNavigation,
-    "cart-pole": CartPole,
-    "mountain-car": MountainCar,
-    "pendulum": Pendulum,
-    "half-cheetah-velocity": HalfCheetahVelocity,
-    "half-cheetah-direction": HalfCheetahDirection,
-    "ant-direction": AntDirection,
-    "ant-goal": AntGoal,
-    "humanoid-direction": HumanoidDirection,
-    "hopper-parameters": HopperParameters,
-    "walker-parameters": WalkerParameters,
-    "metaworld-ml1": ML1,
-    "metaworld-ml10": ML10,
-    "metaworld-ml45": ML45,
+if TYPE_CHECKING:
+    from quickstudy.families.making import describe as describe
+    from quickstudy.families.making import make as make
+
+
+class Simulator(NamedTuple):
+    """What steps families."""
+
+    tasks: str
+    """module:class of the task distribution that is made of a family's options."""
+    extra: str | None = None
+    """The optional extra that it needs."""
+
+
+NATIVE = Simulator("tasks.native:NativeTasks")
+MUJOCO = Simulator("tasks.mujoco.env:MujocoTasks", extra="mujoco")
+METAWORLD = Simulator("families.metaworld.tasks:MetaWorldTasks", extra="metaworld")
+
+
+class Entry(NamedTuple):
+    """What the registry knows of a family."""
+
+    place: str
+    """module:class, within this folder, of the frozen dataclass that holds the family's options and dynamics."""
+    simulator: Simulator
+    drawn: bool = True
+    """Whether there are pictures of it."""
+
+    @property
+    def options(self) -> type[Any]:
+        """The class at that place, whose docstring begins with what the task is, in a sentence."""
+        return found(f"families.{self.place}")
+
+
+FAMILIES = {
+    "bandit": Entry("classic.bandit:Bandit", NATIVE, drawn=False),
+    "tabular-mdp": Entry("classic.tabular_mdp:TabularMDP", NATIVE, drawn=False),
+    "grid-navigation": Entry("classic.grid_navigation:GridNavigation", NATIVE),
+    "frozen-lake": Entry("classic.frozen_lake:FrozenLake", NATIVE),
+    "point-navigation": Entry("classic.point_navigation:PointNavigation", NATIVE),
+    "cart-pole": Entry("classic.cart_pole:CartPole", NATIVE),
+    "mountain-car": Entry("classic.mountain_car:MountainCar", NATIVE),
+    "pendulum": Entry("classic.pendulum:Pendulum", NATIVE),
+    "half-cheetah-velocity": Entry("mujoco.robots:HalfCheetahVelocity", MUJOCO),
+    "half-cheetah-direction": Entry("mujoco.robots:HalfCheetahDirection", MUJOCO),
+    "ant-direction": Entry("mujoco.robots:AntDirection", MUJOCO),
+    "ant-goal": Entry("mujoco.robots:AntGoal", MUJOCO),
+    "humanoid-direction": Entry("mujoco.robots:HumanoidDirection", MUJOCO),
+    "hopper-parameters": Entry("mujoco.robots:HopperParameters", MUJOCO),
+    "walker-parameters": Entry("mujoco.robots:WalkerParameters", MUJOCO),
+    "metaworld-ml1": Entry("metaworld.benchmarks:ML1", METAWORLD),
+    "metaworld-ml10": Entry("metaworld.benchmarks:ML10", METAWORLD),
+    "metaworld-ml45": Entry("metaworld.benchmarks:ML45", METAWORLD),
 }
-"""Each registered name with the frozen dataclass that holds the family's options and dynamics."""
+"""Each registered name with what is known of it."""
 
 
 def family(name: str) -> type[Any]:
     """The options of a registered family; UsageError for an unknown name."""
     if name not in FAMILIES:
         raise UsageError(f"unknown tasks '{name}'; {did_you_mean(name, FAMILIES)}")
-    return FAMILIES[name]
-
-
-@checked
-def make(name: str, **options: Any) -> NativeTasks | MujocoTasks | MetaWorldTasks:
-    """A task distribution by name, with the family's options; UsageError for an unknown name or option, or a missing extra."""
-    options_of = family(name)
-    known = [field.name for field in fields(options_of)]
-    for key in options:
-        if key not in known:
-            raise UsageError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
-    dynamics = options_of(**options)
-    if isinstance(dynamics, Benchmark):
-        return MetaWorldTasks(dynamics)
-    return MujocoTasks(dynamics) if isinstance(dynamics, Family) else NativeTasks(dynamics)
+    return FAMILIES[name].options
 
 
 def drawn_families() -> list[str]:
     """The registered names of those that can be drawn."""
-    return [name for name, options in FAMILIES.items() if isinstance(options(), Drawn | Family | Benchmark)]
+    return [name for name, entry in FAMILIES.items() if entry.drawn]
 
 
-def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
-    """The registered name and options that `make` would build these tasks from; None for tasks of one's own.
+def found(place: str) -> Any:
+    """What stands at a module:name of quickstudy."""
+    module, name = place.split(":")
+    return getattr(import_module(f"quickstudy.{module}"), name)
 
-    Tasks that are told are described by what they tell of.
-    """
-    if isinstance(tasks, Informed):
-        return describe(tasks.tasks)
-    if isinstance(tasks, NativeTasks | MujocoTasks | MetaWorldTasks):
-        for name, options in FAMILIES.items():
-            if type(tasks.dynamics) is options:
-                return name, asdict(tasks.dynamics)  # pyright: ignore[reportArgumentType]
-    return None
+
+def __getattr__(name: str) -> Any:
+    # what they stand in imports PyTorch, so it is imported when one of them is first asked for
+    if name not in ("describe", "make"):
+        raise AttributeError(f"module 'quickstudy.families' has no attribute '{name}'")
+    return found(f"families.making:{name}")

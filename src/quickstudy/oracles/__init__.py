@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from quickstudy.arguments import checked, described, shown
 from quickstudy.errors import UsageError, did_you_mean
-from quickstudy.families import FAMILIES
+from quickstudy.families import describe
 from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.families.classic.tabular_mdp import TabularMDP
 from quickstudy.oracles import bandit_optimum, bandits, grid, tabular
 from quickstudy.oracles.agent import Oracle
 from quickstudy.protocol import TaskDistribution
@@ -77,8 +76,8 @@ class Entry(NamedTuple):
     """What the registry knows of an oracle."""
 
     options: type[Any]
-    make: Mapping[type[Any], Callable[[NativeTasks, Any, Any], Oracle]]
-    """For each family that it is for: (tasks, the family's options, the oracle's options) -> agent."""
+    make: Mapping[str, Callable[[NativeTasks, Any, Any], Oracle]]
+    """For each family that it is for, by name: (tasks, the family's options, the oracle's options) -> agent."""
     summary: str
 
 
@@ -90,7 +89,7 @@ def pulling(name: str, scores: Callable[[Bandit, Any], bandits.Scores], only: st
             raise UsageError(f"{name} is for {only} payoffs, not {family.payoff}; thompson-sampling takes both")
         return Oracle(name, tasks, bandits.IndexPolicy(family.arms, scores(family, options)))
 
-    return {Bandit: make}
+    return {"bandit": make}
 
 
 def bandit_optimal(tasks: NativeTasks, family: Bandit, options: Any) -> Oracle:
@@ -123,15 +122,15 @@ def best_mean(tasks: NativeTasks, family: Bandit, options: Any) -> Oracle:
 ORACLES: dict[str, Entry] = {
     "bayes-optimal": Entry(
         NoOptions,
-        {Bandit: bandit_optimal, GridNavigation: grid_optimal},
+        {"bandit": bandit_optimal, "grid-navigation": grid_optimal},
         "no agent that must find out does better: exact for few arms and pulls, and for small grids",
     ),
     "optimal": Entry(
         NoOptions,
         {
-            Bandit: best_mean,
-            TabularMDP: lambda tasks, family, options: Oracle("optimal", Informed(tasks), tabular.InformedPolicy(family)),
-            GridNavigation: lambda tasks, family, options: Oracle("optimal", Informed(tasks), grid.InformedPolicy(family)),
+            "bandit": best_mean,
+            "tabular-mdp": lambda tasks, family, options: Oracle("optimal", Informed(tasks), tabular.InformedPolicy(family)),
+            "grid-navigation": lambda tasks, family, options: Oracle("optimal", Informed(tasks), grid.InformedPolicy(family)),
         },
         "the optimal policy of the task, told which it is: no agent does better",
     ),
@@ -161,7 +160,7 @@ ORACLES: dict[str, Entry] = {
         NoOptions,
         {
             **pulling("greedy", lambda family, options: bandits.greedy(family.payoff)),
-            TabularMDP: lambda tasks, family, options: Oracle("greedy", tasks, tabular.SamplingPolicy(family, samples=0)),
+            "tabular-mdp": lambda tasks, family, options: Oracle("greedy", tasks, tabular.SamplingPolicy(family, samples=0)),
         },
         "what is best if the posterior's mean is the truth",
     ),
@@ -172,13 +171,17 @@ ORACLES: dict[str, Entry] = {
     ),
     "psrl": Entry(
         SamplingOptions,
-        {TabularMDP: lambda tasks, family, options: Oracle("psrl", tasks, tabular.SamplingPolicy(family, options.prior_mean))},
+        {
+            "tabular-mdp": lambda tasks, family, options: Oracle(
+                "psrl", tasks, tabular.SamplingPolicy(family, options.prior_mean)
+            )
+        },
         "in each episode the optimal policy of an MDP drawn from the posterior (Osband et al. 2013)",
     ),
     "optimistic-psrl": Entry(
         OptimisticOptions,
         {
-            TabularMDP: lambda tasks, family, options: Oracle(
+            "tabular-mdp": lambda tasks, family, options: Oracle(
                 "optimistic-psrl", tasks, tabular.SamplingPolicy(family, options.prior_mean, options.samples)
             )
         },
@@ -187,7 +190,7 @@ ORACLES: dict[str, Entry] = {
     "posterior-sampling": Entry(
         NoOptions,
         {
-            GridNavigation: lambda tasks, family, options: Oracle(
+            "grid-navigation": lambda tasks, family, options: Oracle(
                 "posterior-sampling", tasks, grid.PosteriorSamplingPolicy(family)
             )
         },
@@ -203,11 +206,12 @@ def oracle(name: str, tasks: TaskDistribution, options: Any = None) -> Oracle:
     if name not in ORACLES:
         raise UsageError(f"unknown oracle '{name}'; {did_you_mean(name, ORACLES)}")
     entry = ORACLES[name]
-    family = tasks.dynamics if isinstance(tasks, NativeTasks) else None
-    if not isinstance(tasks, NativeTasks) or type(family) not in entry.make:
-        here = [other for other, each in ORACLES.items() if type(family) in each.make]
+    registered = describe(tasks)
+    family = registered[0] if registered else ""
+    if not isinstance(tasks, NativeTasks) or family not in entry.make:
+        here = [other for other, each in ORACLES.items() if isinstance(tasks, NativeTasks) and family in each.make]
         these = f"for these tasks there is {', '.join(here)}" if here else "for these tasks there is none"
-        raise UsageError(f"{name} is for {' and '.join(key for key, each in FAMILIES.items() if each in entry.make)}; {these}")
+        raise UsageError(f"{name} is for {' and '.join(entry.make)}; {these}")
     if options is not None and type(options) is not entry.options:
         raise UsageError(f"oracle: options is {shown(options)}, for {name} it must be {described(entry.options)}")
-    return entry.make[type(family)](tasks, family, options or entry.options())
+    return entry.make[family](tasks, tasks.dynamics, options or entry.options())
