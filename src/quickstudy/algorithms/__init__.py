@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.families import found
 
 if TYPE_CHECKING:  # what the public door opens on, for editors and type checkers
     from quickstudy.algorithms.baselines.multi_task import MultiTask as MultiTask
@@ -50,12 +50,12 @@ class Algorithm:
     @property
     def make(self) -> Callable[..., Learner]:
         """What makes the learner."""
-        return found(self.place)
+        return found(f"algorithms.{self.place}")
 
     @property
     def config(self) -> type[Any]:
         """The class of its settings."""
-        return found(f"{self.place.split(':')[0]}:Config")
+        return found(f"algorithms.{self.place.split(':')[0]}:Config")
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,7 @@ class Baseline:
     @property
     def make(self) -> Callable[..., Agent]:
         """What makes the agent."""
-        return found(self.place)
-
-
-def found(place: str) -> Any:
-    """What a place names, its module imported where it wasn't."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+        return found(f"algorithms.{self.place}")
 
 
 ALGORITHMS: dict[str, Algorithm] = {
