@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         if "--seeds" in command:
             shorter["train"] += ["--seeds", "2"]
         assert main([*command[1:], *shorter.get(command[1], [])]) == 0, command
+
+
+def test_the_table_of_methods_is_that_of_the_registry():
+    """Where it isn't: `python benchmarks/methods.py`."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from methods import written  # pyright: ignore[reportMissingImports]
+
+    assert README == written(README)
 
 
 def test_every_place_it_points_to_exists():
