@@ -303,8 +303,7 @@ class VariBAD:
         # the belief after each step; the last one is acted on by nobody and not recorded: the one before stands in
         belief = Belief(*(torch.cat([part[..., 1:, :], part[..., -1:, :]], dim=-2) for part in self.beliefs(experience)))
         if config.novelty_weight:
-            arrival = as_vector(self.tasks.observation_space, experience.transition.arrival)
-            reached = hyper_state(arrival, belief)
+            reached = hyper_state(as_vector(self.tasks.observation_space, experience.transition.arrival), belief)
             found["novelty"] = self.novelty(reached)
             self.novelty.learn(reached[valid], config.minibatches, counter(self.seed, self.iteration, "novelty"))
         if config.error_weight:
@@ -375,11 +374,8 @@ class VariBAD:
         """The chance of each observation to pay where a step arrives there; None where the decoder doesn't tell."""
         if (self.config.reward_loss, self.config.reward_reads) != ("bernoulli", "arrival"):
             return None
-        places, generator = (
-            as_vector(self.tasks.observation_space, arrivals.to(self.device)),
-            counter(self.seed, 0, "samples of beliefs"),
-        )
-        return paying(self.model, self.model_weights, believed, places, samples, generator)
+        places = as_vector(self.tasks.observation_space, arrivals.to(self.device))
+        return paying(self.model, self.model_weights, believed, places, samples, counter(self.seed, 0, "samples of beliefs"))
 
     def state_dict(self) -> State:
         weights = {"policy": self.weights} | self.model_weights
