@@ -30,6 +30,7 @@ from quickstudy.oracles import ORACLES, oracle
 from quickstudy.protocol import Agent, Learner, Split
 from quickstudy.runs import load
 from quickstudy.runs.config import RunConfig, Training, config_of
+from quickstudy.runs.names import named_now
 from quickstudy.storage import write_atomically
 from quickstudy.training import resume, train
 
@@ -86,9 +87,11 @@ def finished(cell: Cell) -> bool:
     work, stored = WORKS[cell.work], json.loads(cell.path.read_text())
     if cell.seed is None:
         return stored["config"] == untrained_config(work)
-    parts = parts_of(configured(work.trained[cell.label], cell.seed)[1])
+    config = configured(work.trained[cell.label], cell.seed)[1]
+    parts, held = parts_of(config), stored["config"]
+    held["algorithm"] = named_now(config.algorithm, held["algorithm"])
     return all(
-        stored["config"].get(section, {}).get(name, getattr(type(options)(), name)) == value
+        held.get(section, {}).get(name, getattr(type(options)(), name)) == value
         for section, options in parts.items()
         for name, value in vars(options).items()
     )

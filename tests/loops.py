@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from quickstudy.data.rollout import Plan, collect
+from quickstudy.data.rollout import Lifetime, Plan, collect, collect_lives
+from quickstudy.insight import Trial
 from quickstudy.nets.values import ValueScale, follow_targets, unit_scale
 from quickstudy.protocol import Experience, Shard
 from quickstudy.work import InProcess, LocalSite
@@ -73,12 +74,12 @@ def ppo_parts(
     logits: Tensor, value: Tensor, action: Tensor, log_prob: Tensor, advantage: Tensor, target: Tensor, clip: float
 ) -> dict[str, float]:
     """The parts of PPO's loss on single steps with discrete actions (step, ...), one after another."""
-    sums = dict.fromkeys(("policy_gradient_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), 0.0)
+    sums = dict.fromkeys(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), 0.0)
     for scores, v, a, before, gain, aim in zip(logits, value, action, log_prob, advantage, target, strict=True):
         chances = (scores - scores.max()).exp() / (scores - scores.max()).exp().sum()
         ratio = float(chances[a] / before.exp())
         bounded = max(1 - clip, min(1 + clip, ratio))
-        sums["policy_gradient_loss"] -= min(ratio * float(gain), bounded * float(gain))
+        sums["policy_loss"] -= min(ratio * float(gain), bounded * float(gain))
         sums["value_loss"] += 0.5 * float(v - aim) ** 2
         sums["entropy"] -= sum(float(chance * chance.log()) for chance in chances)
         sums["approx_kl"] += ratio - 1 - float(torch.tensor(ratio).log())
@@ -107,3 +108,17 @@ def batches_of(learner: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any]
     monkeypatch.setattr(learner, "update", lambda batch: seen.append(batch) or {})
     learner.train_step(InProcess(learner.tasks))
     return prepared, seen
+
+
+def trial_of(learner: Any, tasks: int, episodes: int) -> Trial:
+    """What a learner lives, episode by episode, on some training tasks."""
+    policies = [learner.explorer()]
+
+    def adapt(policy: Any, experience: Experience) -> Any:
+        policies.append(learner.adapt(policy, experience))
+        return policies[-1]
+
+    life = Lifetime(policies[0], adapt, learner.lanes, episodes, False)
+    lived = collect_lives(LocalSite(learner.tasks), life, Shard(0, 0, 0, tasks, "train"))
+    adapt(policies[-1], lived[-1])
+    return Trial(policies, lived)

@@ -124,7 +124,7 @@ def test_a_short_sighted_discount_over_the_trial_makes_dying_nearly_free():
 
 @pytest.mark.slow
 def test_rl2_with_an_lstm_learns_too():
-    learner = make("rl2", HiddenButton(), cell="lstm")
+    learner = make("rl2", HiddenButton(), memory="lstm")
     train(learner, 60)
     assert trial_return(learner) > HiddenButton.optimum - 0.15
 

@@ -7,14 +7,27 @@ from typing import Any
 
 import pytest
 import torch
-from loops import advantages, batches_of, explained, learnt_scale, lived, moved_scale, perturbed, ppo_parts, standardised
+from loops import (
+    advantages,
+    batches_of,
+    explained,
+    learnt_scale,
+    lived,
+    moved_scale,
+    perturbed,
+    ppo_parts,
+    standardised,
+    trial_of,
+)
 from probes import HiddenLedge
 from small import SMALL
 from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.memory.rl2 import RL2, Batch, arrival_values, left, loss
+from quickstudy.algorithms.memory.rl2 import RL2, arrival_values
+from quickstudy.parts.clock import left
+from quickstudy.parts.ppo import Batch, time_limits
 from quickstudy.protocol import Experience, Percept
 from quickstudy.work import InProcess
 
@@ -110,7 +123,7 @@ def test_moving_the_scale_moves_no_value(credit: Any):
     experience = trials_of(learner)
     before = learner.scale.restore(experience.act.notes["value"][:, 0]).T
     batch, _ = learner.prepare(learner.explorer(), experience)
-    start = torch.zeros(TRIALS, learner.net.memory.state_size)
+    start = torch.zeros(TRIALS, learner.net.state_size)
     _, value, _ = functional_call(learner.net, learner.weights, (batch.inputs, start))
     torch.testing.assert_close(
         learner.scale.restore(value)[batch.valid], before[batch.valid], rtol=1e-4, atol=1e-4, check_dtype=False
@@ -126,6 +139,15 @@ def test_the_value_beyond_a_time_limit_is_that_of_the_episode_going_on():
     assert not found[~limits].any()
     for trial, _, step in limits.nonzero().tolist():
         assert float(found[trial, 0, step]) == pytest.approx(value_beyond(learner, experience, trial, step), abs=1e-5)
+
+
+def test_beyond_a_time_limit_the_reward_is_told_as_percepts_tell_it():
+    """Within a normaliser, training sees scaled rewards, and percepts the raw ones."""
+    experience = trials_of(make(credit="episode"))
+    transition = experience.transition
+    scaled = transition._replace(reward=transition.reward / 7, info=transition.info | {"raw_reward": transition.reward})
+    plain, limits = (time_limits(experience._replace(transition=each)) for each in (transition, scaled))
+    assert torch.equal(plain.percept.reward, limits.percept.reward) and plain.percept.reward.any()
 
 
 @torch.no_grad()
@@ -151,25 +173,25 @@ def test_the_network_reads_the_step_before_and_the_clock():
 def test_the_policy_that_is_trained_first_is_the_one_that_acted():
     learner = make(ent_coef=0.0, vf_coef=0.0)
     batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
-    _, parts = loss(learner.net, learner.weights, learner.distribution, learner.config, batch, 0.0)
+    _, parts = learner.loss(learner.weights, batch)
     assert float(parts["train/approx_kl"]) == pytest.approx(0, abs=1e-6) and float(parts["train/clip_fraction"]) == 0
     assert float(parts["train/loss"]) == pytest.approx(0, abs=1e-5)  # standardised advantages sum to nothing
 
 
 @torch.no_grad()
 def test_the_loss_is_ppos_over_the_steps_that_were_lived():
-    learner = make(vf_coef=0.7)
+    learner = make(vf_coef=0.7, ent_coef=0.3)
     experience = trials_of(learner)
     batch, _ = learner.prepare(learner.explorer(), experience)
     weights, lengths = perturbed(learner.weights, 0.2), each_trial(experience)
-    total, parts = loss(learner.net, weights, learner.distribution, learner.config, batch, 0.3)
-    logits, value, _ = functional_call(learner.net, weights, (batch.inputs, torch.zeros(TRIALS, learner.net.memory.state_size)))
+    total, parts = learner.loss(weights, batch)
+    logits, value, _ = functional_call(learner.net, weights, (batch.inputs, torch.zeros(TRIALS, learner.net.state_size)))
     columns = (logits, value, batch.action, batch.log_prob, batch.advantage, batch.target)
     expected = ppo_parts(*(lives(column, lengths) for column in columns), learner.config.clip_range)
     assert 0.05 < expected["train/clip_fraction"] < 0.95
     for name, part in expected.items():
         assert float(parts[name]) == pytest.approx(part, rel=1e-4, abs=1e-5), name
-    sums = expected["train/policy_gradient_loss"] + 0.7 * expected["train/value_loss"] - 0.3 * expected["train/entropy"]
+    sums = expected["train/policy_loss"] + 0.7 * expected["train/value_loss"] - 0.3 * expected["train/entropy"]
     assert float(total) == float(parts["train/loss"]) == pytest.approx(sums, rel=1e-4)
 
 
@@ -191,12 +213,12 @@ def test_each_pass_takes_every_trial_once_and_whole(monkeypatch: pytest.MonkeyPa
 
 def test_step_size_and_entropy_bonus_fall_linearly_to_a_hundredth():
     learner = make(anneal_iterations=10, ent_coef=0.5, n_epochs=1, minibatches=1)
-    assert [left(learner.config, iteration) for iteration in (0, 4, 9, 10, 50)] == pytest.approx([1, 0.6, 0.1, 0.01, 0.01])
-    assert left(make().config, 50) == 1
+    assert [left(10, iteration) for iteration in (0, 4, 9, 10, 50)] == pytest.approx([1, 0.6, 0.1, 0.01, 0.01])
+    assert left(0, 50) == 1
     learner.iteration = 4
     metrics = learner.train_step(InProcess(learner.tasks))
     assert learner.optimiser.param_groups[0]["lr"] == pytest.approx(0.6 * learner.config.learning_rate)
-    bonus = metrics["train/policy_gradient_loss"] + 0.5 * metrics["train/value_loss"] - metrics["train/loss"]
+    bonus = metrics["train/policy_loss"] + 0.5 * metrics["train/value_loss"] - metrics["train/loss"]
     assert bonus == pytest.approx(0.6 * 0.5 * metrics["train/entropy"], rel=1e-4)
 
 
@@ -237,3 +259,25 @@ def test_a_policy_remembers_over_episodes_and_begins_a_trial_blank():
     assert experience.end_memory["step"][:, 0].tolist() == each_trial(experience)
     assert experience.end_memory["episode"].eq(EPISODES).all()
     assert not any(bool(part.any()) for part in learner.explorer().initial_memory(TRIALS, 1).values())
+
+
+def test_what_is_known_is_what_the_memory_holds_in_the_end():
+    learner = make()
+    trial = trial_of(learner, 6, EPISODES)
+    found = learner.known(trial)
+    assert found.kind == "memory" and found.believed is None
+    assert torch.equal(found.end, trial.policies[-1].initial_memory(6, 1)["state"][:, 0]) and found.end.shape == (6, 16)
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm", "gru-norm"])
+def test_a_trial_is_lived_once_more_as_it_was_and_its_decisions_depend_on_what_came_before(memory: Any):
+    learner = make(memory=memory, hidden_layers=1)
+    trial = trial_of(learner, 6, EPISODES)
+    for task in (0, 5):
+        once = learner.retrace(trial, task)
+        acts = [(episode.act.log_prob, episode.valid) for episode in trial.episodes]
+        recorded = torch.cat([log_prob[task, 0][valid[task, 0]] for log_prob, valid in acts if log_prob is not None])
+        torch.testing.assert_close(once.log_prob.detach(), recorded, atol=1e-5, rtol=1e-5)
+        [seen] = once.seen
+        (slope,) = torch.autograd.grad(once.log_prob[3], seen)
+        assert slope[:4].abs().sum(1).gt(0).all() and not slope[4:].any()

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from loops import advantages, explained, learnt_scale, moved_scale, standardised
+from loops import advantages, explained, learnt_scale, moved_scale, standardised, trial_of
 from probes import HiddenButton, HiddenLedge
 from small import SMALL, TINY
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.belief.varibad import VariBAD, time_limits
+from quickstudy.algorithms.belief.varibad import VariBAD, beyond
 from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.check.report import judge
 from quickstudy.data.rollout import Plan, collect
-from quickstudy.nets.belief import as_records, as_trials, surprise
+from quickstudy.parts import ppo
+from quickstudy.parts.belief import as_records, as_trials, surprise
 from quickstudy.protocol import Experience, Percept, Shard, counter
 from quickstudy.work import InProcess, LocalSite
 
@@ -129,7 +130,7 @@ def test_the_error_bonus_asks_the_belief_that_has_seen_the_step():
 @pytest.mark.usefixtures("one_kind")
 @pytest.mark.parametrize("clause", ["resuming", "metrics"])
 def test_keeps_its_contract_with_every_option(clause: str):
-    options = {"transition_weight": 1.0, "novelty_weight": 0.1, "error_weight": 0.1, "credit": "episode", "replay_trials": 70}
+    options = {"transition_weight": 1.0, "novelty_weight": 0.1, "error_weight": 0.1, "credit": "episode", "buffer_trials": 70}
     finding = judge(clause, lambda: CLAUSES[clause](Subject(VariBAD, VariBAD.Config(**TINY["varibad"] | options))))
     assert finding.passed, finding.detail
 
@@ -137,7 +138,8 @@ def test_keeps_its_contract_with_every_option(clause: str):
 def test_at_a_time_limit_the_policy_reads_what_it_would_if_the_episode_went_on():
     learner = make(qs.tasks.make("point-navigation", max_episode_steps=4, episodes_per_trial=2), credit="episode")
     experience, policy, never = lived(learner), learner.explorer(), torch.zeros(8, 1, dtype=torch.bool)
-    at, inputs = time_limits(policy, experience)
+    limits = ppo.time_limits(experience)
+    at, inputs = limits.at, beyond(policy, experience, limits)
     assert len(inputs) == 16 and set(at[2].tolist()) == {3, 7}
     for episode, step in ((1.0, 3), (2.0, 7)):
         arrival, reward = experience.transition.arrival[:, :, step], experience.transition.reward[:, :, step]
@@ -183,9 +185,10 @@ def test_advantages_and_targets_are_their_definition_and_moving_the_scale_moves_
     transition, valid, lengths = experience.transition, experience.valid[:, 0], experience.valid[:, 0].sum(-1).tolist()
     assert (transition.terminated & experience.valid).any() and not valid.all()
     bonus = torch.rand(transition.reward.shape, generator=counter(0, 0, "bonus"))
-    at, inputs = time_limits(policy, experience)
-    beyond = dict(zip(zip(at[0].tolist(), at[2].tolist(), strict=True), learner.values(inputs).tolist(), strict=True))
-    assert beyond.keys() == {(trial, step) for trial, _, step in (transition.truncated & experience.valid).nonzero().tolist()}
+    limits = ppo.time_limits(experience)
+    at, inputs = limits.at, beyond(policy, experience, limits)
+    later = dict(zip(zip(at[0].tolist(), at[2].tolist(), strict=True), learner.values(inputs).tolist(), strict=True))
+    assert later.keys() == {(trial, step) for trial, _, step in (transition.truncated & experience.valid).nonzero().tolist()}
     _, heads = functional_call(learner.net, learner.weights, (experience.act.notes["inputs"][:, 0],))
     values, gains = [], []
     for trial, length in enumerate(lengths):
@@ -194,8 +197,8 @@ def test_advantages_and_targets_are_their_definition_and_moving_the_scale_moves_
         successor, carried = [*value[1:], 0.0], [True] * length
         if credit == "episode":
             for step in range(length):
-                if transition.terminated[trial, 0, step] or (trial, step) in beyond:
-                    successor[step], carried[step] = beyond.get((trial, step), 0.0), False
+                if transition.terminated[trial, 0, step] or (trial, step) in later:
+                    successor[step], carried[step] = later.get((trial, step), 0.0), False
         gains += advantages(reward, value, successor, carried, learner.config.gamma, learner.config.gae_lambda)
         values += value
     aims = [gain + value for gain, value in zip(gains, values, strict=True)]
@@ -208,3 +211,49 @@ def test_advantages_and_targets_are_their_definition_and_moving_the_scale_moves_
     torch.testing.assert_close(learner.values(batch.inputs), torch.tensor(values), check_dtype=False, **near)
     assert metrics["train/explained_variance"] == pytest.approx(explained(values, aims), abs=1e-4)
     assert metrics["rollout/timesteps"] == sum(lengths) == len(batch.target)
+
+
+GRID = {"size": 3, "max_episode_steps": 4, "episodes_per_trial": 2}
+TELLS = {"reward_loss": "bernoulli", "reward_reads": "arrival"}
+
+
+def test_what_is_known_is_the_belief_at_each_step_and_after_the_last_one_is_told_by_itself():
+    learner = make(qs.tasks.make("grid-navigation", **GRID), memory="lstm")
+    trial = trial_of(learner, 5, 2)
+    found = learner.known(trial)
+    assert found.kind == "belief" and found.believed is not None
+    for experience, mean, std in zip(trial.episodes, *found.believed, strict=True):
+        held = learner.beliefs(experience)
+        torch.testing.assert_close(mean, held.mean[:, 0])
+        torch.testing.assert_close(std.square().log(), held.log_variance[:, 0], atol=1e-4, rtol=1e-4)
+    assert torch.equal(found.end, found.believed.mean[-1][:, -1])
+    # a grid's next episode begins where the last one's percept already stands
+    torch.testing.assert_close(learner.belief_after(trial.episodes[0]).mean[:, 0], found.believed.mean[1][:, 0])
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm", "gru-norm"])
+def test_a_trial_is_lived_once_more_as_it_was_and_its_decisions_depend_on_what_came_before(memory: str):
+    learner = make(qs.tasks.make("grid-navigation", **GRID), memory=memory, encoder="layer")
+    trial = trial_of(learner, 5, 2)
+    once = learner.retrace(trial, 3)
+    recorded = [episode.act.log_prob[3, 0] for episode in trial.episodes if episode.act.log_prob is not None]
+    torch.testing.assert_close(once.log_prob.detach(), torch.cat(recorded), atol=1e-5, rtol=1e-5)
+    told, now = torch.autograd.grad(once.log_prob[5], once.seen)
+    assert told[:6].abs().sum(1).gt(0).all() and not told[6:].any()
+    assert now[5].any() and not now[:5].any() and not now[6:].any()
+
+
+def test_what_is_foretold_is_a_mean_over_samples_of_the_decoders_chance():
+    learner = make(qs.tasks.make("grid-navigation", **GRID), **TELLS)
+    mean, std, places = torch.randn(3, 4), torch.rand(3, 4) * 3, torch.arange(9)
+    chances = learner.foretold((mean, std), places, 2000)
+    assert chances is not None and chances.shape == (3, 9)
+    generator = torch.Generator().manual_seed(5)
+    net, weights = learner.model["reward"], learner.model_weights["reward"]
+    for step in range(3):
+        latents = mean[step] + std[step] * torch.randn(4000, 4, generator=generator)
+        with torch.no_grad():
+            logits = functional_call(net, weights, (latents[None], torch.eye(9)[None]))[0, :, :, 0]
+        torch.testing.assert_close(chances[step], logits.sigmoid().mean(0), atol=0.03, rtol=0)
+    for option in TELLS:
+        assert make(learner.tasks, **{option: TELLS[option]}).foretold((mean, std), places, 2) is None

@@ -133,10 +133,10 @@ def test_joining_pads_the_shorter_piece_with_steps_that_are_not_valid():
 
 
 @pytest.mark.parametrize("name", ["bandit", "grid-navigation"])
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_folding_by_episodes_is_one_rollout_of_the_trial_bit_for_bit(name: str, cell: Any):
+@pytest.mark.parametrize("kind", ["gru", "lstm", "gru-norm"])
+def test_folding_by_episodes_is_one_rollout_of_the_trial_bit_for_bit(name: str, kind: Any):
     tasks = families.make(name, episodes_per_trial=3)
-    learner = RL2(tasks, Config(cell=cell, hidden_size=16))
+    learner = RL2(tasks, Config(memory=kind, hidden_size=16))
     drawn = tasks.sample(5, "test", counter(0, 0, "tasks"))
 
     def start() -> tuple[Any, Percept, Generator]:

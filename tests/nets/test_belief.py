@@ -12,24 +12,19 @@ from torch.func import functional_call
 
 import quickstudy as qs
 from quickstudy.data.rollout import Plan, collect
-from quickstudy.nets.belief import (
-    Belief,
-    Predicts,
+from quickstudy.nets.belief import Belief, Predicts, belief_nets, gaussian_kl, news, reward_log_likelihood
+from quickstudy.nets.networks import initial_weights
+from quickstudy.ops.tree import tree_map
+from quickstudy.parts.belief import (
     Trials,
     as_records,
     as_trials,
-    belief_nets,
     evidence,
-    gaussian_kl,
     lived_percepts,
     log_likelihoods,
     negative_elbo,
-    news,
-    reward_log_likelihood,
     surprise,
 )
-from quickstudy.nets.networks import initial_weights
-from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Experience, Shard, counter
 from quickstudy.work import LocalSite
 

@@ -32,7 +32,33 @@ def test_recurrent_is_torchs_layer(kind: str):
     torch.testing.assert_close(last, expected_last[0] if kind == "gru" else torch.cat([part[0] for part in expected_last], -1))
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_step_of_the_normalised_gru_is_its_definition():
+    """Ba et al. 2016, supplement: what each gate reads from input and state is normalised over its units, by itself."""
+    net = skeleton(lambda: Recurrent("gru-norm", 3, 5))
+    generator = torch.Generator().manual_seed(0)
+    weights = initial_weights(net, generator, {}, "cpu")
+    weights = {name: weight.detach() + 0.3 * torch.randn(weight.shape, generator=generator) for name, weight in weights.items()}
+    inputs, state = torch.randn(4, 2, 3), torch.randn(2, 5)
+    outputs, last = functional_call(net, weights, (inputs, state))
+    for t in range(4):
+        new = []
+        for lane in range(2):
+            gates: dict[str, list[torch.Tensor]] = {"input": [], "hidden": []}
+            for gate in range(3):
+                for name, reads in (("input", inputs[t, lane]), ("hidden", state[lane])):
+                    units = torch.stack([(row * reads).sum() for row in weights[f"from_{name}"][gate]])
+                    apart = (units - units.mean()) / (units.var(correction=0) + 1e-5).sqrt()
+                    gain, bias = (weights[f"{name}_{part}"][5 * gate : 5 * gate + 5] for part in ("gain", "bias"))
+                    gates[name].append(apart * (1 + gain) + bias)
+            reset, keep = (1 / (1 + (-(gates["input"][gate] + gates["hidden"][gate])).exp()) for gate in (0, 1))
+            candidate = torch.tanh(gates["input"][2] + reset * gates["hidden"][2])
+            new.append((1 - keep) * candidate + keep * state[lane])
+        state = torch.stack(new)
+        torch.testing.assert_close(outputs[t], state)
+    torch.testing.assert_close(last, state)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm", "gru-norm"])
 def test_a_sequence_at_once_is_the_sequence_step_by_step(kind: str):
     net = skeleton(lambda: Recurrent(kind, 3, 5))
     weights = initial_weights(net, torch.Generator().manual_seed(0), {}, "cpu")

@@ -30,7 +30,11 @@ NATIVE = [
 VALUES: dict[str, dict[str, list[Any]]] = {
     "rl2": {
         "trials": [0, -1, 2.5, "many", True, [], 3],
-        "cell": ["rnn", 3, "", ["gru"]],
+        "encoder": ["cnn", 0],
+        "memory": ["rnn", 3, "", ["gru"]],
+        "hidden_layers": [-1, "two", 0.5],
+        "activation": ["sigmoid", 1],
+        "layer_norm": ["yes", 1],
         "hidden_size": [0, -64, "64", 1.5],
         "learning_rate": ["fast", True, [1e-3], float("nan"), float("inf")],
         "gamma": [0, 1.5, -0.1, "0.9"],

@@ -15,9 +15,10 @@ from torch.func import functional_call
 import quickstudy as qs
 from quickstudy.algorithms import algorithm
 from quickstudy.algorithms.belief import pearl
-from quickstudy.nets.belief import FIRST_LOG_VARIANCE, evidence
+from quickstudy.nets.belief import FIRST_LOG_VARIANCE
 from quickstudy.ops.features import as_vector
 from quickstudy.ops.tree import tree_map
+from quickstudy.parts.belief import evidence
 from quickstudy.report.causes import CAUSES, Replayed, causes, counted
 from quickstudy.report.inner import alike, inner_steps
 from quickstudy.report.minds import embedding, inside, known, principal

@@ -69,7 +69,7 @@ def test_names_of_options_never_collide(algorithm: str, family: str):
         (GOOD.replace("trials = 32", 'trials = "many"'), r"\[algorithm\] trials = 'many' must be a whole number"),
         (GOOD.replace("trials = 32", "trials = true"), r"trials = True must be a whole number"),
         (GOOD.replace("trials = 32", "trials = 32.5"), r"trials = 32.5 must be a whole number"),
-        (GOOD.replace("trials = 32", 'cell = "rnn"'), r"cell = 'rnn' must be one of 'gru', 'lstm'"),
+        (GOOD.replace("trials = 32", 'memory = "rnn"'), r"memory = 'rnn' must be one of 'gru', 'lstm', 'gru-norm'"),
         (GOOD.replace("trials = 32", "gamma = 2"), r"gamma \(2.0\) must be in \(0, 1\]"),
         (GOOD.replace('"rl2"', '"rl3"'), r"unknown algorithm 'rl3'; did you mean 'rl2'"),
         (GOOD.replace('"bandit"', '"bandits"'), r"unknown tasks 'bandits'; did you mean 'bandit'"),

@@ -11,10 +11,13 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from quickstudy.errors import UsageError
 from quickstudy.nets.options import Cell, Network
 
 Weights = dict[str, Tensor]
 Net = TypeVar("Net", bound=nn.Module)
+Build = Callable[[int, int], nn.Module]
+"""What builds a network of one's own, given the number of its inputs and of its outputs."""
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
@@ -49,6 +52,21 @@ def head(inputs: int, outputs: int, network: Network) -> nn.Sequential:
 def last_layer(network: Network) -> int:
     """The place of a head's last layer."""
     return network.hidden_layers * (3 if network.layer_norm else 2)
+
+
+class ActorCritic(nn.Module):
+    """A head each for policy and value, behind an encoder that they share where there is one."""
+
+    def __init__(self, network: Network, inputs: int, outputs: int):
+        super().__init__()
+        self.encoder, size = encoder(inputs, network)
+        self.policy, self.value = head(size, outputs, network), head(size, 1, network)
+
+    def forward(
+        self, inputs: Float[Tensor, "*lead feature"]
+    ) -> tuple[Float[Tensor, "*lead parameter"], Float[Tensor, "*lead"]]:
+        hidden = self.encoder(inputs)
+        return self.policy(hidden), self.value(hidden)[..., 0]
 
 
 class Recurrent(nn.Module):
@@ -122,6 +140,32 @@ def skeleton(build: Callable[[], Net]) -> Net:
     """A network without weights of its own: building it draws no random number and takes no memory."""
     with torch.device("meta"):
         return build()
+
+
+def built(what: str, build: Build, inputs: int, outputs: int, *parts: str) -> nn.Module:
+    """The skeleton of a learner's network, whoever builds it.
+
+    UsageError where it lacks a module that the learner needs by name, or has buffers, which no weights passed as values are.
+    """
+    net = skeleton(lambda: build(inputs, outputs))
+    missing = [part for part in parts if not isinstance(getattr(net, part, None), nn.Module)]
+    if missing:
+        raise UsageError(f"{what}: a net needs modules called {', '.join(parts)}; this one has no {', '.join(missing)}")
+    if buffers := [name for name, _ in net.named_buffers()]:
+        raise UsageError(f"{what}: a net has parameters and no buffers; this one has {', '.join(buffers)}")
+    return net
+
+
+def last_linear(net: nn.Module, part: str) -> str:
+    """The name of the linear layer, with a bias, that comes last in a part of a network, or is that part.
+
+    Raises UsageError where there is none.
+    """
+    linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear) and module.bias is not None]
+    within = [name for name in linear if f"{name}.".startswith(f"{part}.")]
+    if not within:
+        raise UsageError(f"the module {part} of a net must hold a linear layer with a bias, the last of which gives its output")
+    return within[-1]
 
 
 def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, float], device: str) -> Weights:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float32, Float64
-from torch import Tensor
+from torch import Tensor, nn
 
+from quickstudy.nets.networks import Weights, last_linear
 from quickstudy.ops.policy_gradient import masked_mean
 
 LEAST_STD = 1e-2
@@ -64,6 +65,12 @@ def follow_targets(scale: ValueScale, targets: Float[Tensor, "*axes"], valid: Bo
     share, apart = rate / weight, mean - scale.mean
     spread = (1 - share) * (scale.variance + share * apart.square()) + share * variance
     return ValueScale(scale.mean + share * apart, spread, weight)
+
+
+def value_head(net: nn.Module, weights: Weights) -> tuple[Float[Tensor, "1 hidden"], Float[Tensor, "1"]]:
+    """Weight and bias of the layer that gives the values: the last linear one of a network's module `value`."""
+    last = last_linear(net, "value")
+    return weights[f"{last}.weight"], weights[f"{last}.bias"]
 
 
 @torch.no_grad()

@@ -33,6 +33,8 @@ class Moments(NamedTuple):
 def adam_step(weights: Tree, gradients: Any, moments: Moments, step: int, rate: float) -> tuple[Tree, Moments]:
     """Step number `step`, from 1 on, of Adam (Kingma & Ba 2015, algorithm 1) on trees of tensors: new weights and new moments.
 
+    m' = 0.9 m + 0.1 g,  v' = 0.999 v + 0.001 g^2,  w' = w - rate m' / (1 - 0.9^step) / (sqrt(v' / (1 - 0.999^step)) + 1e-5).
+
     The 1e-5 in the denominator keeps rounding from deciding where a gradient all but vanishes.
     """
     first = tree_map(lambda mean, gradient: 0.9 * mean + 0.1 * gradient, moments.first, gradients)
@@ -53,6 +55,8 @@ def path_loss(
 ) -> Float[Tensor, ""]:
     """A loss whose derivatives of every order, at the behaviour policy, are those of minus the expected return.
 
+    -mean((R_t - R_{t-1}) A_t),  R_t = product over s <= t in t's episode of pi(a_s | s_s) / behaviour(a_s | s_s).
+
     Loaded DiCE (Farquhar et al. 2019, eq. 12), with recorded log-probabilities in the ratios' denominators: the advantage of
     a step is weighted by the likelihood ratio of the episode up to and with its action, less that of the episode before it.
     """
@@ -72,6 +76,8 @@ def step_loss(
 ) -> Float[Tensor, ""]:
     """The likelihood ratio of each action alone (ProMP's low-variance curvature: Rothfuss et al. 2019, eq. 13).
 
+    -mean(r_t A_t),  r_t = pi(a_t | s_t) / behaviour(a_t | s_t).
+
     The gradient at the behaviour policy is exact; the Hessian is so for one-step episodes and leaves out, for longer ones, how
     earlier actions change which states are met.
     """
@@ -86,6 +92,8 @@ def fitted_values(
     ridge: float = 1e-3,
 ) -> Float[Tensor, "task lane time"]:
     """Values by least squares on each task's own data, linear in the inputs, their squares, and powers of the time.
+
+    V = mean(y) + x w,  w = (X'X / n + ridge I)^-1 X'(y - mean(y)) / n.
 
     The linear feature baseline of Duan et al. 2016 (arXiv:1604.06778). `step` is the time within the episode. Features and
     returns are taken about their means, features over their deviations, and `ridge` is a share of each feature's variance: none

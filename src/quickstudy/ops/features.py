@@ -43,7 +43,7 @@ def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -
 
 
 def unit_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
-    """As `as_vector`, with the bounded entries of a Box scaled to [-1, 1]."""
+    """As `as_vector`, with the bounded entries of a Box scaled to [-1, 1]: (x - center) / half."""
     vector = as_vector(space, value)
     if not isinstance(space, spaces.Box):
         return vector

@@ -46,7 +46,10 @@ def moments_of(values: Float[Tensor, "value *shape"]) -> Moments:
 
 
 def merged(one: Moments, other: Moments) -> Moments:
-    """The moments of both."""
+    """The moments of both.
+
+    n = n1 + n2,  mean = mean1 + d n2 / n,  spread = spread1 + spread2 + d^2 n1 n2 / n,  d = mean2 - mean1.
+    """
     number = one.number + other.number
     share = other.number / number.clamp(min=1)
     apart = other.mean - one.mean

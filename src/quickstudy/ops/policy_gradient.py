@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def masked_mean(values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"]) -> Float[Tensor, ""]:
-    """The mean over the valid entries."""
+    """The mean over the valid entries: sum(valid x) / sum(valid)."""
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
@@ -16,6 +16,8 @@ def standardise(
     values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"], floor: float | Float[Tensor, ""] = 1e-8
 ) -> Float[Tensor, "*axes"]:
     """Values less their mean, over their standard deviation, both over the valid entries.
+
+    (x - mean) / (std + floor).
 
     `floor` is added to the deviation: a spread much smaller than that is noise and stays small.
     """
@@ -32,6 +34,8 @@ def clipped_surrogate(
 ) -> Float[Tensor, "*axes"]:
     """PPO's loss at each step (Schulman et al. 2017, eq. 7), to be minimised.
 
+    -min(r_t A_t, clip(r_t, 1 - clip, 1 + clip) A_t),  r_t = pi(a_t | s_t) / behaviour(a_t | s_t).
+
     The ratio's denominator is the log-probability that was recorded when the action was taken.
     """
     ratio = (log_prob - behaviour_log_prob).exp()
@@ -39,7 +43,10 @@ def clipped_surrogate(
 
 
 def sampled_kl(log_prob: Float[Tensor, "*axes"], behaviour_log_prob: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """An estimate of KL(behaviour || policy) from the behaviour's own actions: r - 1 - log r, unbiased and never negative."""
+    """An estimate of KL(behaviour || policy) from the behaviour's own actions, unbiased and never negative.
+
+    r_t - 1 - log r_t,  r_t = pi(a_t | s_t) / behaviour(a_t | s_t).
+    """
     difference = log_prob - behaviour_log_prob
     return difference.exp() - 1 - difference
 

@@ -35,6 +35,8 @@ def trial_advantages(
 ) -> Float[Tensor, "*lead time"]:
     """Generalised advantage estimates over the trial (Schulman et al. 2016, eq. 16), with credit across episode ends.
 
+    A_t = delta_t + gamma lambda A_{t+1},  delta_t = r_t + gamma V_{t+1} - V_t,  with V = A = 0 after the last valid step.
+
     Valid steps come first in each lane; the trial ends with the last of them and has no value after it. An episode's
     time limit within the trial is neither an end nor a bootstrap: the next episode follows.
     """
@@ -55,6 +57,9 @@ def episode_advantages(
 ) -> Float[Tensor, "*lead time"]:
     """Generalised advantage estimates that stop at each episode's end (Schulman et al. 2016, eq. 16; Pardo et al. 2018).
 
+    A_t = delta_t + gamma lambda (1 - end_t) A_{t+1},  delta_t = r_t + gamma V'_t - V_t,  with V'_t the value of where t led:
+    0 where terminated, arrival_value_t where truncated, else V_{t+1}.
+
     `arrival_value` is the value of the true successor; it is read where an episode was truncated, never where it terminated.
     """
     ended = terminated | truncated
@@ -64,7 +69,7 @@ def episode_advantages(
 
 
 def episode_index(ended: Bool[Tensor, "*lead time"]) -> Int[Tensor, "*lead time"]:
-    """How many episodes of the trial had ended before each step: 0 during the first."""
+    """How many episodes of the trial had ended before each step: e_t = sum over s < t of ended_s, 0 during the first."""
     return ended.long().cumsum(-1) - ended.long()
 
 
@@ -74,7 +79,10 @@ def episode_returns(
     valid: Bool[Tensor, "*lead time"],
     episodes: int,
 ) -> Float[Tensor, "*lead {episodes}"]:
-    """The undiscounted return of each of the first `episodes` episodes; zero for one that never began."""
+    """The undiscounted return of each of the first `episodes` episodes; zero for one that never began.
+
+    G_k = sum of r_t over the valid t in episode k, e_t = k.
+    """
     index = episode_index(ended & valid).clamp(max=episodes - 1)
     sums = torch.zeros(*reward.shape[:-1], episodes, dtype=reward.dtype, device=reward.device)
     return sums.scatter_add(-1, index, reward * valid)

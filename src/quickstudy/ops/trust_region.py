@@ -16,6 +16,8 @@ def conjugate_gradient(
 ) -> Vector:
     """Solves A x = target for a positive-definite A that is known by its products alone (Hestenes & Stiefel 1952).
 
+    x' = x + a d,  r' = r - a A d,  d' = r' + (r'.r' / r.r) d,  a = r.r / d.A d,  from x = 0 and r = d = target.
+
     Stops early when the squared residual has fallen to a share of `tolerance`; the solution for a zero target is zero.
     """
     solution, residual, direction = torch.zeros_like(target), target.clone(), target.clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data.rollout import Chosen, Lifetime, Plan, collect, collect_chosen, collect_lives, concatenate
@@ -55,6 +56,11 @@ def trial_metrics(tasks: TaskDistribution, experience: Experience) -> Metrics:
     episodes = valid[..., 0].numel() * tasks.episodes_per_trial
     steps = float(valid.sum())
     return rollout_metrics(steps, returns.mean().item(), steps / episodes) | adaptation_metrics(returns.tolist())
+
+
+def told_reward(experience: Experience) -> Float[Tensor, "task lane time"]:
+    """The rewards as percepts tell them, also where those that a policy is trained on are scaled."""
+    return experience.transition.info.get("raw_reward", experience.transition.reward)
 
 
 def episode_return(experience: Experience) -> float:

@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from quickstudy.algorithms.belief.varibad import BeliefPolicy
-from quickstudy.algorithms.memory import recurrent_sac, rl2
+from quickstudy.algorithms.memory import recurrent_sac
 from quickstudy.algorithms.memory.recurrent_sac import RememberingPolicy
 from quickstudy.algorithms.memory.rl2 import RecurrentPolicy
-from quickstudy.nets.belief import FIRST_LOG_VARIANCE, evidence
+from quickstudy.nets.belief import FIRST_LOG_VARIANCE
 from quickstudy.ops.features import as_vector
+from quickstudy.parts.belief import evidence
+from quickstudy.parts.clock import timed_percept
 from quickstudy.protocol import Percept
 
 CLOCK = 2
@@ -51,8 +53,8 @@ def counted(percept: Percept) -> tuple[Float[Tensor, "task lane time"], Float[Te
 
 def through_rl2(policy: RecurrentPolicy, percept: Percept, action: Shaped[Tensor, "time ..."]) -> Replayed:
     """What an RL2 agent sees goes into its memory, and from there into the action."""
-    seen, inputs = with_clock(rl2.inputs_of(policy.tasks, percept, *counted(percept)))
-    start = inputs.new_zeros(1, policy.net.memory.state_size)
+    seen, inputs = with_clock(timed_percept(policy.tasks, percept, *counted(percept)))
+    start = inputs.new_zeros(1, policy.net.state_size)
     parameters, _, _ = functional_call(policy.net, policy.weights, (inputs[:, None], start))
     return Replayed([seen], policy.distribution.log_prob(parameters[:, 0], action))
 
@@ -71,9 +73,9 @@ def through_varibad(policy: BeliefPolicy, percept: Percept, action: Shaped[Tenso
     tasks = policy.tasks
     told = evidence(percept, tasks.observation_space, tasks.action_space)[0, 0].detach().requires_grad_()
     now = as_vector(tasks.observation_space, percept.observation)[0, 0].detach().requires_grad_()
-    start = told.new_zeros(1, policy.encoder_weights["memory.from_hidden"].shape[-1])
+    start = told.new_zeros(1, policy.encoder.state_size)
     belief, _ = functional_call(policy.encoder, policy.encoder_weights, (told[:, None], start))
-    clock = rl2.inputs_of(tasks, percept, *counted(percept))[0, 0, :, -CLOCK:]
+    clock = timed_percept(tasks, percept, *counted(percept))[0, 0, :, -CLOCK:]
     inputs = torch.cat([now, belief.mean[:, 0], belief.log_variance[:, 0] - FIRST_LOG_VARIANCE, clock], dim=1)
     parameters = functional_call(policy.net, policy.weights, (inputs,))
     return Replayed([told, now], policy.distribution.log_prob(parameters, action))

@@ -7,27 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import NotFinite, UsageError, require_at_least
+from quickstudy.errors import require_at_least, require_share
+from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
+from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
+from quickstudy.nets.values import stored_scale, unit_scale, value_head
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, sampled_kl, standardise
 from quickstudy.ops.returns import episode_advantages, episode_index
-from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
+from quickstudy.parts import ppo
+from quickstudy.parts.collecting import numbers, require_shards, rollout_metrics, shards_of
+from quickstudy.parts.descend import descend
+from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 from quickstudy.tasks.informed import Informed
 
 
@@ -38,8 +40,11 @@ class Config:
 
     n_envs: int = 64
     """Tasks stepped at once in a meta-iteration, each for as many steps as the longest episode has."""
-    hidden_size: int = 64
-    """Units of each of the two hidden layers of policy and value."""
+    encoder: options.Encoder = "none"
+    hidden_size: options.HiddenSize = 64
+    hidden_layers: options.HiddenLayers = 2
+    activation: options.Activation = "tanh"
+    layer_norm: options.LayerNorm = False
     learning_rate: float = 1e-3
     """Adam's step size."""
     gamma: float = 0.99
@@ -64,32 +69,18 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "multi-task", self, "minibatches", "shards", "n_envs", "hidden_size", "n_epochs")
-        if self.n_envs % self.shards:
-            raise UsageError(f"multi-task: n_envs ({self.n_envs}) must be divisible by shards ({self.shards})")
-        if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:
-            raise UsageError(f"multi-task: gamma ({self.gamma}) must be in (0, 1] and gae_lambda ({self.gae_lambda}) in [0, 1]")
-
-
-class Net(nn.Module):
-    """A network each for policy and value."""
-
-    def __init__(self, config: Config, inputs: int, outputs: int):
-        super().__init__()
-        self.policy = multilayer(inputs, config.hidden_size, 2, outputs)
-        self.value = multilayer(inputs, config.hidden_size, 2, 1)
-
-    def forward(
-        self, inputs: Float[Tensor, "*lead feature"]
-    ) -> tuple[Float[Tensor, "*lead parameter"], Float[Tensor, "*lead"]]:
-        return self.policy(inputs), self.value(inputs)[..., 0]
+        options.require_network("multi-task", self)
+        require_at_least(1, "multi-task", self, "minibatches", "shards", "n_envs", "n_epochs")
+        require_shards("multi-task", self, "n_envs")
+        require_share("multi-task", self, "gamma")
+        require_share("multi-task", self, "gae_lambda", zero=True)
 
 
 @dataclass(frozen=True)
 class MemorylessPolicy:
     """Acts on the observation alone."""
 
-    net: Net
+    net: nn.Module
     weights: Weights
     tasks: TaskDistribution
     distribution: Distribution
@@ -107,37 +98,6 @@ class MemorylessPolicy:
         return functional_call(self.net, self.weights, (as_vector(self.tasks.observation_space, observation),))
 
 
-class Batch(NamedTuple):
-    """Single steps, as the update reads them."""
-
-    inputs: Float[Tensor, "step feature"]
-    action: Shaped[Tensor, "step ..."]
-    log_prob: Float[Tensor, "step"]
-    advantage: Float[Tensor, "step"]
-    target: Float[Tensor, "step"]
-    """Value targets on the value head's own scale."""
-
-
-def loss(
-    net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """PPO's loss on single steps, and its parts."""
-    parameters, value = functional_call(net, weights, (batch.inputs,))
-    log_prob = distribution.log_prob(parameters, batch.action)
-    surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip_range).mean()
-    value_loss = 0.5 * (value - batch.target).square().mean()
-    entropy = distribution.entropy(parameters).mean()
-    total = surrogate + config.vf_coef * value_loss - config.ent_coef * entropy
-    parts = {
-        "train/loss": total,
-        "train/policy_gradient_loss": surrogate,
-        "train/value_loss": value_loss,
-        "train/entropy": entropy,
-        "train/approx_kl": sampled_kl(log_prob, batch.log_prob).mean(),
-    }
-    return total, {name: part.detach() for name, part in parts.items()}
-
-
 def task_informed(tasks: TaskDistribution, config: Config | None = None, **options: Any) -> MultiTask:
     """The learner on tasks that are told."""
     return MultiTask(Informed(tasks), config, **options)
@@ -145,20 +105,35 @@ def task_informed(tasks: TaskDistribution, config: Config | None = None, **optio
 
 @checked
 class MultiTask:
-    """Trains one memoryless policy on the whole distribution; it never adapts."""
+    """Trains one memoryless policy on the whole distribution; it never adapts.
+
+    `net`, given the number of inputs and of the policy's parameters, builds a network of one's own. Its forward takes inputs
+    (..., feature) and gives parameters (..., parameter) and values (...). In its modules `policy` and `value` the last linear
+    layer gives what they give: the first one's begins small, the other's is rescaled as value targets grow. It has no buffers,
+    and `config` says nothing of it.
+    """
 
     lanes = 1
     Config = Config
 
-    def __init__(self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu"):
+    def __init__(
+        self,
+        tasks: TaskDistribution,
+        config: Config | None = None,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        net: Build | None = None,
+    ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         self.name = "task-informed" if isinstance(tasks, Informed) else "multi-task"
-        self.iteration = 0
+        self.iteration, self.own_net = 0, net is not None
         self.distribution = distribution_over(tasks.action_space)
-        inputs = vector_size(tasks.observation_space)
-        self.net = skeleton(lambda: Net(self.config, inputs, self.distribution.size))
-        last_layers = {"policy.4": 0.01}
-        self.weights = initial_weights(self.net, counter(seed, 0, "weights"), last_layers, device)
+        build = net or (lambda inputs, outputs: ActorCritic(self.config, inputs, outputs))
+        self.net = built(self.name, build, vector_size(tasks.observation_space), self.distribution.size, "policy", "value")
+        gains = {last_linear(self.net, "policy"): 0.01}
+        self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
+        self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
 
@@ -175,33 +150,18 @@ class MultiTask:
         return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
-        config = self.config
-        policy = self.explorer()
-        shards = [
-            Shard(self.seed, self.iteration, number, config.n_envs // config.shards, "train") for number in range(config.shards)
-        ]
-        experience = concatenate(work.map(collect, Plan(policy, 1, self.tasks.max_episode_steps, None), shards))
+        config, policy = self.config, self.explorer()
+        plan = Plan(policy, 1, self.tasks.max_episode_steps, None)
+        experience = concatenate(work.map(collect, plan, shards_of(self, config.n_envs)))
         batch, metrics = self.prepare(policy, experience)
-        generator = counter(self.seed, self.iteration, "minibatches")
         parts: dict[str, Tensor] = {}
-        for _ in range(config.n_epochs):
-            for steps in torch.randperm(len(batch.target), generator=generator).chunk(config.minibatches):
-                parts = self.update(Batch(*(values.index_select(0, steps.to(self.device)) for values in batch)))
+        generator = counter(self.seed, self.iteration, "minibatches")
+        for minibatch in ppo.minibatches(batch, config.n_epochs, config.minibatches, generator):
+            parts = self.update(minibatch)
         self.iteration += 1
-        return metrics | {name: part.item() for name, part in parts.items()}
+        return metrics | numbers(parts)
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser."""
-        total, parts = loss(self.net, self.weights, self.distribution, self.config, batch)
-        self.optimiser.zero_grad()
-        total.backward()
-        norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise NotFinite(f"{self.name}: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
-        self.optimiser.step()
-        return parts | {"train/grad_norm": norm}
-
-    def prepare(self, policy: MemorylessPolicy, experience: Experience) -> tuple[Batch, Metrics]:
+    def prepare(self, policy: MemorylessPolicy, experience: Experience) -> tuple[ppo.Batch, Metrics]:
         """Turns experience into single steps, moving the value scale on to their targets."""
         config, transition, valid = self.config, experience.transition, experience.valid
         value = self.scale.restore(experience.act.notes["value"])
@@ -212,26 +172,27 @@ class MultiTask:
         truncated[..., -1] |= ~transition.terminated[..., -1]
         ends = transition.terminated, truncated
         advantage = episode_advantages(transition.reward, value, arrival_value, *ends, valid, config.gamma, config.gae_lambda)
-        target = advantage + value
-        scale = follow_targets(self.scale, target, valid, config.value_rate)
-        preserve_values(self.weights["value.4.weight"], self.weights["value.4.bias"], self.scale, scale)
-        self.scale = scale
-        fields = (
-            as_vector(self.tasks.observation_space, experience.percept.observation),
-            experience.act.action,
-            cast(Tensor, experience.act.log_prob),
-            standardise(advantage, valid).float(),
-            scale.normalise(target),
+        inputs = as_vector(self.tasks.observation_space, experience.percept.observation)
+        batch, self.scale, metrics = ppo.batch_of(
+            experience, inputs, value, advantage, self.scale, self.value_head, config.value_rate
         )
         # the longest episode has as many steps as the rollout: each lane's first one is whole, a later one may be cut
         first = episode_index(transition.terminated | truncated) == 0
-        metrics = {
-            "rollout/timesteps": float(valid.sum()),
-            "rollout/ep_rew_mean": float((transition.reward * first).sum() / config.n_envs),
-            "rollout/ep_len_mean": float(first.sum() / config.n_envs),
-            "train/explained_variance": explained_variance(value, target, valid).item(),
-        }
-        return Batch(*(values.flatten(0, 2) for values in fields)), metrics
+        returns, lengths = ((each.sum() / config.n_envs).item() for each in (transition.reward * first, first))
+        told = rollout_metrics(float(valid.sum()), returns, lengths)
+        return ppo.Batch(*(values.flatten(0, 2) for values in batch)), told | metrics
+
+    def update(self, batch: ppo.Batch) -> dict[str, Tensor]:
+        """One step of the optimiser."""
+        total, parts = self.loss(self.weights, batch)
+        [norm] = descend(self, total, self.optimiser, self.weights.values(), max_norm=self.config.max_grad_norm)
+        return parts | {"train/grad_norm": norm}
+
+    def loss(self, weights: Weights, batch: ppo.Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """PPO's loss on single steps, and its parts."""
+        config = self.config
+        parameters, value = functional_call(self.net, weights, (batch.inputs,))
+        return ppo.loss(self.distribution, parameters, value, batch, config.clip_range, config.vf_coef, config.ent_coef)
 
     def state_dict(self) -> State:
         return {

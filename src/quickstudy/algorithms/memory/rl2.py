@@ -8,38 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.arguments import checked
-from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import NotFinite, UsageError, require_at_least
+from quickstudy.errors import UsageError, require_at_least, require_share
+from quickstudy.insight import Known, Retraced, Trial
+from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import Recurrent, Weights, copy_into, initial_weights, skeleton
-from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
-from quickstudy.ops.features import percept_size, percept_vector
-from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, sampled_kl, standardise
-from quickstudy.ops.returns import episode_advantages, episode_returns, trial_advantages
-from quickstudy.protocol import (
-    Act,
-    Experience,
-    Memory,
-    Metrics,
-    Percept,
-    Shard,
-    State,
-    TaskDistribution,
-    Work,
-    counter,
+from quickstudy.nets.networks import (
+    Build,
+    Recurrent,
+    Weights,
+    built,
+    copy_into,
+    encoder,
+    head,
+    initial_weights,
+    last_linear,
 )
+from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.values import stored_scale, unit_scale, value_head
+from quickstudy.ops.returns import episode_advantages, trial_advantages
+from quickstudy.parts import ppo
+from quickstudy.parts.clock import counted, left, timed_percept, timed_size
+from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
+from quickstudy.parts.descend import descend
+from quickstudy.parts.retrace import lane, with_clock
+from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
 @checked
@@ -49,10 +51,12 @@ class Config:
 
     trials: int = 256
     """Trials collected in a meta-iteration, each on a task of its own."""
-    cell: Literal["gru", "lstm"] = "gru"
-    """The kind of memory."""
-    hidden_size: int = 64
-    """Units of the encoder and of the memory."""
+    encoder: options.Encoder = "layer"
+    hidden_size: options.HiddenSize = 64
+    hidden_layers: options.HiddenLayers = 0
+    activation: options.Activation = "relu"
+    layer_norm: options.LayerNorm = False
+    memory: options.Memory = "gru"
     learning_rate: float = 2e-3
     """Adam's step size."""
     gamma: float = 0.98
@@ -81,14 +85,14 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "hidden_size", "n_epochs")
+        options.require_network("rl2", self)
+        require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "n_epochs")
         require_at_least(0, "rl2", self, "anneal_iterations")
-        if self.trials % self.shards or self.trials < self.minibatches:
-            raise UsageError(
-                f"rl2: trials ({self.trials}) must be a multiple of shards ({self.shards}), no less than minibatches"
-            )
-        if not 0 < self.gamma <= 1 or not 0 <= self.gae_lambda <= 1:
-            raise UsageError(f"rl2: gamma ({self.gamma}) must be in (0, 1] and gae_lambda ({self.gae_lambda}) in [0, 1]")
+        require_shards("rl2", self, "trials")
+        if self.minibatches > self.trials:
+            raise UsageError(f"rl2: minibatches ({self.minibatches}) must be no more than trials ({self.trials})")
+        require_share("rl2", self, "gamma")
+        require_share("rl2", self, "gae_lambda", zero=True)
 
 
 class Net(nn.Module):
@@ -96,15 +100,17 @@ class Net(nn.Module):
 
     def __init__(self, config: Config, inputs: int, outputs: int):
         super().__init__()
-        self.encoder = nn.Linear(inputs, config.hidden_size)
-        self.memory = Recurrent(config.cell, config.hidden_size, config.hidden_size)
-        self.policy = nn.Linear(config.hidden_size, outputs)
-        self.value = nn.Linear(config.hidden_size, 1)
+        self.encoder, size = encoder(inputs, config)
+        self.memory = Recurrent(config.memory, size, config.hidden_size)
+        self.state_size = self.memory.state_size
+        heads = [head(config.hidden_size, size, config) for size in (outputs, 1)]
+        # a head of one layer is that layer: so it is called in stored runs
+        self.policy, self.value = heads if config.hidden_layers else [layers[0] for layers in heads]
 
     def forward(
         self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "time batch parameter"], Float[Tensor, "time batch"], Float[Tensor, "batch state"]]:
-        hidden, state = self.memory(self.encoder(inputs).relu(), state)
+        hidden, state = self.memory(self.encoder(inputs), state)
         return self.policy(hidden), self.value(hidden)[..., 0], state
 
 
@@ -112,7 +118,7 @@ class Net(nn.Module):
 class RecurrentPolicy:
     """Acts from a memory of the trial so far; `start` is the memory it resumes from, None at a trial's beginning."""
 
-    net: Net
+    net: Any
     weights: Weights
     tasks: TaskDistribution
     distribution: Distribution
@@ -123,9 +129,9 @@ class RecurrentPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        device = self.weights["value.bias"].device
+        device = next(iter(self.weights.values())).device
         return {
-            "state": torch.zeros(tasks, lanes, self.net.memory.state_size, device=device),
+            "state": torch.zeros(tasks, lanes, self.net.state_size, device=device),
             "step": torch.zeros(tasks, lanes, device=device),
             "episode": torch.zeros(tasks, lanes, device=device),
         }
@@ -133,7 +139,7 @@ class RecurrentPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead = percept.first.shape
         episode = memory["episode"] + percept.first
-        inputs = inputs_of(self.tasks, percept, memory["step"], episode)
+        inputs = timed_percept(self.tasks, percept, memory["step"], episode)
         parameters, value, state = functional_call(
             self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
         )
@@ -145,76 +151,45 @@ class RecurrentPolicy:
         return Act(action, distribution.log_prob(parameters, action), notes), memory
 
 
-def inputs_of(
-    tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]
-) -> Float[Tensor, "*lead feature"]:
-    """What the network reads at a step: the percept, and how much of the trial has passed, in steps and in episodes."""
-    steps = (step / (tasks.episodes_per_trial * tasks.max_episode_steps)).clamp(max=1)
-    episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
-    vector = percept_vector(percept, tasks.observation_space, tasks.action_space)
-    return torch.cat([vector, steps[..., None], episodes[..., None]], dim=-1)
-
-
-class Batch(NamedTuple):
-    """Whole trials, time first, as the update reads them."""
-
-    inputs: Float[Tensor, "time trial feature"]
-    action: Shaped[Tensor, "time trial ..."]
-    log_prob: Float[Tensor, "time trial"]
-    advantage: Float[Tensor, "time trial"]
-    target: Float[Tensor, "time trial"]
-    """Value targets on the value head's own scale."""
-    valid: Bool[Tensor, "time trial"]
-
-
 def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "time trial ..."]:
     """Tasks and lanes as one axis of trials, behind time."""
     return values.flatten(0, 1).transpose(0, 1).contiguous()
 
 
-def left(config: Config, iteration: int) -> float:
-    """What is left of step size and entropy bonus in a meta-iteration."""
-    return max(0.01, 1 - iteration / config.anneal_iterations) if config.anneal_iterations else 1.0
-
-
-def loss(
-    net: Net, weights: Weights, distribution: Distribution, config: Config, batch: Batch, ent_coef: float
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """PPO's loss on whole trials, and its parts."""
-    start = torch.zeros(batch.valid.shape[1], net.memory.state_size, device=batch.valid.device)
-    parameters, value, _ = functional_call(net, weights, (batch.inputs, start))
-    log_prob = distribution.log_prob(parameters, batch.action)
-    surrogate = masked_mean(clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip_range), batch.valid)
-    value_loss = 0.5 * masked_mean((value - batch.target).square(), batch.valid)
-    entropy = masked_mean(distribution.entropy(parameters), batch.valid)
-    total = surrogate + config.vf_coef * value_loss - ent_coef * entropy
-    clipped = ((log_prob - batch.log_prob).exp() - 1).abs() > config.clip_range
-    parts = {
-        "train/loss": total,
-        "train/policy_gradient_loss": surrogate,
-        "train/value_loss": value_loss,
-        "train/entropy": entropy,
-        "train/approx_kl": masked_mean(sampled_kl(log_prob, batch.log_prob), batch.valid),
-        "train/clip_fraction": masked_mean(clipped.float(), batch.valid),
-    }
-    return total, {name: part.detach() for name, part in parts.items()}
-
-
 @checked
 class RL2:
-    """Meta-trains a recurrent policy over whole trials; adapting is remembering."""
+    """Meta-trains a recurrent policy over whole trials; adapting is remembering.
+
+    `net`, given the number of inputs and of the policy's parameters, builds a network of one's own. Its forward takes inputs
+    (time, batch, feature) and a state (batch, state), which is zero when a trial begins, and gives parameters (time, batch,
+    parameter), values (time, batch) and the state after the last step; `state_size` is the state's length. In its modules
+    `policy` and `value` the last linear layer gives what they give: the first one's begins small, the other's is rescaled as
+    value targets grow. It has no buffers, and `config` says nothing of it.
+    """
 
     name = "rl2"
     lanes = 1
     Config = Config
 
-    def __init__(self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu"):
+    def __init__(
+        self,
+        tasks: TaskDistribution,
+        config: Config | None = None,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        net: Build | None = None,
+    ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
-        self.iteration = 0
+        self.iteration, self.own_net = 0, net is not None
         self.distribution = distribution_over(tasks.action_space)
-        inputs = percept_size(tasks.observation_space, tasks.action_space) + 2
-        self.net = skeleton(lambda: Net(self.config, inputs, self.distribution.size))
-        self.weights = initial_weights(self.net, counter(seed, 0, "weights"), {"policy": 0.01}, device)
+        build = net or (lambda inputs, outputs: Net(self.config, inputs, outputs))
+        self.net: Any = built("rl2", build, timed_size(tasks), self.distribution.size, "policy", "value")
+        if not isinstance(getattr(self.net, "state_size", None), int):
+            raise UsageError("rl2: a net needs `state_size`, the length of its memory's state")
+        gains = {last_linear(self.net, "policy"): 0.01}
+        self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
+        self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
 
@@ -231,38 +206,20 @@ class RL2:
         return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
-        config, tasks = self.config, self.tasks
-        policy = self.explorer()
-        plan = Plan(policy, 1, tasks.episodes_per_trial * tasks.max_episode_steps, tasks.episodes_per_trial)
-        shards = [
-            Shard(self.seed, self.iteration, number, config.trials // config.shards, "train") for number in range(config.shards)
-        ]
-        experience = concatenate(work.map(collect, plan, shards))
+        config, policy = self.config, self.explorer()
+        experience = collected_trials(work, self, policy, config.trials)
         batch, metrics = self.prepare(policy, experience)
-        generator = counter(self.seed, self.iteration, "minibatches")
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * left(config, self.iteration)
+            group["lr"] = config.learning_rate * left(config.anneal_iterations, self.iteration)
         parts: dict[str, Tensor] = {}
-        for _ in range(config.n_epochs):
-            for trials in torch.randperm(config.trials, generator=generator).chunk(config.minibatches):
-                parts = self.update(Batch(*(values.index_select(1, trials.to(self.device)) for values in batch)))
+        generator = counter(self.seed, self.iteration, "minibatches")
+        for minibatch in ppo.minibatches(batch, config.n_epochs, config.minibatches, generator):
+            parts = self.update(minibatch)
         self.iteration += 1
-        return metrics | {name: part.item() for name, part in parts.items()}
+        return metrics | numbers(parts)
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser."""
-        ent_coef = self.config.ent_coef * left(self.config, self.iteration)
-        total, parts = loss(self.net, self.weights, self.distribution, self.config, batch, ent_coef)
-        self.optimiser.zero_grad()
-        total.backward()
-        norm = clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise NotFinite(f"rl2: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
-        self.optimiser.step()
-        return parts | {"train/grad_norm": norm}
-
-    def prepare(self, policy: RecurrentPolicy, experience: Experience) -> tuple[Batch, Metrics]:
-        """Turns experience into a batch, moving the value scale on to its targets."""
+    def prepare(self, policy: RecurrentPolicy, experience: Experience) -> tuple[ppo.Batch, Metrics]:
+        """Turns experience into whole trials, moving the value scale on to their targets."""
         config, transition, valid = self.config, experience.transition, experience.valid
         value = self.scale.restore(experience.act.notes["value"])
         if config.credit == "trial":
@@ -271,29 +228,37 @@ class RL2:
             at_limits = self.scale.restore(arrival_values(policy, experience))
             ends = transition.terminated, transition.truncated
             advantage = episode_advantages(transition.reward, value, at_limits, *ends, valid, config.gamma, config.gae_lambda)
-        target = advantage + value
-        scale = follow_targets(self.scale, target, valid, config.value_rate)
-        preserve_values(self.weights["value.weight"], self.weights["value.bias"], self.scale, scale)
-        self.scale = scale
-        step = torch.arange(valid.shape[-1], device=self.device).float().expand(valid.shape)
-        fields = (
-            inputs_of(self.tasks, experience.percept, step, experience.percept.first.float().cumsum(-1)),
-            experience.act.action,
-            cast(Tensor, experience.act.log_prob),
-            standardise(advantage, valid).float(),
-            scale.normalise(target),
-            valid,
+        inputs = timed_percept(self.tasks, experience.percept, *counted(experience.percept))
+        batch, self.scale, metrics = ppo.batch_of(
+            experience, inputs, value, advantage, self.scale, self.value_head, config.value_rate
         )
-        ended = transition.terminated | transition.truncated
-        returns = episode_returns(transition.reward, ended, valid, self.tasks.episodes_per_trial).mean((0, 1))
-        metrics = {
-            "rollout/timesteps": float(valid.sum()),
-            "rollout/ep_rew_mean": returns.mean().item(),
-            "rollout/ep_len_mean": float(valid.sum()) / (config.trials * self.tasks.episodes_per_trial),
-            "train/explained_variance": explained_variance(value, target, valid).item(),
-        }
-        metrics |= {f"adapt/episode_{number}/return_mean": mean for number, mean in enumerate(returns.tolist(), 1)}
-        return Batch(*map(time_major, fields)), metrics
+        return ppo.Batch(*map(time_major, batch)), trial_metrics(self.tasks, experience) | metrics
+
+    def update(self, batch: ppo.Batch) -> dict[str, Tensor]:
+        """One step of the optimiser."""
+        total, parts = self.loss(self.weights, batch)
+        [norm] = descend(self, total, self.optimiser, self.weights.values(), max_norm=self.config.max_grad_norm)
+        return parts | {"train/grad_norm": norm}
+
+    def loss(self, weights: Weights, batch: ppo.Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """PPO's loss on whole trials, each remembered from its beginning, and its parts."""
+        config = self.config
+        start = torch.zeros(batch.valid.shape[1], self.net.state_size, device=batch.valid.device)
+        parameters, value, _ = functional_call(self.net, weights, (batch.inputs, start))
+        ent_coef = config.ent_coef * left(config.anneal_iterations, self.iteration)
+        return ppo.loss(self.distribution, parameters, value, batch, config.clip_range, config.vf_coef, ent_coef)
+
+    def known(self, trial: Trial) -> Known:
+        """What the memory holds when the trial is over."""
+        return Known("memory", trial.episodes[-1].end_memory["state"][:, 0])
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        """What a lane saw goes into its memory, and from there into its actions."""
+        policy, (percept, action) = trial.policies[0], lane(trial, task)
+        seen, inputs = with_clock(timed_percept(self.tasks, percept, *counted(percept))[0, 0])
+        start = inputs.new_zeros(1, policy.net.state_size)
+        parameters, _, _ = functional_call(policy.net, policy.weights, (inputs[:, None], start))
+        return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], action))
 
     def state_dict(self) -> State:
         return {
@@ -313,14 +278,10 @@ class RL2:
 @torch.no_grad()
 def arrival_values(policy: RecurrentPolicy, experience: Experience) -> Float[Tensor, "task lane time"]:
     """The value, on the head's own scale, of where each truncated episode had arrived, as if it went on; zero elsewhere."""
-    transition = experience.transition
-    at = (transition.truncated & experience.valid).nonzero(as_tuple=True)
-    if not len(at[0]):
-        return torch.zeros_like(transition.reward)
-    never = torch.zeros_like(at[0], dtype=torch.bool)
-    percept = Percept(
-        transition.arrival[at], never, experience.act.action[at], transition.reward[at], transition.arrival[at], never, never
-    )
-    inputs = inputs_of(policy.tasks, percept, at[2] + 1.0, experience.percept.first.float().cumsum(-1)[at])
-    _, value, _ = functional_call(policy.net, policy.weights, (inputs[None], experience.act.notes["state"][at]))
-    return torch.zeros_like(transition.reward).index_put(at, value[0])
+    limits, nowhere = ppo.time_limits(experience), torch.zeros_like(experience.transition.reward)
+    if not len(limits.step):
+        return nowhere
+    inputs = timed_percept(policy.tasks, limits.percept, limits.step, limits.episode)
+    state = experience.act.notes["state"][limits.at]
+    _, value, _ = functional_call(policy.net, policy.weights, (inputs[None], state))
+    return nowhere.index_put(limits.at, value[0])

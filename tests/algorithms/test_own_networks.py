@@ -1,0 +1,120 @@
+"""Networks that are chosen, and networks of one's own: each trains, and goes on from what was stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from probes import HiddenLedge
+from small import TINY
+from torch import Tensor, nn
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.nets.networks import Build
+from quickstudy.ops.state import copy_state
+from quickstudy.work import InProcess
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "encoder": ("none", "layer"),
+    "hidden_layers": (0, 1, 3),
+    "activation": ("tanh", "relu", "elu", "gelu", "silu"),
+    "layer_norm": (True,),
+    "memory": ("lstm", "gru-norm"),
+}
+LEARNERS = "rl2", "multi-task", "varibad"
+CHOSEN = [
+    (name, option, value)
+    for name in LEARNERS
+    for option, values in CHOICES.items()
+    for value in values
+    if getattr(ALGORITHMS[name].config(), option, value) != value
+]
+
+
+def goes_on(name: str, options: dict[str, Any], net: Build | None = None) -> Any:
+    """A learner that has trained, after another one of its kind went on from its state as it does."""
+    entry, tasks = ALGORITHMS[name], qs.NativeTasks(HiddenLedge())
+    one, other = (entry.make(tasks, entry.config(**TINY[name] | options), seed=seed, net=net) for seed in (1, 1))
+    work = InProcess(one.tasks)
+    one.train_step(work)
+    other.load_state_dict(copy_state(one.state_dict()))
+    assert one.train_step(work) == other.train_step(work)
+    return one
+
+
+@pytest.mark.parametrize(("name", "option", "value"), CHOSEN)
+def test_every_choice_of_a_network_is_trained_and_stored(name: str, option: str, value: Any):
+    # a norm has something to do where there is a layer
+    learner = goes_on(name, {option: value} | ({"hidden_layers": 1} if option == "layer_norm" else {}))
+    assert not learner.own_net and all(weight.isfinite().all() for weight in learner.weights.values())
+
+
+class Remembering(nn.Module):
+    """A memory that is a running sum of what a layer makes of what is seen; policy and value read it through a layer each."""
+
+    state_size = 5
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.reads = nn.Linear(inputs, 5)
+        self.policy = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, outputs))
+        self.value = nn.Linear(5, 1)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sums = state + self.reads(inputs).tanh().cumsum(0)
+        return self.policy(sums), self.value(sums)[..., 0], sums[-1]
+
+
+class Reading(nn.Module):
+    """One that only reads, through a layer that policy and value share."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(inputs, 6), nn.LayerNorm(6), nn.GELU())
+        self.policy, self.value = nn.Linear(6, outputs), nn.Linear(6, 1)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.encoder(inputs)
+        return self.policy(hidden), self.value(hidden)[..., 0]
+
+
+@pytest.mark.parametrize(("name", "net"), [("rl2", Remembering), ("multi-task", Reading), ("varibad", Reading)])
+def test_a_network_of_ones_own_is_trained_and_stored(name: str, net: Any):
+    learner = goes_on(name, {}, net)
+    assert learner.own_net and isinstance(learner.net, net)
+    assert list(learner.weights) == [key for key, _ in learner.net.named_parameters()]
+    assert learner.value_head[0] is learner.weights["value.weight"]
+    qs.evaluate(learner, num_tasks=3)
+
+
+def headless(inputs: int, outputs: int) -> nn.Module:
+    return nn.Linear(inputs, outputs)
+
+
+def counting(inputs: int, outputs: int) -> nn.Module:
+    net = Remembering(inputs, outputs)
+    net.register_buffer("steps", torch.zeros(3))
+    return net
+
+
+def bent(inputs: int, outputs: int) -> nn.Module:
+    net = Remembering(inputs, outputs)
+    net.value = nn.Identity()  # type: ignore[assignment]
+    return net
+
+
+@pytest.mark.parametrize(
+    ("net", "says"),
+    [
+        (headless, "rl2: a net needs modules called policy, value; this one has no policy, value"),
+        (Reading, "rl2: a net needs `state_size`"),
+        (counting, "rl2: a net has parameters and no buffers; this one has steps"),
+        (bent, "the module value of a net must hold a linear layer with a bias"),
+        (3, "RL2: net is 3, it must be a function"),
+    ],
+)
+def test_a_network_that_a_learner_cannot_use_is_refused(net: Any, says: str):
+    with pytest.raises(qs.UsageError, match=says):
+        qs.RL2(qs.NativeTasks(HiddenLedge()), net=net)
