@@ -45,13 +45,13 @@ SMALL: dict[str, dict[str, Any]] = {
         "policy_rate": 5e-3,
         "temperature_rate": 5e-3,
         "gamma": 0.9,
-        "target_rate": 0.05,
+        "tau": 0.05,
         "entropy_share": 0.1,
-        "replay_size": 256,
+        "buffer_trials": 256,
     },
     "multi-task-sac": {
         "num_train_tasks": 32,
-        "meta_batch_size": 32,
+        "n_envs": 32,
         "updates": 2,
         "batch_size": 64,
         "hidden_size": 16,
@@ -72,7 +72,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "pearl": {"num_train_tasks": 8, "trials": 4, "updates": 2, "meta_batch_size": 4, "batch_size": 8},
     "multi-task": {"n_envs": 16, "n_epochs": 1, "minibatches": 2},
     "recurrent-sac": {"trials": 8, "updates": 2, "batch_size": 8},
-    "multi-task-sac": {"num_train_tasks": 8, "meta_batch_size": 8, "batch_size": 16, "fine_tune_steps": 4},
+    "multi-task-sac": {"num_train_tasks": 8, "n_envs": 8, "batch_size": 16, "fine_tune_steps": 4},
     "task-informed": {"n_envs": 16, "n_epochs": 1, "minibatches": 2},
 }
 TINY = {name: small | LEAST[name] for name, small in SMALL.items()}
