@@ -334,7 +334,7 @@ class RecurrentSAC:
             records = replay.slices(row, config.batch_size, config.slice_length + 1, generator)
         else:
             records = replay.sample(row, config.batch_size, generator)
-        return batch_of({name: value[0] for name, value in records.items()}), alike, row
+        return batch_of({name: value[0] for name, value in records.items()}), alike, row.expand(config.batch_size)
 
     def update(
         self, batch: Batch, weight: Float[Tensor, "trial"], noise: Generator, moves_policy: bool
