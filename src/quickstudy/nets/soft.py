@@ -234,3 +234,8 @@ def point_actions(space: gymnasium.Space[Any], exploration: float) -> SquashedPo
     if isinstance(space, spaces.Box) and space.shape and bool(ranges_of(space).bounded.all()):
         return SquashedPoint(space, exploration)
     raise UsageError(f"action space {space}: td3 takes Box with bounds; set method to sac")
+
+
+def aimed_entropy(actions: SoftActions, share: float) -> float:
+    """What is left of the entropy aimed at; one that is negative, as densities have it, stays."""
+    return actions.target_entropy * (share if actions.target_entropy > 0 else 1.0)

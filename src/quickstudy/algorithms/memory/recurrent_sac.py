@@ -25,7 +25,7 @@ from quickstudy.nets import options
 from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, last_layer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.packed import PackedEncoder
-from quickstudy.nets.soft import SoftActions, point_actions, soft_actions
+from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
 from quickstudy.parts.clock import CLOCK, counted, left, timed_percept, timed_size
@@ -236,11 +236,6 @@ def targets(
     trace = config.trace * (goes_on & ~batch.leaves)
     aims = mixed_returns(batch.reward, config.gamma * ~batch.ends, ahead, bonus, trace, batch.layout.sizes)
     return aims, goes_on | batch.ends | batch.leaves
-
-
-def aimed_entropy(actions: SoftActions, share: float) -> float:
-    """What is left of the entropy aimed at; one that is negative, as densities have it, stays."""
-    return actions.target_entropy * (share if actions.target_entropy > 0 else 1.0)
 
 
 @checked
