@@ -66,3 +66,10 @@ def require_counts(what: object, least: int, **counts: float | None) -> None:
     for name, count in counts.items():
         if count is not None and count < least:
             raise UsageError(f"{what}: {name} is {count}, it must be at least {least}")
+
+
+def require_positive(what: str, options: object, *names: str) -> None:
+    """Raises UsageError, which names the option and its value, where one is not above 0."""
+    for name in names:
+        if getattr(options, name) <= 0:
+            raise UsageError(f"{what}: {name} ({getattr(options, name)}) must be above 0")

@@ -13,22 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.baselines.multi_task_sac import (
-    Batch,
-    Brain,
-    Learned,
-    Net,
-    draws_of,
-    fine_tuned,
-    joined,
-    losses,
-    records_of,
-)
+from quickstudy.algorithms.baselines.multi_task_sac import Batch, draws_of, fine_tuned, joined, losses, records_of
 from quickstudy.check.learner import CLAUSES, Subject, lived
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.nets.soft import soft_actions
-from quickstudy.ops.adaptation import Moments, adam_step
+from quickstudy.ops.adaptation import AdamMoments, adam_step
 from quickstudy.ops.tree import tensors_in, tree_map
+from quickstudy.parts.soft import ActorCritic, Brain, Heads
 from quickstudy.protocol import Shard, counter
 from quickstudy.work import InProcess, LocalSite
 
@@ -58,21 +49,21 @@ class OneTable(nn.Module):
         return observation @ self.table
 
 
-def world() -> tuple[Any, Learned, dict[str, Tensor], Batch, Tensor]:
+def world() -> tuple[ActorCritic, Heads, dict[str, Tensor], Batch, Tensor]:
     """A two-state MDP with tables for networks, in double precision; in neither state is the policy its own optimum."""
-    net: Any = Net(OneTable(), TwoTables())  # type: ignore[arg-type]
+    net = ActorCritic(OneTable(), TwoTables(), ACTIONS)
     policy = {"table": torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)}
     critics = {"tables": torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[2.0, 1.0], [5.0, 3.0]]], dtype=torch.float64)}
     target = {"tables": critics["tables"] + torch.tensor([[[0.5]], [[-0.5]]], dtype=torch.float64)}
     state = torch.eye(2, dtype=torch.float64)
     batch = Batch(state, torch.tensor([1, 0]), torch.tensor([1.0, 10.0]).double(), torch.tensor([False, True]), state.flip(0))
-    learned = Learned(policy, critics, torch.tensor(TEMPERATURE, dtype=torch.float64).log())
+    learned = Heads(policy, critics, torch.tensor(TEMPERATURE, dtype=torch.float64).log())
     return net, learned, target, batch, torch.zeros(2, 2, 0)
 
 
-def loss_of(learned: Learned) -> Any:
+def loss_of(learned: Heads) -> Any:
     net, _, target, batch, noise = world()
-    return losses(net, ACTIONS, GAMMA, learned, target, batch, noise, torch.ones(2))
+    return losses(net, GAMMA, Brain(learned, target), batch, noise, torch.ones(2))
 
 
 def test_the_targets_of_two_states_are_those_worked_by_hand():
@@ -113,7 +104,7 @@ def test_adam_on_trees_is_torchs_own():
     weights = {"a": torch.randn(3, dtype=torch.float64), "b": torch.randn(2, 2, dtype=torch.float64)}
     theirs = {name: value.clone().requires_grad_() for name, value in weights.items()}
     optimiser = torch.optim.Adam(theirs.values(), lr=0.03, eps=1e-5)
-    moments = Moments(*(tree_map(torch.zeros_like, weights) for _ in range(2)))
+    moments = AdamMoments(*(tree_map(torch.zeros_like, weights) for _ in range(2)))
     for step in range(1, 6):
         gradients = {name: torch.randn_like(value) for name, value in weights.items()}
         for name, value in theirs.items():
@@ -141,7 +132,7 @@ def test_fine_tuning_many_tasks_at_once_is_fine_tuning_each_by_itself(kind: str)
         lived = int(experience.valid[task].sum())
         own = {name: value[task, :lived] for name, value in records_of(agent.tasks, experience).items()}
         draws = draws_of(agent.config, agent.actions, counter(agent.seed, 0, "fine-tuning"))
-        alone = fine_tuned(agent.net, agent.actions, agent.config, agent.explorer().brain, own, draws)
+        alone = fine_tuned(agent.net, agent.config, agent.explorer().brain, own, draws)
         for one, all_of_them in zip(tensors_in(alone), tensors_in(together), strict=True):
             torch.testing.assert_close(one, all_of_them[task], rtol=1e-3, atol=1e-4)
 
@@ -181,16 +172,14 @@ def test_a_fine_tuned_critic_learns_the_values_of_its_own_task():
     }
     draws = draws_of(agent.config, agent.actions, counter(0, 0, "fine-tuning"))
     for task in range(2):
-        brain = fine_tuned(
-            agent.net, agent.actions, agent.config, explorer.brain, {name: value[task] for name, value in seen.items()}, draws
-        )
+        brain = fine_tuned(agent.net, agent.config, explorer.brain, {name: value[task] for name, value in seen.items()}, draws)
         values = functional_call(agent.net.critics, brain.learned.critics, (observation[task, :1], one[:1, :0]))
         torch.testing.assert_close(values[:, 0], reward[task].expand(2, 2), rtol=0, atol=0.02)
         assert isinstance(brain, Brain)
 
 
 @pytest.mark.usefixtures("one_kind")
-@pytest.mark.parametrize("options", [{"prioritised": 0.6}, {"replay_on_disk": True}, {"replay_size": 4}], ids=str)
+@pytest.mark.parametrize("options", [{"prioritised": 0.6}, {"buffer_on_disk": True}, {"buffer_size": 4}], ids=str)
 def test_every_way_of_drawing_resumes_bit_for_bit(options: dict[str, Any]):
     subject = Subject(qs.MultiTaskSAC, qs.MultiTaskSAC.Config(**TINY["multi-task-sac"] | options))
     CLAUSES["resuming"](subject)
@@ -213,7 +202,7 @@ def test_transitions_with_large_errors_are_drawn_more_often():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"meta_batch_size": 64, "num_train_tasks": 32}, "no more than num_train_tasks"),
+        ({"n_envs": 64, "num_train_tasks": 32}, "no more than num_train_tasks"),
         ({"shards": 3}, "multiple of shards"),
         ({"gamma": 0.0}, "gamma"),
         ({"temperature": 0.0}, "temperature"),

@@ -15,18 +15,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import quickstudy as qs
-from quickstudy.algorithms.belief.pearl import (
-    PEARL,
-    Batch,
-    Belief,
-    Noise,
-    context_vector,
-    critic_loss,
-    divergence,
-    evidence,
-    loss,
-)
+from quickstudy.algorithms.belief.pearl import PEARL, Batch, Noise, critic_loss, loss
 from quickstudy.data.rollout import Lifetime, collect_lives
+from quickstudy.nets.posterior import Posterior, context_vector, posterior
 from quickstudy.nets.soft import soft_actions
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tree_map
@@ -58,7 +49,7 @@ def encoder(features: int = 5, latent: int = 3) -> tuple[torch.nn.Module, dict[s
     return net, {name: weight.detach() for name, weight in net.named_parameters()}
 
 
-def close(one: Belief, other: Belief) -> bool:
+def close(one: Posterior, other: Posterior) -> bool:
     return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(one, other, strict=True))
 
 
@@ -66,7 +57,7 @@ def test_the_belief_is_the_product_of_its_factors_and_the_prior():
     """On a grid: the normalised product of the densities has the mean and the spread of the belief."""
     net, weights = encoder(latent=1)
     seen = context(tasks=1, transitions=3)
-    belief = evidence(net, weights, seen, torch.ones(1, 3, dtype=torch.bool))
+    belief = posterior(net, weights, seen, torch.ones(1, 3, dtype=torch.bool))
     mean, spread = net(seen).detach().double().chunk(2, -1)
     factors = Normal(mean.flatten(), (torch.nn.functional.softplus(spread) + 1e-4).sqrt().flatten())
     grid = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
@@ -81,12 +72,12 @@ def test_the_order_of_what_was_seen_makes_no_difference():
     net, weights = encoder()
     seen, known = context(), torch.rand(4, 7) < 0.7
     order = torch.randperm(7)
-    assert close(evidence(net, weights, seen, known), evidence(net, weights, seen[:, order], known[:, order]))
+    assert close(posterior(net, weights, seen, known), posterior(net, weights, seen[:, order], known[:, order]))
 
 
 def test_what_is_not_known_leaves_the_prior():
     net, weights = encoder()
-    belief = evidence(net, weights, context(), torch.zeros(4, 7, dtype=torch.bool))
+    belief = posterior(net, weights, context(), torch.zeros(4, 7, dtype=torch.bool))
     assert torch.equal(belief.mean, torch.zeros(4, 3)) and torch.equal(belief.std, torch.ones(4, 3))
     explorer = learner().explorer()
     assert not explorer.belief.mean.any() and (explorer.belief.std == 1).all()
@@ -95,14 +86,14 @@ def test_what_is_not_known_leaves_the_prior():
 def test_more_context_never_widens_the_belief():
     net, weights = encoder()
     seen = context()
-    spreads = [evidence(net, weights, seen, (torch.arange(7) < count).expand(4, 7)).std for count in range(8)]
+    spreads = [posterior(net, weights, seen, (torch.arange(7) < count).expand(4, 7)).std for count in range(8)]
     assert all((after < before).all() for before, after in pairwise(spreads))
 
 
 def test_the_divergence_is_the_one_of_the_textbook():
-    belief = Belief(torch.rand(4, 3) * 5, torch.randn(4, 3))
+    belief = Posterior(torch.rand(4, 3) * 5, torch.randn(4, 3))
     expected = kl_divergence(Normal(belief.mean, belief.std), Normal(0.0, 1.0)).sum(-1)
-    assert torch.allclose(divergence(belief), expected, atol=1e-5)
+    assert torch.allclose(belief.divergence, expected, atol=1e-5)
 
 
 def test_adapting_episode_by_episode_is_adapting_on_all_at_once():
@@ -152,7 +143,7 @@ def test_a_latent_task_is_drawn_where_an_episode_begins_and_stays():
 
 def test_samples_of_the_belief_have_its_mean_and_spread_and_the_likeliest_is_its_mean():
     agent = learner()
-    policy = replace(agent.explorer(), belief=Belief(torch.tensor([[3.0, 0.0]]), torch.tensor([[8.0, 1.0]])))
+    policy = replace(agent.explorer(), belief=Posterior(torch.tensor([[3.0, 0.0]]), torch.tensor([[8.0, 1.0]])))
     percept = tree_map(lambda value: value[:1, :, 0].expand(1, 4000, *value.shape[3:]), trial(agent)[0].percept)
     _, memory = policy.act(percept, policy.initial_memory(1, 4000), counter(0, 0, "test"))
     drawn = memory["latent"][0]
@@ -171,6 +162,11 @@ def stocked(agent: PEARL) -> tuple[PEARL, Batch, Noise]:
     return agent, batch, Noise(latent, agent.actions.noise(lead, generator), agent.actions.noise(lead, generator))
 
 
+def losses_of(agent: PEARL, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+    belief = posterior(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
+    return loss(agent.net, agent.brain, agent.config, belief, batch, noise)
+
+
 def gradients(agent: PEARL, value: Tensor) -> dict[str, float]:
     """How much of a gradient each part of the weights gets."""
     found = torch.autograd.grad(value, agent.learned, allow_unused=True, retain_graph=True)
@@ -182,15 +178,13 @@ def gradients(agent: PEARL, value: Tensor) -> dict[str, float]:
 def test_the_encoder_learns_from_critics_and_divergence_alone(dynamics: Any):
     """The gradient of all losses is, for the encoder, that of these two; the policy's and temperature's don't reach it."""
     agent, batch, noise = stocked(learner(dynamics, kl_weight=0.3))
-    total, _ = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)
-    belief = evidence(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
+    total, _ = losses_of(agent, batch, noise)
+    belief = posterior(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
     latent = (belief.mean + belief.std * noise.latent)[:, None].expand(-1, batch.reward.shape[1], -1)
-    critic = critic_loss(
-        agent.nets, agent.weights, agent.targets, agent.actions, agent.config.gamma, batch, latent, noise.later
-    )
+    critic = critic_loss(agent.net, agent.brain, agent.config.gamma, batch, latent, noise.later)
     weights = list(agent.weights["encoder"].values())
     whole = torch.autograd.grad(total, weights, retain_graph=True)
-    parts = torch.autograd.grad(critic + 0.3 * divergence(belief).mean(), weights, retain_graph=True)
+    parts = torch.autograd.grad(critic + 0.3 * belief.divergence.mean(), weights, retain_graph=True)
     assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-7) for one, other in zip(whole, parts, strict=True))
     reached = gradients(agent, critic)
     assert reached["encoder"] > 0 and reached["critics"] > 0
@@ -201,10 +195,10 @@ def test_the_encoder_learns_from_critics_and_divergence_alone(dynamics: Any):
 def test_the_policy_climbs_the_critics_and_leaves_them_where_they_are():
     """The critics' gradient of all losses is that of their own; the policy's is minus that of the soft value."""
     agent, batch, noise = stocked(learner())
-    total, parts = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)
-    belief = evidence(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
+    total, parts = losses_of(agent, batch, noise)
+    belief = posterior(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
     latent = (belief.mean + belief.std * noise.latent)[:, None].expand(-1, batch.reward.shape[1], -1)
-    own = critic_loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config.gamma, batch, latent, noise.later)
+    own = critic_loss(agent.net, agent.brain, agent.config.gamma, batch, latent, noise.later)
     critics = list(agent.weights["critics"].values())
     for one, other in zip(*(torch.autograd.grad(each, critics, retain_graph=True) for each in (total, own)), strict=True):
         torch.testing.assert_close(one, other)
@@ -212,23 +206,21 @@ def test_the_policy_climbs_the_critics_and_leaves_them_where_they_are():
     with torch.no_grad():
         for weight in agent.weights["policy"].values():
             weight -= 1e-2 * weight.grad
-    after = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)[1]
-    assert after["train/actor_loss"] < parts["train/actor_loss"]
+    after = losses_of(agent, batch, noise)[1]
+    assert after["train/policy_loss"] < parts["train/policy_loss"]
     assert after["train/critic_loss"] == pytest.approx(float(parts["train/critic_loss"]), rel=0.05)
 
 
 def test_the_critics_target_by_hand():
     """Target critics that are constants and two equal actions: V = min Q + alpha log 2, and none of it at a termination."""
     agent, batch, noise = stocked(learner(HiddenButton()))
-    targets = {name: torch.zeros_like(weight) for name, weight in agent.targets.items()}
-    targets["first.4.bias"], targets["second.4.bias"] = torch.tensor([2.0, 2.0]), torch.tensor([3.0, 3.0])
-    weights = dict(agent.weights)
-    weights["policy"] = {name: torch.zeros_like(weight) for name, weight in agent.weights["policy"].items()}
-    weights["critics"] = {name: torch.zeros_like(weight) for name, weight in agent.targets.items()}
+    nothing = tree_map(torch.zeros_like, agent.brain)
+    nothing.target.update({"first.4.bias": torch.tensor([2.0, 2.0]), "second.4.bias": torch.tensor([3.0, 3.0])})
+    brain = nothing._replace(learned=nothing.learned._replace(log_temperature=agent.brain.learned.log_temperature))
     latent = torch.zeros(*batch.reward.shape, agent.config.latent_size)
     for over in (False, True):
         ended = batch._replace(terminated=torch.full_like(batch.terminated, over))
-        value = critic_loss(agent.nets, weights, targets, agent.actions, 0.5, ended, latent, noise.later)
+        value = critic_loss(agent.net, brain, 0.5, ended, latent, noise.later)
         soft = 2 + agent.config.temperature * torch.tensor(2.0).log()
         expected = (batch.reward + (0.0 if over else 0.5) * soft).square().mean()  # half of two critics' squared errors
         assert float(value) == pytest.approx(float(expected), rel=1e-5)
@@ -239,7 +231,7 @@ def test_the_temperature_follows_the_entropy_beside_its_aim():
     agent, batch, noise = stocked(learner())
     for aim in (-5.0, 5.0):
         agent.actions.target_entropy = aim
-        total, parts = loss(agent.nets, agent.weights, agent.targets, agent.actions, agent.config, batch, noise)
+        total, parts = losses_of(agent, batch, noise)
         (slope,) = torch.autograd.grad(total, [agent.weights["temperature"]["log"]])
         assert float(slope) == pytest.approx(float(parts["train/entropy"]) - aim, rel=1e-5)
         assert (slope > 0) == (aim < 0)

@@ -13,21 +13,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.memory.recurrent_sac import (
-    Held,
-    RecurrentSAC,
-    batch_of,
-    mixed_returns,
-    records_of,
-    remembered,
-    soft_value,
-    squared_error,
-    targets,
-)
+from quickstudy.algorithms.memory.recurrent_sac import Held, RecurrentSAC, heads_of, remembered, targets
 from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tensors_in
+from quickstudy.parts.soft import ActorCritic, soft_value
+from quickstudy.parts.trials import batch_of, mixed_returns, records_of, squared_error
 from quickstudy.protocol import Experience, Shard, counter
 from quickstudy.work import InProcess, LocalSite
 
@@ -67,7 +59,7 @@ def test_mixed_returns_are_their_recursion_in_each_trial(trace: float):
 def test_with_a_full_trace_and_no_entropy_targets_are_the_discounted_rewards_to_come():
     agent = learner(gamma=0.9, trace=1.0)
     batch = batch_of(records_of(agent.tasks, "trial", lived(agent)))
-    aims, known = aims_of(agent, batch, temperature=torch.tensor(0.0))
+    aims, known = aims_of(agent, batch, temperature=0.0)
     rewards = batch.reward
     for trial in range(8):
         rows = (batch.layout.sequence == trial).nonzero()[:, 0]
@@ -77,12 +69,13 @@ def test_with_a_full_trace_and_no_entropy_targets_are_the_discounted_rewards_to_
 
 
 @torch.no_grad()
-def aims_of(agent: RecurrentSAC, batch: Any, temperature: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    learned, sizes = agent.learned, batch.layout.sizes
-    held = Held(*(remembered(agent.net, side, batch.inputs, sizes) for side in (learned.actor, agent.target.critic)))
+def aims_of(agent: RecurrentSAC, batch: Any, temperature: float | None = None) -> tuple[Tensor, Tensor]:
+    learned, sizes = agent.learned._replace(critic=agent.target.critic), batch.layout.sizes
+    if temperature is not None:
+        learned = learned._replace(log_temperature=torch.tensor(temperature).log())
+    held = Held(*(remembered(agent.net, side, batch.inputs, sizes) for side in (learned.actor, learned.critic)))
     noise = torch.zeros(len(batch.reward), agent.actions.action_size)
-    temperature = learned.log_temperature.detach().exp() if temperature is None else temperature
-    return targets(agent.net, learned.actor, agent.target.critic, agent.actions, temperature, agent.config, batch, held, noise)
+    return targets(agent.net, agent.actions, agent.config, learned, batch, held, noise)
 
 
 def test_by_trial_an_episodes_end_is_none_and_the_last_step_ends_all():
@@ -105,8 +98,7 @@ def test_by_episode_values_stop_at_terminations_and_look_beyond_time_limits():
     assert bool(batch.leaves.any()) and bool(batch.ends.any())
     aims, known = aims_of(agent, batch)
     assert bool(known.all())
-    temperature = agent.learned.log_temperature.detach().exp()
-    heads = agent.learned.actor.head, agent.target.critic.head, agent.actions, temperature
+    net, heads = ActorCritic(*agent.net[1:], agent.actions), heads_of(agent.learned)
     for trial in range(8):
         length = int(records["valid"][trial].sum())
         for step, aim in enumerate(aims[batch.layout.sequence == trial]):
@@ -117,7 +109,8 @@ def test_by_episode_values_stop_at_terminations_and_look_beyond_time_limits():
             if not records["ends"][trial, step] and (step + 1 < length or records["leaves"][trial, step]):
                 sides = (agent.learned.actor, agent.target.critic)
                 held = Held(*(remembered(agent.net, side, read, [1] * len(read))[-1:] for side in sides))
-                following = float(soft_value(agent.net, *heads, held, torch.zeros(1, 0))[0])
+                place = held.place(agent.net)
+                following = float(soft_value(net, heads, agent.target.critic.head, place, torch.zeros(1, 0))[0])
             assert float(aim) == pytest.approx(float(records["reward"][trial, step]) + 0.9 * following, abs=1e-5)
 
 
@@ -210,10 +203,10 @@ def test_a_shared_memory_is_trained_by_the_critics_alone():
     [
         {"prioritised": 0.6},
         {"slice_length": 2},
-        {"replay_on_disk": True},
+        {"buffer_on_disk": True},
         {"shared_encoder": True},
         {"credit": "episode", "trace": 0.5, "anneal_iterations": 3},
-        {"replay_size": 8},
+        {"buffer_trials": 8},
     ],
     ids=str,
 )

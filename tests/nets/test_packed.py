@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from quickstudy.nets.networks import initial_weights, skeleton
-from quickstudy.nets.packed import PackedGRU, layout_of
+from quickstudy.nets.networks import Recurrent, initial_weights, skeleton
+from quickstudy.nets.options import Cell
+from quickstudy.nets.packed import Packed, layout_of
 from quickstudy.protocol import counter
 
 LENGTHS = [3, 7, 1, 7, 5]
@@ -30,7 +32,7 @@ def test_a_layout_goes_step_by_step_through_the_longest_first():
 
 def test_values_and_gradients_are_those_of_torch_gru_on_each_sequence_by_itself():
     torch.manual_seed(0)
-    net, layout = skeleton(lambda: PackedGRU(4, 6)), layout_of(valid())
+    net, layout = skeleton(lambda: Packed("gru", 4, 6)), layout_of(valid())
     weights = {name: value.detach().double() for name, value in initial_weights(net, counter(0, 0, "w"), {}, "cpu").items()}
     weights = {name: (value + 0.1 * torch.randn_like(value)).requires_grad_() for name, value in weights.items()}
     padded, state = torch.randn(5, 9, 4, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
@@ -50,3 +52,29 @@ def test_values_and_gradients_are_those_of_torch_gru_on_each_sequence_by_itself(
     theirs = torch.autograd.grad(total, [inputs, start, *weights.values()])
     for mine, its in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm", "gru-norm"])
+def test_each_kind_of_memory_is_the_layer_of_networks_step_by_step_on_each_sequence(kind: Cell):
+    """States, with cells where there are any, and the gradients of inputs and weights."""
+    torch.manual_seed(0)
+    packed, plain, layout = Packed(kind, 4, 6), Recurrent(kind, 4, 6), layout_of(valid())
+    weights = {name: (0.5 * torch.randn(value.shape)).requires_grad_() for name, value in plain.named_parameters()}
+    assert weights.keys() == dict(packed.named_parameters()).keys() and packed.state_size == plain.state_size
+    inputs, start = torch.randn(5, 9, 4, requires_grad=True), torch.randn(5, packed.state_size)
+    towards = torch.randn(5, 9, packed.state_size)
+
+    states = functional_call(packed, weights, (layout.rows(inputs), start[layout.order], layout.sizes))
+    ours = torch.autograd.grad((states * layout.rows(towards)).sum(), [inputs, *weights.values()])
+
+    total = torch.zeros(())
+    for number, length in enumerate(LENGTHS):
+        state, found = start[number : number + 1], []
+        for step in range(length):
+            _, state = functional_call(plain, weights, (inputs[number, step][None, None], state))
+            found.append(state[0])
+        torch.testing.assert_close(states[layout.sequence == number], torch.stack(found))
+        total = total + (torch.stack(found) * towards[number, :length]).sum()
+    theirs = torch.autograd.grad(total, [inputs, *weights.values()])
+    for mine, its in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-4)

@@ -72,9 +72,9 @@ def test_pearls_belief_is_the_product_of_all_it_has_seen_before_the_episode():
     seen = torch.cat(
         [agent.moments.normalise(pearl.transition_vectors(tasks, each)).flatten(1, 2) for each in lived.episodes], 1
     )
-    whole = pearl.evidence(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
+    whole = pearl.posterior(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
     torch.testing.assert_close(found.end, whole.mean)
-    two = pearl.evidence(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))
+    two = pearl.posterior(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))
     torch.testing.assert_close(found.believed.std[2], two.std[:, None].expand(-1, 4, -1))
 
 

@@ -15,7 +15,7 @@ from quickstudy.errors import UsageError
 from quickstudy.nets.options import Cell, Network
 
 Weights = dict[str, Tensor]
-Net = TypeVar("Net", bound=nn.Module)
+Net = TypeVar("Net")
 Build = Callable[[int, int], nn.Module]
 """What builds a network of one's own, given the number of its inputs and of its outputs."""
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -137,7 +137,7 @@ def multilayer(
 
 
 def skeleton(build: Callable[[], Net]) -> Net:
-    """A network without weights of its own: building it draws no random number and takes no memory."""
+    """A network, or several, without weights of their own: building it draws no random number and takes no memory."""
     with torch.device("meta"):
         return build()
 

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
+from quickstudy.nets.networks import encoder, gru_step, normed
+from quickstudy.nets.options import Cell, Network
+
 
 class Layout(NamedTuple):
     """Where the steps of some sequences lie."""
@@ -46,24 +49,66 @@ def layout_of(valid: Bool[Tensor, "sequence time"]) -> Layout:
     return Layout(order, lived, lived.sum(1).tolist())
 
 
-class PackedGRU(nn.Module):
-    """A GRU (Cho et al. 2014) as `torch.nn.GRU` defines it, over rows; what a row holds is after its step.
+class Packed(nn.Module):
+    """`nets.networks.Recurrent` of the same kind over rows; what a row holds is the state after its step.
 
-    The gradient of each weight is one product over all rows, which `torch.gru` makes step by step.
+    The gradient of each weight of a GRU is one product over all rows, which `torch.gru` makes step by step.
     """
 
-    def __init__(self, inputs: int, hidden: int):
+    def __init__(self, kind: Cell, inputs: int, hidden: int):
         super().__init__()
-        self.from_input = nn.Parameter(torch.empty(3, hidden, inputs))
-        self.from_hidden = nn.Parameter(torch.empty(3, hidden, hidden))
-        self.input_bias = nn.Parameter(torch.empty(3 * hidden))
-        self.hidden_bias = nn.Parameter(torch.empty(3 * hidden))
+        gates = {"gru": 3, "lstm": 4, "gru-norm": 3}[kind]
+        self.kind, self.hidden_size = kind, hidden
+        self.state_size = 2 * hidden if kind == "lstm" else hidden
+        self.from_input = nn.Parameter(torch.empty(gates, hidden, inputs))
+        self.from_hidden = nn.Parameter(torch.empty(gates, hidden, hidden))
+        self.input_bias = nn.Parameter(torch.empty(gates * hidden))
+        self.hidden_bias = nn.Parameter(torch.empty(gates * hidden))
+        if kind == "gru-norm":
+            self.input_gain, self.hidden_gain = (nn.Parameter(torch.empty(gates * hidden)) for _ in range(2))
 
     def forward(
-        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence hidden"], sizes: list[int]
-    ) -> Float[Tensor, "row hidden"]:
-        read = torch.addmm(self.input_bias, inputs, self.from_input.flatten(0, 1).T)
-        return cast(Tensor, Steps.apply(read, self.from_hidden.flatten(0, 1), self.hidden_bias, state, sizes))
+        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence state"], sizes: list[int]
+    ) -> Float[Tensor, "row state"]:
+        from_input, from_hidden = self.from_input.flatten(0, 1).T, self.from_hidden.flatten(0, 1)
+        if self.kind == "gru":
+            read = torch.addmm(self.input_bias, inputs, from_input)
+            return cast(Tensor, Steps.apply(read, from_hidden, self.hidden_bias, state, sizes))
+        if self.kind == "lstm":
+            read, step = torch.addmm(self.input_bias, inputs, from_input), self.lstm_step
+        else:
+            read, step = normed(inputs @ from_input, self.input_gain, self.input_bias), self.gru_norm_step
+        states = []
+        for now in read.split(sizes):
+            state = step(now, state[: len(now)], from_hidden.T)
+            states.append(state)
+        return torch.cat(states)
+
+    def lstm_step(self, read: Tensor, state: Tensor, from_hidden: Tensor) -> Float[Tensor, "row state"]:
+        """c' = f c + i g, h' = o tanh(c') (Hochreiter & Schmidhuber 1997); gates in torch's order."""
+        hidden, cell = state.chunk(2, dim=-1)
+        take, keep, new, show = (read + torch.addmm(self.hidden_bias, hidden, from_hidden)).chunk(4, dim=-1)
+        cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
+        return torch.cat([show.sigmoid() * cell.tanh(), cell], dim=-1)
+
+    def gru_norm_step(self, read: Tensor, state: Tensor, from_hidden: Tensor) -> Float[Tensor, "row state"]:
+        """A GRU's step from gates that are normalised (Ba et al. 2016)."""
+        return gru_step(read, normed(state @ from_hidden, self.hidden_gain, self.hidden_bias), state)
+
+
+class PackedEncoder(nn.Module):
+    """A memory behind what reads its inputs first."""
+
+    def __init__(self, inputs: int, kind: Cell, network: Network):
+        super().__init__()
+        self.encoder, size = encoder(inputs, network)
+        self.memory = Packed(kind, size, network.hidden_size)
+        self.state_size, self.hidden_size = self.memory.state_size, network.hidden_size
+
+    def forward(
+        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence state"], sizes: list[int]
+    ) -> Float[Tensor, "row state"]:
+        return self.memory(self.encoder(inputs), state, sizes)
 
 
 class Steps(torch.autograd.Function):

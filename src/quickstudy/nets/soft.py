@@ -227,3 +227,15 @@ def soft_actions(space: gymnasium.Space[Any], entropy_share: float = 0.3) -> Sof
     if isinstance(space, spaces.Box) and space.shape and bool(ranges_of(space).bounded.all()):
         return SquashedGaussian(space)
     raise UsageError(f"action space {space}: a soft actor-critic takes Discrete, or Box with bounds; rl2 and maml take others")
+
+
+def point_actions(space: gymnasium.Space[Any], exploration: float) -> SquashedPoint:
+    """The actions of a space as TD3 takes them; UsageError where it is no bounded Box."""
+    if isinstance(space, spaces.Box) and space.shape and bool(ranges_of(space).bounded.all()):
+        return SquashedPoint(space, exploration)
+    raise UsageError(f"action space {space}: td3 takes Box with bounds; set method to sac")
+
+
+def aimed_entropy(actions: SoftActions, share: float) -> float:
+    """What is left of the entropy aimed at; one that is negative, as densities have it, stays."""
+    return actions.target_entropy * (share if actions.target_entropy > 0 else 1.0)

@@ -23,14 +23,14 @@ def inner_step(
     return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}
 
 
-class Moments(NamedTuple):
+class AdamMoments(NamedTuple):
     """Running means of gradients and of their squares, trees like the weights."""
 
     first: Any
     second: Any
 
 
-def adam_step(weights: Tree, gradients: Any, moments: Moments, step: int, rate: float) -> tuple[Tree, Moments]:
+def adam_step(weights: Tree, gradients: Any, moments: AdamMoments, step: int, rate: float) -> tuple[Tree, AdamMoments]:
     """Step number `step`, from 1 on, of Adam (Kingma & Ba 2015, algorithm 1) on trees of tensors: new weights and new moments.
 
     m' = 0.9 m + 0.1 g,  v' = 0.999 v + 0.001 g^2,  w' = w - rate m' / (1 - 0.9^step) / (sqrt(v' / (1 - 0.999^step)) + 1e-5).
@@ -43,7 +43,7 @@ def adam_step(weights: Tree, gradients: Any, moments: Moments, step: int, rate: 
     def moved(weight: Tensor, mean: Tensor, square: Tensor) -> Tensor:
         return weight - rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-5)
 
-    return tree_map(moved, weights, first, second), Moments(first, second)
+    return tree_map(moved, weights, first, second), AdamMoments(first, second)
 
 
 def path_loss(

@@ -27,6 +27,14 @@ def counted(percept: Percept) -> tuple[Float[Tensor, "*lead time"], Float[Tensor
     return torch.arange(first.shape[-1], device=first.device).float().expand_as(first), first.cumsum(-1)
 
 
+def with_clock(
+    inputs: Float[Tensor, "time feature"],
+) -> tuple[Float[Tensor, "time seen"], Float[Tensor, "time feature"]]:
+    """What was seen, to be differentiated by, and the same with the clock behind it, which is held fixed."""
+    seen = inputs[:, :-CLOCK].detach().requires_grad_()
+    return seen, torch.cat([seen, inputs[:, -CLOCK:]], dim=1)
+
+
 def timed_size(tasks: TaskDistribution) -> int:
     """The length of the vector that `timed_percept` makes."""
     return percept_size(tasks.observation_space, tasks.action_space) + CLOCK

@@ -7,42 +7,32 @@ trained off-policy, on a replay of every training task (SAC: Haarnoja et al. 201
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import get_total_norm
 from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
-from quickstudy.data.rollout import Chosen, Lifetime, collect_chosen, concatenate
+from quickstudy.data.rollout import Lifetime
 from quickstudy.data.session import Session
-from quickstudy.errors import NotFinite, UsageError, require_at_least
-from quickstudy.nets.networks import Weights, copy_into, follow, initial_weights, multilayer, skeleton
+from quickstudy.errors import UsageError, require_at_least, require_positive, require_share
+from quickstudy.insight import Believed, Known, Retraced, Trial
+from quickstudy.nets import options
+from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.posterior import Posterior, context_vector, context_vector_size, paid, posterior, transition_vectors
 from quickstudy.nets.soft import SoftActions, soft_actions
-from quickstudy.ops.features import as_vector, unit_vector, vector_size
+from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
-from quickstudy.protocol import (
-    Act,
-    Experience,
-    Memory,
-    Metrics,
-    Percept,
-    Shard,
-    State,
-    TaskDistribution,
-    Transition,
-    Work,
-    counter,
-)
+from quickstudy.parts import collecting, soft
+from quickstudy.parts.descend import descend
+from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
 @checked
@@ -64,10 +54,11 @@ class Config:
     """Transitions of each, from its newest trial, that the encoder reads; those of a shorter trial are read whole."""
     latent_size: int = 5
     """Numbers that stand for a task."""
-    hidden_size: int = 128
-    """Units of each hidden layer of encoder, policy and critics."""
-    hidden_layers: int = 2
-    """Hidden layers of each."""
+    encoder: options.Encoder = "none"
+    hidden_size: options.HiddenSize = 128
+    hidden_layers: options.HiddenLayers = 2
+    activation: options.Activation = "relu"
+    layer_norm: options.LayerNorm = False
     learning_rate: float = 1e-3
     """Adam's step size."""
     gamma: float = 0.99
@@ -84,123 +75,43 @@ class Config:
     """Train policy and critics on `info["dense_reward"]`; the context and the scores keep the reward that is paid."""
     buffer_size: int = 10_000
     """Transitions that the replay keeps of each task."""
-    replay_on_disk: bool = False
+    buffer_on_disk: bool = False
     """Keep the replay in a temporary file instead of memory."""
     shards: int = 1
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
         require_at_least(1, "pearl", self, "shards", "trials", "updates", "meta_batch_size", "batch_size", "context_size")
-        require_at_least(1, "pearl", self, "latent_size", "hidden_size", "hidden_layers", "buffer_size")
-        if self.trials % self.shards or self.trials > self.num_train_tasks:
-            raise UsageError(
-                f"pearl: trials ({self.trials}) must be a multiple of shards ({self.shards}), no more than"
-                f" num_train_tasks ({self.num_train_tasks})"
-            )
-        if not 0 < self.gamma <= 1 or not 0 < self.tau <= 1:
-            raise UsageError(f"pearl: gamma ({self.gamma}) and tau ({self.tau}) must be in (0, 1]")
-        if self.temperature <= 0 or self.kl_weight < 0:
-            raise UsageError(
-                f"pearl: temperature ({self.temperature}) must be above 0 and kl_weight ({self.kl_weight}) at least 0"
-            )
-
-
-class Critics(nn.Module):
-    """Two critics of one input."""
-
-    def __init__(self, build: Callable[[], nn.Module]):
-        super().__init__()
-        self.first, self.second = build(), build()
-
-    def forward(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "critic *lead value"]:
-        return torch.stack([self.first(inputs), self.second(inputs)])
+        require_at_least(1, "pearl", self, "latent_size", "buffer_size")
+        require_at_least(0, "pearl", self, "kl_weight")
+        collecting.require_shards("pearl", self, "trials", at_most="num_train_tasks")
+        require_share("pearl", self, "gamma", "tau")
+        options.require_network("pearl", self)
+        require_positive("pearl", self, "temperature")
 
 
 class Nets(NamedTuple):
     """The networks, without weights."""
 
     encoder: nn.Module
+    """Transitions, (*lead, feature) -> mean of each one's factor and how wide it is, (*lead, 2 latent)."""
     policy: nn.Module
+    """Observation and latent, (*lead, feature + latent) -> parameters of the actions, (*lead, size)."""
     critics: nn.Module
+    """Observation, action's vector and latent, three arguments -> two critics, (critic, *lead, value)."""
+
+
+Build = Callable[[Config, TaskDistribution, SoftActions], Nets] | None
 
 
 def nets_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Nets:
-    """Networks of the sizes that these tasks take."""
+    """PEARL's own networks. The context's encoder is a head; the option `encoder` stands before policy and critics."""
     seen, latent = vector_size(tasks.observation_space), config.latent_size
-    build = partial(multilayer, hidden=config.hidden_size, layers=config.hidden_layers, activation=nn.ReLU)
     return Nets(
-        skeleton(lambda: build(context_vector_size(tasks), outputs=2 * latent)),
-        skeleton(lambda: build(seen + latent, outputs=actions.size)),
-        skeleton(lambda: Critics(lambda: build(seen + actions.action_size + latent, outputs=actions.values))),
+        head(context_vector_size(tasks), 2 * latent, config),
+        soft.policy_net(seen + latent, actions.size, config),
+        soft.twin_net(seen + actions.action_size + latent, actions.values, config),
     )
-
-
-def context_vector_size(tasks: TaskDistribution) -> int:
-    """The length of the vector that `context_vector` makes."""
-    return 2 * vector_size(tasks.observation_space) + vector_size(tasks.action_space) + 2
-
-
-def context_vector(
-    tasks: TaskDistribution,
-    observation: Shaped[Tensor, "*lead ..."],
-    action: Shaped[Tensor, "*lead ..."],
-    reward: Float[Tensor, "*lead"],
-    arrival: Shaped[Tensor, "*lead ..."],
-    ended: Bool[Tensor, "*lead"],
-) -> Float[Tensor, "*lead feature"]:
-    """A transition as the encoder reads it, with a flag where the episode ended."""
-    states = (as_vector(tasks.observation_space, value) for value in (observation, arrival))
-    numbers = torch.stack([reward, ended.to(reward)], dim=-1)
-    return torch.cat([*states, unit_vector(tasks.action_space, action), numbers], dim=-1)
-
-
-def transition_vectors(tasks: TaskDistribution, experience: Experience) -> Float[Tensor, "task lane time feature"]:
-    """What was lived as the encoder reads it, before its standardisation."""
-    transition = experience.transition
-    ended = transition.terminated | transition.truncated
-    return context_vector(
-        tasks, experience.percept.observation, experience.act.action, paid(transition), transition.arrival, ended
-    )
-
-
-def paid(transition: Transition) -> Float[Tensor, "task lane time"]:
-    """The rewards as the task paid them: a normaliser scales only those that are trained on."""
-    return transition.info.get("raw_reward", transition.reward)
-
-
-class Belief(NamedTuple):
-    """A Gaussian belief about the latent task: what the factors of the transitions add up to, beside the prior N(0, I)."""
-
-    precision: Float[Tensor, "*task latent"]
-    """The sum of their precisions."""
-    weighted: Float[Tensor, "*task latent"]
-    """The sum of their means, each times its precision."""
-
-    @property
-    def mean(self) -> Float[Tensor, "*task latent"]:
-        return self.weighted / (1 + self.precision)
-
-    @property
-    def std(self) -> Float[Tensor, "*task latent"]:
-        return (1 + self.precision).rsqrt()
-
-
-def evidence(
-    encoder: nn.Module,
-    weights: Weights,
-    context: Float[Tensor, "task transition feature"],
-    known: Bool[Tensor, "task transition"],
-) -> Belief:
-    """What the known transitions of each task say: the product of their Gaussian factors (Rakelly et al. 2019, sec. 4.1)."""
-    mean, spread = functional_call(encoder, weights, (context,)).chunk(2, -1)
-    precision = known[..., None] / (nn.functional.softplus(spread) + 1e-4)
-    return Belief(precision.sum(1), (precision * mean).sum(1))
-
-
-def divergence(belief: Belief) -> Float[Tensor, "task"]:
-    """KL(belief || N(0, I))."""
-    variance = 1 / (1 + belief.precision)
-    return 0.5 * (variance + belief.mean.square() - 1 - variance.log()).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -213,7 +124,7 @@ class PosteriorPolicy:
     actions: SoftActions
     moments: Moments
     """Of the transitions met in training, by which the encoder's inputs are standardised."""
-    belief: Belief
+    belief: Posterior
     """With a task axis once something was seen."""
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
@@ -252,73 +163,38 @@ class Noise(NamedTuple):
     """And where it arrived."""
 
 
-def soft_value(
-    nets: Nets,
-    weights: Mapping[str, Weights],
-    critics: Weights,
-    actions: SoftActions,
-    seen: Float[Tensor, "task step feature"],
-    latent: Float[Tensor, "task step latent"],
-    noise: Float[Tensor, "task step noise"],
-) -> tuple[Float[Tensor, "task step"], Float[Tensor, "task step"]]:
-    """The policy's soft value under these critics, and its entropy."""
-    parameters = functional_call(nets.policy, weights["policy"], (torch.cat([seen, latent], -1),))
-    temperature = weights["temperature"]["log"].detach().exp()
-
-    def judged(action: Float[Tensor, "task step action"]) -> Float[Tensor, "critic task step value"]:
-        return functional_call(nets.critics, critics, (torch.cat([seen, action, latent], -1),))
-
-    return actions.soft_value(parameters, judged, temperature, noise)
+def place_of(seen: Float[Tensor, "*lead feature"], latent: Float[Tensor, "*lead latent"]) -> soft.Place:
+    """Where the policy acts as if the latent were the task."""
+    return soft.Place(torch.cat([seen, latent], -1), seen, latent)
 
 
 def critic_loss(
-    nets: Nets,
-    weights: Mapping[str, Weights],
-    targets: Weights,
-    actions: SoftActions,
+    net: soft.ActorCritic,
+    brain: soft.Brain,
     gamma: float,
     batch: Batch,
     latent: Float[Tensor, "task step latent"],
-    noise: Float[Tensor, "task step noise"],
+    noise: Tensor,
 ) -> Float[Tensor, ""]:
-    """Half the squared error of both critics against r + gamma V(arrival); its gradient reaches the encoder by the latent."""
-    with torch.no_grad():
-        value, _ = soft_value(nets, weights, targets, actions, batch.arrival, latent, noise)
-        target = batch.reward + gamma * ~batch.terminated * value
-    inputs = torch.cat([batch.observation, actions.action_vector(batch.action), latent], -1)
-    values = actions.taken(functional_call(nets.critics, weights["critics"], (inputs,)), batch.action)
-    return 0.5 * (values - target).square().mean((1, 2)).sum()
+    """Half the squared error of both critics; its gradient reaches the encoder by the latent."""
+    outcome = soft.Outcome(batch.reward, batch.terminated, place_of(batch.arrival, latent))
+    aims = soft.aims_of(net, brain, gamma, outcome, noise)
+    values = soft.values_of(net, brain.learned.critics, place_of(batch.observation, latent), batch.action)
+    return 0.5 * (values - aims).square().mean((1, 2)).sum()
 
 
 def loss(
-    nets: Nets,
-    weights: Mapping[str, Weights],
-    targets: Weights,
-    actions: SoftActions,
-    config: Config,
-    batch: Batch,
-    noise: Noise,
+    net: soft.ActorCritic, brain: soft.Brain, config: Config, belief: Posterior, batch: Batch, noise: Noise
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """All losses in one, and its parts: each reaches its own weights alone, and the encoder those of critics and KL."""
-    belief = evidence(nets.encoder, weights["encoder"], batch.context, batch.known)
     drawn = belief.mean + belief.std * noise.latent
     latent = drawn[:, None].expand(-1, batch.reward.shape[1], -1)
-    critic = critic_loss(nets, weights, targets, actions, config.gamma, batch, latent, noise.later)
-    kl = divergence(belief).mean()
-    fixed = {name: weight.detach() for name, weight in weights["critics"].items()}
-    value, entropy = soft_value(nets, weights, fixed, actions, batch.observation, latent.detach(), noise.now)
-    log_temperature = weights["temperature"]["log"]
-    surplus = entropy.detach().mean() - actions.target_entropy
-    total = critic + config.kl_weight * kl - value.mean() + log_temperature * surplus
-    parts = {
-        "train/critic_loss": critic,
-        "train/actor_loss": -value.mean(),
-        "train/kl": kl,
-        "train/belief_std": belief.std.mean(),
-        "train/entropy": entropy.mean(),
-        "train/ent_coef": log_temperature.exp(),
-    }
-    return total, {name: part.detach() for name, part in parts.items()}
+    critic = critic_loss(net, brain, config.gamma, batch, latent, noise.later)
+    kl = belief.divergence.mean()
+    place = place_of(batch.observation, latent.detach())
+    climbed, parts = soft.climb(net, brain.learned, place, noise.now, net.actions.target_entropy)
+    parts |= {"train/critic_loss": critic, "train/belief_kl": kl, "train/belief_std": belief.std.mean()}
+    return critic + config.kl_weight * kl + climbed, {name: part.detach() for name, part in parts.items()}
 
 
 def records_of(experience: Experience, episode: int, dense: bool) -> Records:
@@ -339,47 +215,58 @@ def records_of(experience: Experience, episode: int, dense: bool) -> Records:
 
 @checked
 class PEARL:
-    """Meta-trains an encoder of experience and a soft actor-critic beside it; adapting is adding up evidence."""
+    """Meta-trains an encoder of experience and a soft actor-critic beside it; adapting is adding up evidence.
+
+    `net(config, tasks, actions)` builds networks of one's own, a `Nets` whose fields say what each reads and gives; `actions`
+    has the sizes. Their first weights are drawn here, orthogonal matrices and zero biases.
+    """
 
     name = "pearl"
     lanes = 1
     Config = Config
 
-    def __init__(self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu"):
+    def __init__(
+        self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu", net: Build = None
+    ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
-        self.iteration = 0
-        self.actions = soft_actions(tasks.action_space, self.config.entropy_share)
-        self.nets = nets_for(self.config, tasks, self.actions)
-        last = 2 * self.config.hidden_layers
+        self.iteration, self.own_net = 0, net is not None
+        config = self.config
+        self.actions = soft_actions(tasks.action_space, config.entropy_share)
+        self.nets = skeleton(lambda: (net or nets_for)(config, tasks, self.actions))
+        self.net = soft.ActorCritic(self.nets.policy, self.nets.critics, self.actions)
+        gains = {} if net else {"policy": soft.policy_end(config)}
         self.weights = {
-            name: initial_weights(
-                net, counter(seed, 0, f"{name} weights"), {f"{last}.": 0.01 if name == "policy" else 1.0}, device
-            )
-            for name, net in self.nets._asdict().items()
+            part: initial_weights(each, counter(seed, 0, f"{part} weights"), gains.get(part, {}), device)
+            for part, each in self.nets._asdict().items()
         }
-        start = torch.tensor(math.log(self.config.temperature), device=device, requires_grad=True)
-        self.weights["temperature"] = {"log": start}
-        self.targets = {name: weight.detach().clone() for name, weight in self.weights["critics"].items()}
+        self.weights["temperature"] = {"log": soft.first_temperature(config.temperature, device)}
+        self.targets = soft.copied(self.weights["critics"])
         self.learned = [weight for part in self.weights.values() for weight in part.values()]
-        self.optimiser = Adam(self.learned, lr=self.config.learning_rate, fused=True)
-        self.train_tasks = tasks.sample(self.config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
-        self.trial_steps = tasks.episodes_per_trial * tasks.max_episode_steps
-        sizes = self.config.num_train_tasks, self.config.buffer_size, self.trial_steps
+        self.optimiser = Adam(self.learned, lr=config.learning_rate, fused=True)
+        self.train_tasks = tasks.sample(config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
         self.moments = no_moments((context_vector_size(tasks),), device)
-        self.replay = Replay(*sizes, on_disk=self.config.replay_on_disk, device=device)
-        self.newest = torch.zeros(self.config.num_train_tasks, dtype=torch.long)
+        self.trial_steps = collecting.trial_steps(tasks)
+        sizes = config.num_train_tasks, config.buffer_size, self.trial_steps
+        self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, device=device)
+        self.newest = torch.zeros(config.num_train_tasks, dtype=torch.long)
         """How many transitions each training task's newest trial has: the context comes from no other."""
 
+    @property
+    def brain(self) -> soft.Brain:
+        """What the actor-critic learns on with."""
+        policy, critics, temperature = (self.weights[part] for part in ("policy", "critics", "temperature"))
+        return soft.Brain(soft.Heads(policy, critics, temperature["log"]), self.targets)
+
     def explorer(self) -> PosteriorPolicy:
-        weights = {part: {name: w.detach().clone() for name, w in self.weights[part].items()} for part in ("encoder", "policy")}
+        weights = {part: soft.copied(self.weights[part]) for part in ("encoder", "policy")}
         nothing = torch.zeros(self.config.latent_size, device=self.device)
-        return PosteriorPolicy(self.nets, weights, self.tasks, self.actions, self.moments, Belief(nothing, nothing))
+        return PosteriorPolicy(self.nets, weights, self.tasks, self.actions, self.moments, Posterior(nothing, nothing))
 
     def adapt(self, policy: PosteriorPolicy, experience: Experience) -> PosteriorPolicy:
         """Adds what the experience says, all its lanes pooled, to the belief about each task."""
         context = policy.moments.normalise(transition_vectors(self.tasks, experience)).flatten(1, 2)
-        new = evidence(self.nets.encoder, policy.weights["encoder"], context, experience.valid.flatten(1, 2))
-        return replace(policy, belief=Belief(*(old + more for old, more in zip(policy.belief, new, strict=True))))
+        new = posterior(self.nets.encoder, policy.weights["encoder"], context, experience.valid.flatten(1, 2))
+        return replace(policy, belief=Posterior(*(old + more for old, more in zip(policy.belief, new, strict=True))))
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""
@@ -393,7 +280,7 @@ class PEARL:
         for _ in range(self.config.updates):
             parts = self.update(self.batch(draws), noise)
         self.iteration += 1
-        return metrics | {name: part.item() for name, part in parts.items()}
+        return metrics | collecting.numbers(parts)
 
     def collect(self, work: Work) -> Metrics:
         """Lives a trial on some of the training tasks and gives it to their replays."""
@@ -401,11 +288,8 @@ class PEARL:
         order = torch.randperm(config.num_train_tasks, generator=counter(self.seed, self.iteration, "choice of tasks"))
         rows = order[: config.trials]
         life = Lifetime(self.explorer(), self.adapt, 1, self.tasks.episodes_per_trial)
-        chosen = Chosen(life, {name: value[rows] for name, value in self.train_tasks.items()})
-        size = config.trials // config.shards
-        shards = [Shard(self.seed, self.iteration, number, size, "train") for number in range(config.shards)]
-        lives = work.map(collect_chosen, chosen, shards)
-        episodes = [concatenate(pieces) for pieces in zip(*lives, strict=True)]
+        chosen = {name: value[rows] for name, value in self.train_tasks.items()}
+        episodes = collecting.collected_episodes(work, self, life, chosen)
         if config.dense_training and "dense_reward" not in episodes[0].transition.info:
             raise UsageError(f"pearl: {self.tasks!r} tell no dense reward; train without dense_training")
         self.newest[rows] = sum(experience.valid.sum((1, 2)).cpu() for experience in episodes)
@@ -414,14 +298,10 @@ class PEARL:
             seen = transition_vectors(self.tasks, experience)[experience.valid]
             self.moments = merged(self.moments, moments_of(seen))
             self.replay.extend(task, records_of(experience, number, config.dense_training))
-        returns = [float((experience.transition.reward * experience.valid).sum(-1).mean()) for experience in episodes]
+        returns = [collecting.episode_return(experience) for experience in episodes]
         steps = sum(float(experience.valid.sum()) for experience in episodes)
-        metrics = {
-            "rollout/timesteps": steps,
-            "rollout/ep_rew_mean": sum(returns) / len(returns),
-            "rollout/ep_len_mean": steps / (config.trials * len(returns)),
-        }
-        return metrics | {f"adapt/episode_{number}/return_mean": mean for number, mean in enumerate(returns, 1)}
+        metrics = collecting.rollout_metrics(steps, sum(returns) / len(returns), steps / (config.trials * len(returns)))
+        return metrics | collecting.adaptation_metrics(returns)
 
     def batch(self, generator: Generator) -> Batch:
         """Draws tasks, the context of each from its newest trial, and transitions of each from all of its replay."""
@@ -456,15 +336,45 @@ class PEARL:
         lead = batch.reward.shape
         latent = torch.empty(lead[0], self.config.latent_size, device=self.device).normal_(generator=generator)
         noise = Noise(latent, self.actions.noise(lead, generator), self.actions.noise(lead, generator))
-        total, parts = loss(self.nets, self.weights, self.targets, self.actions, self.config, batch, noise)
-        self.optimiser.zero_grad()
-        total.backward()
-        norm = get_total_norm([weight.grad for weight in self.learned if weight.grad is not None])
-        if not torch.isfinite(norm):
-            raise NotFinite(f"pearl: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
-        self.optimiser.step()
+        belief = posterior(self.nets.encoder, self.weights["encoder"], batch.context, batch.known)
+        total, parts = loss(self.net, self.brain, self.config, belief, batch, noise)
+        [norm] = descend(self, total, self.optimiser, self.learned, max_norm=None)
         follow(self.targets, self.weights["critics"], self.config.tau)
         return parts | {"train/grad_norm": norm}
+
+    def known(self, trial: Trial) -> Known:
+        """A belief that moves between episodes; the first one is the prior."""
+        mean, std = [], []
+        for policy, experience in zip(trial.policies, trial.episodes, strict=False):
+            tasks, _, steps = experience.valid.shape
+            for found, part in ((mean, policy.belief.mean), (std, policy.belief.std)):
+                found.append(part.expand(tasks, -1)[:, None].expand(-1, steps, -1))
+        return Known("belief", trial.policies[-1].belief.mean, Believed(mean, std))
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        """From the observation of each step and, through the belief, all transitions of the episodes before to its action.
+
+        What is seen at a step is its observation, which the policy reads, and its transition, which later beliefs are made of.
+        The latent of an episode is its belief's mean plus its deviation times the noise that was drawn then, which stays.
+        """
+        first, space, size = trial.policies[0], self.tasks.observation_space, vector_size(self.tasks.observation_space)
+        read = [
+            torch.cat([as_vector(space, each.percept.observation), transition_vectors(self.tasks, each)], -1)
+            for each in trial.episodes
+        ]
+        both = trial.joined(task, read).detach().requires_grad_()
+        seen, told = both[:, :size], both[:, size:]
+        context, parameters, start = first.moments.normalise(told)[None], [], 0
+        steps = torch.arange(len(both), device=both.device)[None]
+        for policy, experience, length in zip(trial.policies, trial.episodes, trial.lengths(task), strict=False):
+            mean, std = (part.expand(len(experience.valid), -1)[task] for part in (policy.belief.mean, policy.belief.std))
+            noise = (experience.end_memory["latent"][task, 0] - mean) / std
+            belief = posterior(self.nets.encoder, first.weights["encoder"], context, steps < start)
+            now = seen[start : start + length]
+            latent = (belief.mean + belief.std * noise).expand(len(now), -1)
+            parameters.append(functional_call(self.nets.policy, first.weights["policy"], (torch.cat([now, latent], -1),)))
+            start += length
+        return Retraced([both], self.actions.log_prob(torch.cat(parameters), trial.action(task)))
 
     def state_dict(self) -> State:
         return {

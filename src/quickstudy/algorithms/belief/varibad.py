@@ -40,7 +40,6 @@ from quickstudy.parts.belief import Trials, as_records, as_trials, evidence, neg
 from quickstudy.parts.clock import CLOCK, clock, counted, left
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics, trial_steps
 from quickstudy.parts.descend import descend
-from quickstudy.parts.retrace import lane
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 ALL = torch.zeros(1, dtype=torch.long)
@@ -358,7 +357,7 @@ class VariBAD:
 
     def retrace(self, trial: Trial, task: int) -> Retraced:
         """What a lane saw makes the belief, which the policy reads beside what it sees now."""
-        policy, tasks, (percept, action) = trial.policies[0], self.tasks, lane(trial, task)
+        policy, tasks, percept = trial.policies[0], self.tasks, trial.percept(task)
         told = evidence(percept, tasks.observation_space, tasks.action_space)[0, 0].detach().requires_grad_()
         now = as_vector(tasks.observation_space, percept.observation)[0, 0].detach().requires_grad_()
         start = told.new_zeros(1, policy.encoder.state_size)
@@ -366,7 +365,7 @@ class VariBAD:
         read = hyper_state(now, Belief(*(part[:, 0] for part in belief)))
         inputs = torch.cat([read, clock(tasks, *counted(percept))[0, 0]], dim=1)
         parameters = functional_call(policy.net, policy.weights, (inputs,))
-        return Retraced([told, now], policy.distribution.log_prob(parameters, action))
+        return Retraced([told, now], policy.distribution.log_prob(parameters, trial.action(task)))
 
     def foretold(
         self, believed: tuple[Tensor, Tensor], arrivals: Shaped[Tensor, "place ..."], samples: int

@@ -6,32 +6,34 @@ learn from trials of the past. Adapting is remembering, as in RL2; a trial is le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
-from gymnasium import spaces
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from quickstudy.arguments import checked
-from quickstudy.data.replay import Records, Replay
-from quickstudy.data.rollout import Plan, collect, concatenate
+from quickstudy.data.replay import Replay
 from quickstudy.data.session import Session
-from quickstudy.errors import NotFinite, UsageError, require_at_least
-from quickstudy.nets.networks import Weights, copy_into, follow, initial_weights, multilayer, skeleton
+from quickstudy.errors import UsageError, require_at_least, require_positive, require_share
+from quickstudy.insight import Known, Retraced, Trial
+from quickstudy.nets import options
+from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, last_layer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.packed import Layout, PackedGRU, layout_of
-from quickstudy.nets.soft import SoftActions, SquashedPoint, soft_actions
-from quickstudy.ops.features import percept_size, percept_vector
-from quickstudy.ops.returns import episode_returns
-from quickstudy.ops.spaces import ranges_of
-from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
-from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Shard, State, TaskDistribution, Work, counter
+from quickstudy.nets.packed import PackedEncoder
+from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
+from quickstudy.ops.tree import as_mapping, tensors_in
+from quickstudy.parts import soft
+from quickstudy.parts.clock import counted, left, timed_percept, timed_size
+from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
+from quickstudy.parts.descend import descend
+from quickstudy.parts.remembering import load_replay, prioritise, replay_state
+from quickstudy.parts.trials import Batch, batch_of, mixed_returns, records_of, squared_error
+from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
 @checked
@@ -45,9 +47,9 @@ class Config:
     """Gradient steps in a meta-iteration."""
     batch_size: int = 64
     """Trials, or slices of trials, that a gradient step learns from."""
-    replay_size: int = 4096
+    buffer_trials: int = 4096
     """Trials that are kept, the newest."""
-    replay_on_disk: bool = False
+    buffer_on_disk: bool = False
     """Keep them in a memory-mapped file."""
     prioritised: float = 0.0
     """Draw trials by their mean TD error to this power (Schaul et al. 2016); 0: all alike."""
@@ -57,8 +59,12 @@ class Config:
     """Learn from stretches of so many steps, each from an empty memory; 0: from whole trials."""
     method: Literal["sac", "td3"] = "sac"
     """Soft actor-critic, or TD3 (continuous actions only)."""
-    hidden_size: int = 64
-    """Units of each encoder, memory and head."""
+    encoder: options.Encoder = "layer"
+    memory: options.Memory = "gru"
+    hidden_size: options.HiddenSize = 64
+    hidden_layers: options.HiddenLayers = 1
+    activation: options.Activation = "relu"
+    layer_norm: options.LayerNorm = False
     shared_encoder: bool = False
     """The actor reads the critics' memory, which only the critics' errors train, and has none of its own."""
     learning_rate: float = 1e-3
@@ -71,7 +77,7 @@ class Config:
     """How much of a target is made of the steps that followed, with no correction for their age; 0: the next value alone."""
     credit: Literal["trial", "episode"] = "trial"
     """How far an action answers for rewards: to the end of the trial, or of its episode (for tasks that reward survival)."""
-    target_rate: float = 0.01
+    tau: float = 0.01
     """How fast the target networks follow, a gradient step."""
     entropy_share: float = 0.3
     """SAC, discrete actions: the part of the highest entropy that the temperature aims at."""
@@ -89,17 +95,13 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        at_least_one = ("trials", "updates", "batch_size", "replay_size", "hidden_size", "shards")
-        require_at_least(1, "recurrent-sac", self, *at_least_one)
+        require_at_least(1, "recurrent-sac", self, "trials", "updates", "batch_size", "buffer_trials", "shards")
         require_at_least(0, "recurrent-sac", self, "prioritised", "importance", "slice_length", "anneal_iterations")
-        if self.trials % self.shards:
-            raise UsageError(f"recurrent-sac: trials ({self.trials}) must be a multiple of shards ({self.shards})")
-        if not 0 < self.gamma <= 1 or not 0 < self.target_rate <= 1:
-            raise UsageError(f"recurrent-sac: gamma ({self.gamma}) and target_rate ({self.target_rate}) must be in (0, 1]")
-        if not 0 <= self.trace <= 1:
-            raise UsageError(f"recurrent-sac: trace ({self.trace}) must be in [0, 1]")
-        if self.temperature <= 0 or self.exploration_noise <= 0:
-            raise UsageError("recurrent-sac: temperature and exploration_noise must be above 0")
+        require_shards("recurrent-sac", self, "trials")
+        require_share("recurrent-sac", self, "gamma", "tau")
+        require_share("recurrent-sac", self, "trace", zero=True)
+        options.require_network("recurrent-sac", self)
+        require_positive("recurrent-sac", self, "temperature", "exploration_noise")
         if self.prioritised and self.slice_length:
             raise UsageError("recurrent-sac: prioritised draws whole trials; set slice_length to 0")
 
@@ -108,50 +110,31 @@ POLICY_DELAY = {"sac": 1, "td3": 2}
 """Gradient steps of the critics for each of the policy (Fujimoto et al. 2018, sec. 5.2)."""
 
 
-def actions_of(tasks: TaskDistribution, config: Config) -> SoftActions:
-    """The actions of a space as the method takes them; UsageError where it can't."""
-    space = tasks.action_space
-    if config.method == "sac":
-        return soft_actions(space, config.entropy_share)
-    if isinstance(space, spaces.Box) and space.shape and bool(ranges_of(space).bounded.all()):
-        return SquashedPoint(space, config.exploration_noise)
-    raise UsageError(f"recurrent-sac: td3 takes a Box with bounds for actions, not {space}; set method to sac")
-
-
-class Encoder(nn.Module):
-    """The memory of an actor or of critics: what it holds after each step."""
-
-    def __init__(self, inputs: int, hidden: int):
-        super().__init__()
-        self.encoder = nn.Linear(inputs, hidden)
-        self.memory = PackedGRU(hidden, hidden)
-
-    def forward(
-        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "trial hidden"], sizes: list[int]
-    ) -> Float[Tensor, "row hidden"]:
-        return self.memory(self.encoder(inputs).relu(), state, sizes)
-
-
-class Critics(nn.Module):
-    """Two critics over one memory."""
-
-    def __init__(self, hidden: int, action: int, values: int):
-        super().__init__()
-        self.heads = nn.ModuleList(multilayer(hidden + action, hidden, 1, values, nn.ReLU) for _ in range(2))
-
-    def forward(
-        self, hidden: Float[Tensor, "*lead hidden"], action: Float[Tensor, "*lead action"]
-    ) -> Float[Tensor, "critic *lead value"]:
-        inputs = torch.cat([hidden, action], dim=-1)
-        return torch.stack([head(inputs) for head in self.heads])
-
-
 class Net(NamedTuple):
-    """Skeletons."""
+    """Skeletons; actor and critics have weights each for `encoder`."""
 
-    encoder: Encoder
-    policy: nn.Sequential
-    critics: Critics
+    encoder: Any
+    """A module: what is seen, (row, feature), states to begin with, (trial, state), and `sizes`, the rows of each step
+    (`nets.packed`) -> the state after each row, (row, state). `state_size` is its length; the heads read its first
+    `hidden_size` numbers."""
+    policy: nn.Module
+    """(*lead, hidden) -> parameters of the actions, (*lead, size)."""
+    critics: nn.Module
+    """(*lead, hidden) and the action's vector, two arguments -> two critics, (critic, *lead, value)."""
+
+    def shown(self, state: Float[Tensor, "*lead state"]) -> Float[Tensor, "*lead hidden"]:
+        """What the heads read of a memory's state."""
+        return state[..., : self.encoder.hidden_size]
+
+
+Build = Callable[[Config, TaskDistribution, SoftActions], Net] | None
+
+
+def net_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Net:
+    """The method's own networks."""
+    hidden = config.hidden_size
+    twin = soft.Twin(lambda: head(hidden + actions.action_size, actions.values, config), "heads")
+    return Net(PackedEncoder(timed_size(tasks), config.memory, config), head(hidden, actions.size, config), twin)
 
 
 class Side(NamedTuple):
@@ -182,247 +165,129 @@ class RememberingPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        bias = self.actor.encoder["encoder.bias"]
-        zero = torch.zeros(tasks, lanes, device=bias.device)
-        return {"state": zero[..., None].repeat(1, 1, len(bias)), "step": zero, "episode": zero}
+        zero = torch.zeros(tasks, lanes, device=tensors_in(self.actor)[0].device)
+        return {"state": zero[..., None].repeat(1, 1, self.net.encoder.state_size), "step": zero, "episode": zero}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead, episode = percept.first.shape, memory["episode"] + percept.first
-        inputs = inputs_of(self.tasks, percept, memory["step"], episode).flatten(0, 1)
-        before = memory["state"].flatten(0, 1)
-        state = functional_call(self.net.encoder, self.actor.encoder, (inputs, before, [len(inputs)])).unflatten(0, lead)
-        parameters = functional_call(self.net.policy, self.actor.head, (state,))
+        inputs = timed_percept(self.tasks, percept, memory["step"], episode).flatten(0, 1)
+        state = remembered(self.net, self.actor, inputs, [len(inputs)], memory["state"].flatten(0, 1)).unflatten(0, lead)
+        parameters = functional_call(self.net.policy, self.actor.head, (self.net.shown(state),))
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
         return Act(action, None, {}), {"state": state, "step": memory["step"] + 1, "episode": episode}
 
 
-def inputs_of(
-    tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]
-) -> Float[Tensor, "*lead feature"]:
-    """What a memory reads at a step: the percept, and how much of the trial has passed, in steps and in episodes."""
-    steps = (step / (tasks.episodes_per_trial * tasks.max_episode_steps)).clamp(max=1)
-    episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
-    vector = percept_vector(percept, tasks.observation_space, tasks.action_space)
-    return torch.cat([vector, steps[..., None], episodes[..., None]], dim=-1)
-
-
-def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], experience: Experience) -> Records:
-    """Each trial as a record of the longest trial's length, time first.
-
-    By trial, all that follows counts: an episode's end is none, and the trial ends with its last step. By episode, a
-    termination ends all, and a time limit is answered for by where the episode had arrived.
-    """
-    percept, transition, valid = experience.percept, experience.transition, experience.valid
-    step = torch.arange(valid.shape[-1], device=valid.device).float().expand(valid.shape)
-    episode, never = percept.first.float().cumsum(-1), torch.zeros_like(valid)
-    last = valid & ~torch.cat([valid[..., 1:], never[..., :1]], dim=-1)
-    fields = {
-        "inputs": inputs_of(tasks, percept, step, episode),
-        "action": experience.act.action,
-        "reward": transition.reward,
-        "ends": last if credit == "trial" else transition.terminated,
-        "leaves": never if credit == "trial" else transition.truncated,
-        "valid": valid,
-    }
-    if credit == "episode":
-        reached = (transition.arrival, never, experience.act.action, transition.reward, transition.arrival, never, never)
-        fields["arrival"] = inputs_of(tasks, Percept(*reached), step + 1, episode)
-    missing = tasks.episodes_per_trial * tasks.max_episode_steps - valid.shape[-1]
-    trials = {name: value.flatten(0, 1) for name, value in fields.items()}
-    return {
-        name: torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], dim=1)
-        for name, value in trials.items()
-    }
-
-
-class Batch(NamedTuple):
-    """Trials, or slices of them, as rows: the first steps of all, the longest trial first, then the second steps, and so on."""
-
-    inputs: Float[Tensor, "row feature"]
-    action: Shaped[Tensor, "row ..."]
-    reward: Float[Tensor, "row"]
-    ends: Bool[Tensor, "row"]
-    """Nothing that comes after this step is counted."""
-    leaves: Bool[Tensor, "row"]
-    """What comes after this step is not the next step of the trial, but what `arrival` would lead to."""
-    arrival: Float[Tensor, "row feature"] | None
-    """What the memories would read if the episode went on beyond its time limit; None where `leaves` never holds."""
-    layout: Layout
-
-
-def batch_of(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Batch:
-    """Records as the update reads them."""
-    layout = layout_of(records["valid"])
-    rows = {name: layout.rows(value) for name, value in records.items()}
-    inputs, action, reward, ends, leaves = (rows[name] for name in ("inputs", "action", "reward", "ends", "leaves"))
-    return Batch(inputs, action, reward, ends, leaves, rows.get("arrival"), layout)
-
-
 def remembered(
-    net: Net,
-    side: Side,
-    inputs: Float[Tensor, "row feature"],
-    sizes: list[int],
-    state: Float[Tensor, "trial hidden"] | None = None,
-) -> Float[Tensor, "row hidden"]:
-    """What the memory of one side holds after each step, from a state or from nothing."""
+    net: Net, side: Side, inputs: Float[Tensor, "row feature"], sizes: list[int], state: Tensor | None = None
+) -> Float[Tensor, "row state"]:
+    """The state of one side's memory after each step, from a state (trial, state) or from nothing."""
     if state is None:
-        bias = side.encoder["encoder.bias"]
-        state = torch.zeros(sizes[0], len(bias), device=bias.device)
+        state = torch.zeros(sizes[0], net.encoder.state_size, device=inputs.device)
     return functional_call(net.encoder, side.encoder, (inputs, state, sizes))
 
 
 class Held(NamedTuple):
-    """What the memories of actor and critics hold."""
+    """The states of the memories of actor and critics."""
 
-    actor: Float[Tensor, "*lead hidden"]
-    critic: Float[Tensor, "*lead hidden"]
+    actor: Float[Tensor, "*lead state"]
+    critic: Float[Tensor, "*lead state"]
+
+    def place(self, net: Net) -> soft.Place:
+        """Both as the heads read them."""
+        return soft.Place(net.shown(self.actor), net.shown(self.critic))
 
 
-def soft_value(
-    net: Net, actor: Weights, critic: Weights, actions: SoftActions, temperature: Tensor, held: Held, noise: Tensor
-) -> tuple[Float[Tensor, "*lead"], Float[Tensor, "*lead"]]:
-    """The soft value of where two memories are, and the policy's entropy there, by the heads of actor and critics."""
-    parameters = functional_call(net.policy, actor, (held.actor,))
-    return actions.soft_value(
-        parameters, lambda action: functional_call(net.critics, critic, (held.critic, action)), temperature, noise
-    )
+def heads_of(learned: Learned) -> soft.Heads:
+    """The heads of actor and critics."""
+    return soft.Heads(learned.actor.head, learned.critic.head, learned.log_temperature)
 
 
 @torch.no_grad()
 def targets(
     net: Net,
-    actor: Side,
-    critic: Side,
     actions: SoftActions,
-    temperature: Tensor,
     config: Config,
+    learned: Learned,
     batch: Batch,
     held: Held,
-    noise: Tensor,
+    noise: Float[Tensor, "row noise"],
 ) -> tuple[Float[Tensor, "row"], Bool[Tensor, "row"]]:
     """What the critics approach, r + gamma V(next), or its mixture with later steps; and which steps have such a target.
 
     V is that of what is held after the next step of the trial. Where an episode reached its time limit and only episodes count,
     both memories read once more, as if it had gone on. The last step of a slice that the trial goes on from has no target.
     """
-    value, entropy = soft_value(net, actor.head, critic.head, actions, temperature, held, noise)
+    play, heads = soft.ActorCritic(net.policy, net.critics, actions), heads_of(learned)
+    value, entropy = soft.soft_value(play, heads, heads.critics, held.place(net), noise)
+    bonus = learned.log_temperature.exp() * entropy
     following = batch.layout.following
     goes_on = following < len(value)
-    ahead, bonus = (torch.cat([part, part.new_zeros(1)])[following] for part in (value, temperature * entropy))
+    ahead, bonus = (torch.cat([part, part.new_zeros(1)])[following] for part in (value, bonus))
     (at,) = batch.leaves.nonzero(as_tuple=True)
     if batch.arrival is not None and len(at):
         read, sizes = batch.arrival[at], [len(at)]
         beyond = Held(
-            remembered(net, actor, read, sizes, held.actor[at]), remembered(net, critic, read, sizes, held.critic[at])
+            remembered(net, learned.actor, read, sizes, held.actor[at]),
+            remembered(net, learned.critic, read, sizes, held.critic[at]),
         )
-        there, _ = soft_value(net, actor.head, critic.head, actions, temperature, beyond, noise[at])
+        there, _ = soft.soft_value(play, heads, heads.critics, beyond.place(net), noise[at])
         ahead = ahead.index_put((at,), there)
     trace = config.trace * (goes_on & ~batch.leaves)
     aims = mixed_returns(batch.reward, config.gamma * ~batch.ends, ahead, bonus, trace, batch.layout.sizes)
     return aims, goes_on | batch.ends | batch.leaves
 
 
-def mixed_returns(
-    reward: Float[Tensor, "row"],
-    discount: Float[Tensor, "row"],
-    ahead: Float[Tensor, "row"],
-    bonus: Float[Tensor, "row"],
-    trace: Float[Tensor, "row"],
-    sizes: list[int],
-) -> Float[Tensor, "row"]:
-    """G = r + discount ((1 - trace) V(next) + trace (G(next) + bonus)): Peng's Q(lambda), uncorrected (Kozuno et al. 2021).
-
-    `bonus` is what the next step's entropy is worth. With a trace of zero it is the target of one step.
-    """
-    later, aims = reward.new_zeros(0), []
-    for r, d, v, b, t in zip(*(part.split(sizes)[::-1] for part in (reward, discount, ahead, bonus, trace)), strict=True):
-        later = torch.cat([later, v[len(later) :]])
-        later = r + d * (v + t * (later + b - v))
-        aims.append(later)
-    return torch.cat(aims[::-1])
-
-
-def squared_error(
-    values: Float[Tensor, "critic row"],
-    aims: Float[Tensor, "row"],
-    known: Bool[Tensor, "row"],
-    trial: Int[Tensor, "row"],
-    weight: Float[Tensor, "trial"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, "trial"]]:
-    """The critics' loss, trials weighted, and the mean size of each trial's TD error."""
-    error = (values - aims) * known
-    sums = torch.zeros(2, len(weight), device=weight.device).index_add(
-        1, trial, torch.stack([error.detach().abs().mean(0), known.float()])
-    )
-    return 0.5 * (error.square() * weight[trial]).sum() / known.sum().clamp(min=1), sums[0] / sums[1].clamp(min=1)
-
-
-def aimed_entropy(actions: SoftActions, share: float) -> float:
-    """What is left of the entropy aimed at; one that is negative, as densities have it, stays."""
-    return actions.target_entropy * (share if actions.target_entropy > 0 else 1.0)
-
-
-def left(config: Config, iteration: int) -> float:
-    """What is left of step size and entropy share in a meta-iteration."""
-    return max(0.01, 1 - iteration / config.anneal_iterations) if config.anneal_iterations else 1.0
-
-
 @checked
 class RecurrentSAC:
-    """Meta-trains a recurrent policy on trials from replay; adapting is remembering."""
+    """Meta-trains a recurrent policy on trials from replay; adapting is remembering.
+
+    `net(config, tasks, actions)` builds networks of one's own, a `Net` whose fields say what each reads and gives; a memory
+    reads `timed_size(tasks)` numbers at a step (`parts/clock.py`), `actions` has the sizes of actions. Their first weights are
+    drawn here, orthogonal matrices and zero biases.
+    """
 
     name = "recurrent-sac"
     lanes = 1
     Config = Config
 
-    def __init__(self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu"):
+    def __init__(
+        self, tasks: TaskDistribution, config: Config | None = None, *, seed: int = 0, device: str = "cpu", net: Build = None
+    ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
-        self.iteration = 0
+        self.iteration, self.own_net = 0, net is not None
         config = self.config
-        self.actions = actions_of(tasks, config)
-        inputs, hidden = percept_size(tasks.observation_space, tasks.action_space) + 2, config.hidden_size
-        self.net = Net(
-            skeleton(lambda: Encoder(inputs, hidden)),
-            skeleton(lambda: multilayer(hidden, hidden, 1, self.actions.size, nn.ReLU)),
-            skeleton(lambda: Critics(hidden, self.actions.action_size, self.actions.values)),
-        )
+        if config.method == "sac":
+            self.actions = soft_actions(tasks.action_space, config.entropy_share)
+        else:
+            self.actions = point_actions(tasks.action_space, config.exploration_noise)
+        self.net = skeleton(lambda: (net or net_for)(config, tasks, self.actions))
         generator = counter(seed, 0, "weights")
 
-        def side(head: nn.Module, gains: Mapping[str, float]) -> Side:
-            return Side(
-                initial_weights(self.net.encoder, generator, {}, device), initial_weights(head, generator, gains, device)
-            )
+        def side(heads: nn.Module, ends: Mapping[str, float]) -> Side:
+            memory = initial_weights(self.net.encoder, generator, {}, device)
+            return Side(memory, initial_weights(heads, generator, {} if net else ends, device))
 
-        critic = side(self.net.critics, {"heads.0.2": 0.01, "heads.1.2": 0.01})
-        actor = side(self.net.policy, {"2": 0.01})
+        critic = side(self.net.critics, soft.twin_end(config, "heads"))
+        actor = side(self.net.policy, {f"{last_layer(config)}.": soft.SMALL})
         if config.shared_encoder:
             actor = actor._replace(encoder=critic.encoder)
-        log_temperature = torch.tensor(config.temperature, device=device).log().requires_grad_()
-        self.learned = Learned(actor, critic, log_temperature)
-        self.target = tree_map(lambda weight: weight.detach().clone(), self.learned)
+        self.learned = Learned(actor, critic, soft.first_temperature(config.temperature, device))
+        self.target = soft.copied(self.learned)
         groups = [
             {"params": tensors_in(critic), "lr": config.learning_rate},
             {"params": self.actor_alone(), "lr": config.policy_rate},
-            {"params": [log_temperature], "lr": config.temperature_rate},
+            {"params": [self.learned.log_temperature], "lr": config.temperature_rate},
         ]
         self.optimiser = Adam(groups)  # gradients of sparse rewards are tiny: a large eps would stop them
-        self.replay = Replay(
-            1,
-            config.replay_size,
-            config.trials,
-            on_disk=config.replay_on_disk,
-            prioritised=config.prioritised > 0,
-            device=device,
-        )
+        kinds = {"on_disk": config.buffer_on_disk, "prioritised": config.prioritised > 0}
+        self.replay = Replay(1, config.buffer_trials, config.trials, **kinds, device=device)
 
     def actor_alone(self) -> list[Tensor]:
         """The weights that the actor doesn't share with the critics."""
         return tensors_in(self.learned.actor.head if self.config.shared_encoder else self.learned.actor)
 
     def explorer(self) -> RememberingPolicy:
-        actor = tree_map(lambda weight: weight.detach().clone(), self.learned.actor)
-        return RememberingPolicy(self.net, actor, self.tasks, self.actions)
+        return RememberingPolicy(self.net, soft.copied(self.learned.actor), self.tasks, self.actions)
 
     def adapt(self, policy: RememberingPolicy, experience: Experience) -> RememberingPolicy:
         """Carries the memory over to the next episode."""
@@ -434,14 +299,10 @@ class RecurrentSAC:
 
     def train_step(self, work: Work) -> Metrics:
         config, tasks = self.config, self.tasks
-        plan = Plan(self.explorer(), 1, tasks.episodes_per_trial * tasks.max_episode_steps, tasks.episodes_per_trial)
-        shards = [
-            Shard(self.seed, self.iteration, number, config.trials // config.shards, "train") for number in range(config.shards)
-        ]
-        experience = concatenate(work.map(collect, plan, shards))
+        experience = collected_trials(work, self, self.explorer(), config.trials)
         self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records_of(tasks, config.credit, experience))
         for group, rate in zip(self.optimiser.param_groups, (config.learning_rate, config.policy_rate), strict=False):
-            group["lr"] = rate * left(config, self.iteration)
+            group["lr"] = rate * left(config.anneal_iterations, self.iteration)
         draws = counter(self.seed, self.iteration, "replay")
         noise = counter(self.seed, self.iteration, "noise", 0, self.device)
         parts: dict[str, Tensor] = {}
@@ -450,10 +311,9 @@ class RecurrentSAC:
             moves_policy = (self.iteration * config.updates + number) % POLICY_DELAY[config.method] == 0
             changed, error = self.update(batch, weight, noise, moves_policy)
             parts |= changed
-            if self.replay.priorities is not None:
-                self.replay.priorities.update(leaf, (error.cpu() + 1e-3) ** config.prioritised)
+            prioritise(self.replay, leaf, error, config.prioritised)
         self.iteration += 1
-        return collection_metrics(tasks, experience) | {name: part.item() for name, part in parts.items()}
+        return trial_metrics(tasks, experience) | numbers(parts)
 
     def draw(self, generator: Generator) -> tuple[Batch, Float[Tensor, "trial"], Int[Tensor, "leaf"]]:
         """A batch, the weight of each trial's error in the loss, and, where trials have priorities, their leaves."""
@@ -468,48 +328,50 @@ class RecurrentSAC:
             records = replay.slices(row, config.batch_size, config.slice_length + 1, generator)
         else:
             records = replay.sample(row, config.batch_size, generator)
-        return batch_of({name: value[0] for name, value in records.items()}), alike, row
+        return batch_of({name: value[0] for name, value in records.items()}), alike, row.expand(config.batch_size)
 
     def update(
         self, batch: Batch, weight: Float[Tensor, "trial"], noise: Generator, moves_policy: bool
     ) -> tuple[dict[str, Tensor], Float[Tensor, "trial"]]:
         """One step of the optimiser and of the target networks; also returns each trial's mean TD error."""
         net, actions, learned, target, config = self.net, self.actions, self.learned, self.target, self.config
-        td3, temperature, sizes = config.method == "td3", learned.log_temperature.detach().exp(), batch.layout.sizes
+        play, td3, sizes = soft.ActorCritic(net.policy, net.critics, actions), config.method == "td3", batch.layout.sizes
         judging = remembered(net, learned.critic, batch.inputs, sizes)
         acting = judging.detach() if config.shared_encoder else remembered(net, learned.actor, batch.inputs, sizes)
-        held = Held(acting, judging)
-        actor = target.actor if td3 else learned.actor
+        aiming = learned._replace(actor=target.actor if td3 else learned.actor, critic=target.critic)
         ahead = Held(
-            remembered(net, actor, batch.inputs, sizes) if td3 else held.actor.detach(),
+            remembered(net, target.actor, batch.inputs, sizes) if td3 else acting.detach(),
             remembered(net, target.critic, batch.inputs, sizes),
         )
-        lead = tuple(batch.reward.shape)
-        drawn = actions.noise(lead, noise)
-        aims, known = targets(net, actor, target.critic, actions, temperature, config, batch, ahead, drawn)
-        values = functional_call(net.critics, learned.critic.head, (held.critic, actions.action_vector(batch.action)))
-        total, error = squared_error(actions.taken(values, batch.action), aims, known, batch.layout.sequence, weight)
+        drawn = actions.noise(tuple(batch.reward.shape), noise)
+        aims, known = targets(net, actions, config, aiming, batch, ahead, drawn)
+        values = soft.values_of(play, learned.critic.head, Held(acting, judging).place(net), batch.action)
+        total, error = squared_error(values, aims, known, batch.layout.sequence, weight)
         parts = {"train/critic_loss": total, "train/value": aims.mean()}
         if moves_policy:
-            # the critics judge, and aren't moved by it
-            judges = {name: value.detach() for name, value in learned.critic.head.items()}
-            drawn = torch.zeros_like(drawn) if td3 else actions.noise(lead, noise)
-            fixed = Held(held.actor, held.critic.detach())
-            value, entropy = soft_value(net, learned.actor.head, judges, actions, temperature, fixed, drawn)
-            surplus = entropy.detach().mean() - aimed_entropy(actions, left(config, self.iteration))
-            total = total - value.mean() + (0.0 if td3 else learned.log_temperature * surplus)
-            parts |= {"train/policy_loss": -value.mean(), "train/entropy": entropy.mean(), "train/temperature": temperature}
-        self.optimiser.zero_grad()
-        total.backward()
-        norms = [clip_grad_norm_(side, config.max_grad_norm) for side in (self.actor_alone(), tensors_in(learned.critic))]
-        if not all(torch.isfinite(norm) for norm in norms):
-            raise NotFinite(f"recurrent-sac: the gradient is not finite in iteration {self.iteration}; lower --learning-rate")
-        self.optimiser.step()
+            drawn = torch.zeros_like(drawn) if td3 else actions.noise(tuple(batch.reward.shape), noise)
+            aim = None if td3 else aimed_entropy(actions, left(config.anneal_iterations, self.iteration))
+            climbed, found = soft.climb(play, heads_of(learned), Held(acting, judging.detach()).place(net), drawn, aim)
+            total, parts = total + climbed, parts | found
+        groups = self.actor_alone(), tensors_in(learned.critic)
+        norms = descend(self, total, self.optimiser, *groups, max_norm=config.max_grad_norm)
         for ours, theirs in ((learned.critic, target.critic), *(((learned.actor, target.actor),) if td3 else ())):
-            follow(theirs.encoder, ours.encoder, config.target_rate)
-            follow(theirs.head, ours.head, config.target_rate)
+            follow(theirs.encoder, ours.encoder, config.tau)
+            follow(theirs.head, ours.head, config.tau)
         parts |= {"train/critic_grad_norm": norms[1]} | ({"train/policy_grad_norm": norms[0]} if moves_policy else {})
         return {name: part.detach() for name, part in parts.items()}, error
+
+    def known(self, trial: Trial) -> Known:
+        """What the memory holds."""
+        return Known("memory", trial.episodes[-1].end_memory["state"][:, 0])
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        """From what is seen, through the actor's memory, to its actions; the clock is held fixed."""
+        policy, percept = trial.policies[0], trial.percept(task)
+        seen, inputs = with_clock(timed_percept(self.tasks, percept, *counted(percept))[0, 0])
+        state = remembered(self.net, policy.actor, inputs, [1] * len(seen))
+        parameters = functional_call(self.net.policy, policy.actor.head, (self.net.shown(state),))
+        return Retraced([seen], self.actions.log_prob(parameters, trial.action(task)))
 
     def own(self) -> dict[str, Any]:
         """What is learnt, each part once."""
@@ -519,14 +381,12 @@ class RecurrentSAC:
         return learned
 
     def state_dict(self) -> State:
-        priorities = {} if self.replay.priorities is None else {"priorities": self.replay.priorities.values}
         return {
             "iteration": self.iteration,
             "learned": self.own(),
             "target": as_mapping(self.target),
             "optimiser": adam_state(self.optimiser),
-            "replay": self.replay.ledger(),
-            **priorities,
+            **replay_state(self.replay),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -534,19 +394,4 @@ class RecurrentSAC:
         copy_into(self.own(), state["learned"])
         copy_into(as_mapping(self.target), state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
-        self.replay.load(state["replay"])
-        if self.replay.priorities is not None:
-            self.replay.priorities.load(state["priorities"].cpu())
-
-
-def collection_metrics(tasks: TaskDistribution, experience: Experience) -> Metrics:
-    """Steps and returns of the collected trials."""
-    transition, valid = experience.transition, experience.valid
-    ended = transition.terminated | transition.truncated
-    returns = episode_returns(transition.reward, ended, valid, tasks.episodes_per_trial).mean((0, 1))
-    metrics = {
-        "rollout/timesteps": float(valid.sum()),
-        "rollout/ep_rew_mean": returns.mean().item(),
-        "rollout/ep_len_mean": float(valid.sum()) / (valid[..., 0].numel() * tasks.episodes_per_trial),
-    }
-    return metrics | {f"adapt/episode_{number}/return_mean": mean for number, mean in enumerate(returns.tolist(), 1)}
+        load_replay(self.replay, state)

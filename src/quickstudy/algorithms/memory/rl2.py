@@ -40,7 +40,6 @@ from quickstudy.parts import ppo
 from quickstudy.parts.clock import counted, left, timed_percept, timed_size
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
-from quickstudy.parts.retrace import lane, with_clock
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -254,11 +253,11 @@ class RL2:
 
     def retrace(self, trial: Trial, task: int) -> Retraced:
         """What a lane saw goes into its memory, and from there into its actions."""
-        policy, (percept, action) = trial.policies[0], lane(trial, task)
+        policy, percept = trial.policies[0], trial.percept(task)
         seen, inputs = with_clock(timed_percept(self.tasks, percept, *counted(percept))[0, 0])
         start = inputs.new_zeros(1, policy.net.state_size)
         parameters, _, _ = functional_call(policy.net, policy.weights, (inputs[:, None], start))
-        return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], action))
+        return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], trial.action(task)))
 
     def state_dict(self) -> State:
         return {

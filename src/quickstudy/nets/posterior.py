@@ -1,0 +1,82 @@
+"""A belief about the task that is a product of Gaussians, one for each transition (PEARL: Rakelly et al. 2019, sec. 4.1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from quickstudy.nets.networks import Weights
+from quickstudy.ops.features import as_vector, unit_vector, vector_size
+from quickstudy.protocol import Experience, TaskDistribution, Transition
+
+
+class Posterior(NamedTuple):
+    """A Gaussian belief about the latent task: what the factors of the transitions add up to, beside the prior N(0, I)."""
+
+    precision: Float[Tensor, "*task latent"]
+    """The sum of their precisions."""
+    weighted: Float[Tensor, "*task latent"]
+    """The sum of their means, each times its precision."""
+
+    @property
+    def mean(self) -> Float[Tensor, "*task latent"]:
+        return self.weighted / (1 + self.precision)
+
+    @property
+    def std(self) -> Float[Tensor, "*task latent"]:
+        return (1 + self.precision).rsqrt()
+
+    @property
+    def divergence(self) -> Float[Tensor, "*task"]:
+        """KL(belief || N(0, I))."""
+        variance = 1 / (1 + self.precision)
+        return 0.5 * (variance + self.mean.square() - 1 - variance.log()).sum(-1)
+
+
+def posterior(
+    encoder: nn.Module,
+    weights: Weights,
+    context: Float[Tensor, "task transition feature"],
+    known: Bool[Tensor, "task transition"],
+) -> Posterior:
+    """What the known transitions of each task say: the product of their Gaussian factors (Rakelly et al. 2019, sec. 4.1)."""
+    mean, spread = functional_call(encoder, weights, (context,)).chunk(2, -1)
+    precision = known[..., None] / (nn.functional.softplus(spread) + 1e-4)
+    return Posterior(precision.sum(1), (precision * mean).sum(1))
+
+
+def context_vector_size(tasks: TaskDistribution) -> int:
+    """The length of the vector that `context_vector` makes."""
+    return 2 * vector_size(tasks.observation_space) + vector_size(tasks.action_space) + 2
+
+
+def context_vector(
+    tasks: TaskDistribution,
+    observation: Shaped[Tensor, "*lead ..."],
+    action: Shaped[Tensor, "*lead ..."],
+    reward: Float[Tensor, "*lead"],
+    arrival: Shaped[Tensor, "*lead ..."],
+    ended: Bool[Tensor, "*lead"],
+) -> Float[Tensor, "*lead feature"]:
+    """A transition as the encoder reads it, with a flag where the episode ended."""
+    states = (as_vector(tasks.observation_space, value) for value in (observation, arrival))
+    numbers = torch.stack([reward, ended.to(reward)], dim=-1)
+    return torch.cat([*states, unit_vector(tasks.action_space, action), numbers], dim=-1)
+
+
+def transition_vectors(tasks: TaskDistribution, experience: Experience) -> Float[Tensor, "task lane time feature"]:
+    """What was lived as the encoder reads it, before its standardisation."""
+    transition = experience.transition
+    ended = transition.terminated | transition.truncated
+    return context_vector(
+        tasks, experience.percept.observation, experience.act.action, paid(transition), transition.arrival, ended
+    )
+
+
+def paid(transition: Transition) -> Float[Tensor, "task lane time"]:
+    """The rewards as the task paid them: a normaliser scales only those that are trained on."""
+    return transition.info.get("raw_reward", transition.reward)
