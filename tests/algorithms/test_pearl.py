@@ -17,10 +17,10 @@ from torch.distributions import Normal, kl_divergence
 import quickstudy as qs
 from quickstudy.algorithms.belief.pearl import PEARL, Batch, Noise, critic_loss, loss
 from quickstudy.data.rollout import Lifetime, collect_lives
-from quickstudy.nets.posterior import Posterior, context_vector, posterior
 from quickstudy.nets.soft import soft_actions
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tree_map
+from quickstudy.parts.posterior import Posterior, context_vector, posterior
 from quickstudy.protocol import Experience, Shard, counter
 from quickstudy.work import InProcess, LocalSite
 

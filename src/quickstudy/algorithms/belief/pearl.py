@@ -26,12 +26,12 @@ from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.posterior import Posterior, context_vector, context_vector_size, paid, posterior, transition_vectors
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
 from quickstudy.parts import collecting, soft
 from quickstudy.parts.descend import descend
+from quickstudy.parts.posterior import Posterior, context_vector, context_vector_size, posterior, transition_vectors
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -205,7 +205,7 @@ def records_of(experience: Experience, episode: int, dense: bool) -> Records:
         "action": experience.act.action,
         "arrival": transition.arrival,
         "reward": transition.info["dense_reward"] if dense else transition.reward,
-        "paid": paid(transition),
+        "paid": collecting.told_reward(experience),
         "terminated": transition.terminated,
         "ended": transition.terminated | transition.truncated,
         "episode": torch.full_like(transition.reward, episode, dtype=torch.int16),

@@ -28,7 +28,7 @@ from quickstudy.nets.packed import PackedEncoder
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
-from quickstudy.parts.clock import counted, left, timed_percept, timed_size
+from quickstudy.parts.clock import counted, left, timed_percept, timed_size, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import load_replay, prioritise, replay_state

@@ -37,7 +37,7 @@ from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
-from quickstudy.parts.clock import counted, left, timed_percept, timed_size
+from quickstudy.parts.clock import counted, left, timed_percept, timed_size, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter

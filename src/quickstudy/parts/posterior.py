@@ -11,7 +11,8 @@ from torch.func import functional_call
 
 from quickstudy.nets.networks import Weights
 from quickstudy.ops.features import as_vector, unit_vector, vector_size
-from quickstudy.protocol import Experience, TaskDistribution, Transition
+from quickstudy.parts.collecting import told_reward
+from quickstudy.protocol import Experience, TaskDistribution
 
 
 class Posterior(NamedTuple):
@@ -72,11 +73,5 @@ def transition_vectors(tasks: TaskDistribution, experience: Experience) -> Float
     """What was lived as the encoder reads it, before its standardisation."""
     transition = experience.transition
     ended = transition.terminated | transition.truncated
-    return context_vector(
-        tasks, experience.percept.observation, experience.act.action, paid(transition), transition.arrival, ended
-    )
-
-
-def paid(transition: Transition) -> Float[Tensor, "task lane time"]:
-    """The rewards as the task paid them: a normaliser scales only those that are trained on."""
-    return transition.info.get("raw_reward", transition.reward)
+    reward = told_reward(experience)
+    return context_vector(tasks, experience.percept.observation, experience.act.action, reward, transition.arrival, ended)
