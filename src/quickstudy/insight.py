@@ -1,6 +1,6 @@
 """What an agent may tell of itself, where it can: pages ask for these and know no method.
 
-Each is one function that an agent has or hasn't. A method of one's own that has it gets the picture too.
+Each is one function that an agent has or hasn't. A method of one's own that has it gets the picture too (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from quickstudy.protocol import Agent, Experience
+from quickstudy.protocol import Agent, Experience, Percept
 
 
 class Trial(NamedTuple):
@@ -20,6 +21,23 @@ class Trial(NamedTuple):
     policies: Sequence[Any]
     """With which each episode was lived, and at the end what they led to."""
     episodes: Sequence[Experience]
+
+    def lengths(self, task: int) -> list[int]:
+        """How many steps each episode of a task has in the first lane."""
+        return [int(experience.valid[task, 0].sum()) for experience in self.episodes]
+
+    def joined(self, task: int, parts: Sequence[Shaped[Tensor, "task lane _ ..."]]) -> Shaped[Tensor, "time ..."]:
+        """Of what each episode holds, the steps of a task's first lane one after another, without those in which it waited."""
+        return torch.cat([values[task, 0, :length] for values, length in zip(parts, self.lengths(task), strict=True)])
+
+    def percept(self, task: int) -> Percept:
+        """All that a task's first lane saw, (1, 1, time)."""
+        parts = zip(*(experience.percept for experience in self.episodes), strict=True)
+        return Percept(*(self.joined(task, part)[None, None] for part in parts))
+
+    def action(self, task: int) -> Shaped[Tensor, "time ..."]:
+        """All that it did."""
+        return self.joined(task, [experience.act.action for experience in self.episodes])
 
 
 class Believed(NamedTuple):
@@ -42,7 +60,10 @@ class Retraced(NamedTuple):
     """One lane's trial once more, its episodes one after another, from what was seen to how likely its actions were."""
 
     seen: list[Float[Tensor, "time feature"]]
-    """What a gradient is asked of: leaves of autograd, the numbers that were seen at each step."""
+    """What a gradient is asked of: leaves of autograd, the numbers that were seen at each step.
+
+    Each spans the whole trial. They may hold what came of the step too, such as its reward.
+    """
     log_prob: Float[Tensor, "time"]
     """Of the action that was taken at each step; the path to `seen` of earlier steps is what is asked about."""
 
@@ -102,3 +123,10 @@ class Wraps(Protocol):
     def inside(self, trial: Trial) -> tuple[Agent, Trial]:
         """The agent within, and the trials as it has lived them."""
         ...
+
+
+def innermost(agent: Agent, trial: Trial) -> tuple[Agent, Trial]:
+    """The agent within all that is around it, and the trials as it has lived them."""
+    while isinstance(agent, Wraps):
+        agent, trial = agent.inside(trial)
+    return agent, trial
