@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.algorithms.belief.varibad import VariBAD
 from quickstudy.data.rollout import Plan, collect
-from quickstudy.nets.belief import Belief
-from quickstudy.protocol import Shard
-from quickstudy.report.cells import decoded, exact, prior, tells_cells
+from quickstudy.insight import KnowsTasks, Trial
+from quickstudy.oracles.posteriors import Posterior, posterior_of
+from quickstudy.protocol import Learner, Shard
+from quickstudy.report.cells import exact, foretold
 from quickstudy.runs import load
 from quickstudy.work import LocalSite
 
@@ -33,16 +33,25 @@ def total_variation(one: Float[Tensor, "*lead cell"], other: Float[Tensor, "*#le
     return 0.5 * (one - other).abs().sum(-1)
 
 
-def measure(learner: VariBAD, trials: int = 400, samples: int = 64) -> tuple[float, float]:
-    """The mean distance of the decoded goal to the exact posterior, and that of the prior, over all steps of new trials."""
-    tasks = learner.tasks
-    family, horizon = tasks.dynamics, tasks.max_episode_steps * tasks.episodes_per_trial  # type: ignore[attr-defined]
-    plan = Plan(learner.explorer(), 1, horizon, tasks.episodes_per_trial)
+def measure(learner: Learner, posterior: Posterior, trials: int = 400) -> tuple[float, float] | None:
+    """The mean distance of the foretold goal to the exact posterior, and that of the prior, over all steps of new trials.
+
+    None for a learner whose belief doesn't tell which cells pay.
+    """
+    if not isinstance(learner, KnowsTasks):
+        return None
+    tasks, policy = learner.tasks, learner.explorer()
+    plan = Plan(policy, 1, tasks.max_episode_steps * tasks.episodes_per_trial, tasks.episodes_per_trial)
     experience = collect(LocalSite(tasks), plan, Shard(learner.seed, 0, 0, trials, "test"))
-    truth = exact(family, experience.percept).flatten(0, 2)
-    belief = Belief(*(part.flatten(0, 2) for part in learner.beliefs(experience)))
-    ours = total_variation(decoded(learner, belief, samples), truth)
-    return ours.mean().item(), total_variation(prior(family).expand_as(truth), truth).mean().item()
+    truth = exact(posterior, experience.percept).flatten(0, 2)
+    believed = learner.known(Trial([policy, policy], [experience])).believed
+    told = believed and foretold(learner, posterior, *(part[0].flatten(0, 1) for part in believed))
+    if told is None:
+        return None
+    return (
+        total_variation(told, truth).mean().item(),
+        total_variation(posterior.prior.expand_as(truth), truth).mean().item(),
+    )
 
 
 def main() -> None:
@@ -57,9 +66,11 @@ def main() -> None:
     print("| run | distance of the belief to the exact posterior | of the prior | share |\n| --- | --- | --- | --- |")
     for run in runs:
         learner = load(run)
-        if not tells_cells(learner):
-            sys.exit(f"error: {run} is no run of VariBAD that predicts whether a reward is above zero")
-        ours, known = measure(learner)
+        posterior = posterior_of(learner.tasks)
+        found = posterior and measure(learner, posterior)
+        if not found:
+            sys.exit(f"error: {run} is no run of VariBAD on a grid that predicts whether a reward is above zero")
+        ours, known = found
         print(f"| {run.name} | {ours:.3f} | {known:.3f} | {ours / known:.2f} |", flush=True)
 
 

@@ -16,6 +16,8 @@ import quickstudy as qs
 from quickstudy.check.learner import check_learner
 from quickstudy.check.tasks import check_tasks
 from quickstudy.cli import main
+from quickstudy.report.contents import of_trials
+from quickstudy.report.trials import live_trials
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -25,6 +27,7 @@ ALGORITHM, ENVIRONMENT, DEPLOYMENT = SECTIONS.values()
 SHORTER = {
     "train": ["--iterations", "1", "--evaluate-every", "0"],
     "evaluate": ["--num-tasks", "4"],
+    "report": ["--num-tasks", "4", "--episodes", "3"],
 }
 SMALL = {"reptile.py": ["--meta-batch-size", "4", "--lanes", "3"], "room.py": ["--trials", "8"]}
 
@@ -86,10 +89,22 @@ def module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_algorithm_is_short_and_keeps_the_contract(module: Any):
-    assert len(files()["reptile.py"].splitlines()) < 120
+    *needed, _ = blocks(ALGORITHM, "python")  # the last one tells of the learner what pages ask
+    assert len(joined(needed).splitlines()) < 135
     reptile = module("reptile")
     report = check_learner(reptile.Reptile, reptile.Reptile.Config(meta_batch_size=4, lanes=3, hidden_size=16))
     assert all(finding.passed for finding in report.findings), report
+
+
+def test_the_algorithm_has_its_pictures(module: Any):
+    reptile = module("reptile")
+    tasks = qs.tasks.make("point-navigation", max_episode_steps=4, episodes_per_trial=2)
+    agent = reptile.Reptile(tasks, reptile.Reptile.Config(lanes=3, hidden_size=8))
+    found = of_trials(live_trials(agent, batch=4, num_tasks=4))
+    assert found["embedding"]["kind"] == "weights" and len(found["inner"]["losses"]) == 2
+    for trial in found["steps"]["trials"]:
+        # rewards move the next episode's decisions, by the adaptation, and none of their own
+        assert not any(map(any, trial["causes"][:4])) and all(any(row[:4]) and not any(row[4:]) for row in trial["causes"][4:])
 
 
 @pytest.mark.slow
@@ -114,7 +129,7 @@ def test_the_commands_run_and_then_the_deployment(folder: Path, module: Any, cap
     typed = [*commands(ALGORITHM), *commands(ENVIRONMENT)]
     replay = next(command for command in typed if "--replay" in command)
     typed.remove(replay)
-    assert {command[0] for command in typed} == {"check", "train", "evaluate", "resume"}
+    assert {command[0] for command in typed} == {"check", "train", "evaluate", "report", "resume"}
     for command in typed:
         assert main(shorter(command)) == 0, (command, capsys.readouterr())
     a_fault_is_lived_again(folder, replay, capsys)

@@ -92,6 +92,21 @@ def test_what_a_resumed_run_cuts_off_is_forgotten(run: Path):
     assert_same(run, follower)
 
 
+def test_metrics_of_an_earlier_version_go_on_under_their_names_of_today(run: Path):
+    follower = Follower(run)
+    append(run, 1, 5)
+    path = run / "metrics.jsonl"
+    path.write_text(path.read_text().replace("train/loss", "train/kl"))
+    assert_same(run, follower)
+    append(run, 6, 9)
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(rows[:5] + [row.replace("train/loss", "train/belief_kl") for row in rows[5:]]))
+    assert_same(run, follower)
+    found = follower.figures()["series"]
+    assert found["metrics"] == ["time/fps", "train/belief_kl"]
+    assert None not in found["seeds"][0]["train/belief_kl"] and len(found["seeds"][0]["train/belief_kl"]) == 9
+
+
 def test_a_long_run_stays_a_few_points_each_the_mean_of_neighbours(run: Path):
     follower = Follower(run)
     for first in range(1, 1500, 300):

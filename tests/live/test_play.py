@@ -18,13 +18,17 @@ from small import SMALL
 import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.families import FAMILIES, make
+from quickstudy.insight import KnowsTasks, Trial, innermost
+from quickstudy.live.belief import with_end
 from quickstudy.live.fields import fields_of, task_of, values_of
 from quickstudy.live.play import FARTHEST, MOST_LUCK, PLAY, Player, moments_of, player
 from quickstudy.live.server import Server
 from quickstudy.protocol import counter
 from quickstudy.report.page import page as html
+from quickstudy.report.trials import live_trials
 from quickstudy.scene import Aimed
 from quickstudy.tasks.parameters import parameters_of
+from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 GRID = {"size": 3, "max_episode_steps": 6, "episodes_per_trial": 3}
 
@@ -81,6 +85,20 @@ def test_beliefs_are_distributions_and_the_exact_one_knows_where_the_goal_was_me
                 assert (exact[int(goal[0] * 3 + goal[1])] == 1) is met or exact.count(0) == 8
     assert Player(maml()).agent.lanes == 3
     assert all(part["belief"] is None for part in list(Player(maml()).trial(Player(maml()).drawn(0), 0))[1:])
+
+
+def test_what_is_believed_after_an_episode_is_what_the_next_one_begins_with():
+    for made in (varibad(), Normalised(varibad(), Normalisation(normalise_reward=True))):
+        lived = live_trials(made, batch=1, num_tasks=1)
+        [policy, *_], [first, second, *_] = lived.policies, lived.episodes
+        agent, trial = innermost(made, Trial([policy, policy], [with_end(policy, first)]))
+        assert isinstance(agent, KnowsTasks)
+        longer, later = (agent.known(each).believed for each in (trial, Trial([policy, policy], [second])))
+        assert longer is not None and later is not None
+        assert longer.mean[0].shape[1] == first.valid.shape[2] + 1
+        torch.testing.assert_close(longer.mean[0][:, -1], later.mean[0][:, 0])
+        told = list(Player(made).trial(Player(made).drawn(0), 0))[1:]
+        assert all("own" in episode["belief"] for episode in told)
 
 
 def test_a_click_is_the_task_whose_goal_is_there():

@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, sampled_kl, standardise
+from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, root, sampled_kl, standardise
 
 
 def test_the_surrogate_clips_only_what_would_improve_it():
@@ -43,3 +43,12 @@ def test_explained_variance_of_a_perfect_and_a_constant_critic():
     target, every = torch.tensor([[1.0, 2.0, 4.0]]), torch.ones(1, 3, dtype=torch.bool)
     assert explained_variance(target + 5, target, every) == 1
     torch.testing.assert_close(explained_variance(torch.ones(1, 3), target, every), torch.tensor(0.0))
+
+
+def test_the_spread_of_what_is_all_alike_has_a_slope():
+    values = torch.full((2, 3), 1.5, requires_grad=True)
+    known = torch.ones(2, 3, dtype=torch.bool)
+    [slope] = torch.autograd.grad(standardise(values, known, 1.0)[0, 0], values)
+    torch.testing.assert_close(slope, torch.tensor([[5 / 6, -1 / 6, -1 / 6], [-1 / 6] * 3]))
+    numbers = torch.tensor([0.0, 4.0, float("nan")])
+    torch.testing.assert_close(root(numbers), torch.tensor([0.0, 2.0, float("nan")]), equal_nan=True)

@@ -15,14 +15,15 @@ from torch.func import functional_call
 import quickstudy as qs
 from quickstudy.algorithms import algorithm
 from quickstudy.algorithms.belief import pearl
-from quickstudy.nets.belief import FIRST_LOG_VARIANCE
+from quickstudy.insight import Retraced
+from quickstudy.nets.belief import FIRST_LOG_VARIANCE, evidence
 from quickstudy.ops.features import as_vector
 from quickstudy.ops.tree import tree_map
-from quickstudy.parts.belief import evidence
-from quickstudy.report.causes import CAUSES, Replayed, causes, counted
+from quickstudy.parts.clock import counted
+from quickstudy.report.causes import causes
 from quickstudy.report.inner import alike, inner_steps
 from quickstudy.report.minds import embedding, inside, known, principal
-from quickstudy.report.steps import Trial, steps
+from quickstudy.report.steps import steps
 from quickstudy.report.trials import Lived, live_trials
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
@@ -50,14 +51,13 @@ def test_varibads_belief_is_what_its_encoder_makes_of_the_whole_trial():
     lived = lived_by("varibad")
     found = known(lived)
     assert found is not None and found.kind == "belief" and found.believed is not None
-    trial = Trial(lived, 3)
-    percept = trial.percept(lived.episodes)
+    percept = lived.trial.percept(3)
     tasks, learner = lived.agent.tasks, lived.agent
     told = evidence(percept, tasks.observation_space, tasks.action_space)[0, 0, :, None]
     weights = learner.model_weights["encoder"]  # type: ignore[attr-defined]
     belief, _ = functional_call(learner.model["encoder"], weights, (told, torch.zeros(1, 8)))  # type: ignore[attr-defined]
-    torch.testing.assert_close(trial.joined(found.believed.mean), belief.mean[:, 0])
-    torch.testing.assert_close(trial.joined(found.believed.std), (0.5 * belief.log_variance[:, 0]).exp())
+    torch.testing.assert_close(torch.cat([each[3] for each in found.believed.mean]), belief.mean[:, 0])
+    torch.testing.assert_close(torch.cat([each[3] for each in found.believed.std]), (0.5 * belief.log_variance[:, 0]).exp())
     torch.testing.assert_close(found.end[3], belief.mean[-1, 0])
 
 
@@ -72,9 +72,9 @@ def test_pearls_belief_is_the_product_of_all_it_has_seen_before_the_episode():
     seen = torch.cat(
         [agent.moments.normalise(pearl.transition_vectors(tasks, each)).flatten(1, 2) for each in lived.episodes], 1
     )
-    whole = pearl.posterior(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
+    whole = pearl.evidence(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
     torch.testing.assert_close(found.end, whole.mean)
-    two = pearl.posterior(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))
+    two = pearl.evidence(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))
     torch.testing.assert_close(found.believed.std[2], two.std[:, None].expand(-1, 4, -1))
 
 
@@ -157,22 +157,19 @@ def test_a_long_trial_is_looked_at_at_some_of_its_steps(monkeypatch: pytest.Monk
     assert trial["moments"] == [0, 2, 3, 5] and [len(row) for row in trial["causes"]] == [1, 2, 3, 4]
 
 
-def replayed(lived: Lived, task: int, kind: torch.dtype = torch.float32) -> tuple[Replayed, Any, Any, Tensor]:
-    """A trial once more, in a precision, and what it was made from."""
-    trial = Trial(lived, task)
-    percept = trial.percept(lived.episodes)
-    percept = percept._replace(reward=percept.reward.to(kind))
-    [policy, *_] = lived.policies
-    action = trial.joined([experience.act.action[:, 0] for experience in lived.episodes])
-    return CAUSES[type(policy)](policy, percept, action), policy, percept, action
+def retraced(lived: Lived, task: int) -> Retraced:
+    """A trial once more."""
+    return lived.agent.retrace(lived.trial, task)  # type: ignore[attr-defined]
 
 
 def in_double(lived: Lived) -> Lived:
-    """The same trials under weights of double precision."""
+    """The same trials, rewards and policies' weights in double precision."""
     [policy, *others] = lived.policies
     fields = {name: getattr(policy, name) for name in ("weights", "encoder_weights", "actor") if hasattr(policy, name)}
     doubled = {name: tree_map(lambda weight: weight.detach().double(), value) for name, value in fields.items()}
-    return lived._replace(policies=[replace(policy, **doubled), *others])  # pyright: ignore[reportArgumentType]
+    episodes = [each._replace(percept=each.percept._replace(reward=each.percept.reward.double())) for each in lived.episodes]
+    policies = [replace(policy, **doubled), *others]  # pyright: ignore[reportArgumentType]
+    return lived._replace(policies=policies, episodes=episodes)
 
 
 def rl2_by_steps(policy: Any, clock: Tensor, action: Tensor, seen: list[Tensor]) -> Tensor:
@@ -212,14 +209,14 @@ BY_STEPS: dict[str, Callable[[Any, Tensor, Tensor, list[Tensor]], Tensor]] = {
 def test_a_cause_is_what_a_little_more_of_its_step_does(name: str):
     """Scale all that was seen at a step: the central difference of the action's log-probability, living step by step."""
     lived = in_double(lived_by(name, seed=3))
-    once, policy, percept, action = replayed(lived, 1, torch.float64)
-    step, episode = (values[0, 0].double() for values in counted(percept))
+    once, policy, action = retraced(lived, 1), lived.policies[0], lived.trial.action(1)
+    step, episode = (values[0, 0].double() for values in counted(lived.trial.percept(1)))
     clock = torch.stack([step / 6, (episode / 2).clamp(max=1)], 1)
     torch.testing.assert_close(BY_STEPS[name](policy, clock, action, [part.detach() for part in once.seen]), once.log_prob)
     recorded = [experience.act.log_prob for experience in lived.episodes]
     if recorded[0] is not None:
-        first_lanes = [each[:, 0].double() for each in recorded if each is not None]
-        torch.testing.assert_close(Trial(lived, 1).joined(first_lanes), once.log_prob.detach(), atol=1e-5, rtol=1e-5)
+        first_lane = lived.trial.joined(1, [each.double() for each in recorded if each is not None])
+        torch.testing.assert_close(first_lane, once.log_prob.detach(), atol=1e-5, rtol=1e-5)
     moved, little = causes(once, range(6)), 1e-4
     for cause in range(6):
         differences = []
@@ -241,21 +238,20 @@ def test_a_memory_that_forgets_has_no_causes_but_the_present():
     weights["memory.input_bias"] = torch.cat([torch.zeros(8), torch.full((8,), -60.0), torch.zeros(8)])
     weights["memory.from_hidden"] = torch.zeros_like(weights["memory.from_hidden"])
     lived = lived._replace(policies=[replace(policy, weights=weights), *others])  # pyright: ignore[reportArgumentType]
-    moved = causes(replayed(lived, 0)[0], range(6))
+    moved = causes(retraced(lived, 0), range(6))
     assert not moved.tril(-1).abs().gt(1e-12).any() and moved.diagonal().abs().gt(0).all()
 
 
 def test_steps_between_two_moments_are_counted_together():
     lived = lived_by("recurrent-sac")
-    once = replayed(lived, 0)[0]
+    once = retraced(lived, 0)
     fine, coarse = causes(once, range(6)), causes(once, [0, 2, 5])
     torch.testing.assert_close(coarse[2], torch.stack([fine[5, :2].sum(), fine[5, 2:5].sum(), fine[5, 5]]))
 
 
 def test_what_is_seen_now_is_the_last_of_a_trials_percepts():
     lived = lived_by("rl2")
-    trial = Trial(lived, 2)
-    percept = trial.percept(lived.episodes)
+    percept = lived.trial.percept(2)
     assert percept.first[0, 0].tolist() == [True, False, False, True, False, False]
     vectors = as_vector(lived.agent.tasks.observation_space, percept.observation)[0, 0]
     torch.testing.assert_close(vectors.sum(1), torch.ones(6))

@@ -52,7 +52,7 @@ def test_a_run_beside_itself_unadapted_chance_and_who_is_told(runs: Path):
     assert [stop["iteration"] for stop in found["adaptation"]["validation"]] == [1, 2]
     for stop, row in zip(found["adaptation"]["validation"], measured, strict=True):
         assert stop["returns"] == pytest.approx([row[f"validation/episode_{k}/return_mean"] for k in range(1, 5)], rel=1e-5)
-    assert found["facts"]["config"]["tasks"]["size"] == "3"
+    assert found["facts"]["config"]["tasks"]["size"] == "3" and "format" not in found["facts"]["config"]
     assert found["facts"]["command"].startswith("quickstudy train rl2")
 
 

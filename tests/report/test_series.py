@@ -119,6 +119,17 @@ def test_validation_of_earlier_versions_is_an_interquartile_mean_and_never_mixed
     assert all(stop["returns"] == [1, 2] for stop in validations([older, newer]))
 
 
+def test_a_run_that_was_resumed_by_a_later_version_has_one_line_of_a_metric(tmp_path: Path):
+    measured = rows(6)
+    for row, name in zip(measured, 3 * ["train/policy_gradient_loss"] + 3 * ["train/policy_loss"], strict=True):
+        row[name] = row.pop("train/loss")
+    found = series([run(tmp_path / "run", measured)], [0])
+    assert found["metrics"] == ["train/policy_loss"]
+    assert found["seeds"][0]["train/policy_loss"] == [row["train/loss"] for row in rows(6)]
+    seeds = [run(tmp_path / "older", measured[:3]), run(tmp_path / "newer", rows(3, 1))]
+    assert series(seeds, [0, 1])["metrics"] == ["train/loss", "train/policy_loss"]
+
+
 def test_validation_of_seeds_is_the_mean_of_theirs(tmp_path: Path):
     folders = []
     for seed, value in enumerate([0.0, 0.0, 0.0, 0.0, 10.0]):

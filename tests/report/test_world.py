@@ -61,7 +61,10 @@ def test_an_episode_ends_where_its_own_lane_does():
     found = world(lived)
     assert found is not None
     for row, trial in zip(lived.shown, found["trials"], strict=True):
-        assert [episode["steps"][-1] for episode in trial["episodes"]] == [lived.steps(row, 0), lived.steps(row, 1)]
+        assert [episode["steps"][-1] for episode in trial["episodes"]] == [
+            lived.trial.lengths(row)[0],
+            lived.trial.lengths(row)[1],
+        ]
         assert trial["episodes"][0]["trace"] is None
     assert len({trial["episodes"][0]["steps"][-1] for trial in found["trials"]}) > 1
 

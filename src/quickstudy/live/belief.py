@@ -1,4 +1,4 @@
-"""What is believed of a hidden goal on a grid, moment by moment: by the agent, and by one who reckons exactly."""
+"""What is believed of where a task hides, moment by moment: by the agent, and by one who reckons exactly."""
 
 from __future__ import annotations
 
@@ -6,44 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from quickstudy.algorithms.belief.varibad import VariBAD
-from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.nets.belief import Belief
-from quickstudy.oracles.grid import posterior
-from quickstudy.protocol import Agent, Experience, Percept
-from quickstudy.report.cells import decoded, prior, tells_cells
+from quickstudy.insight import KnowsTasks, Trial, innermost
+from quickstudy.ops.tree import tree_map
+from quickstudy.oracles.posteriors import Posterior, posterior_of
+from quickstudy.protocol import Agent, Experience, Percept, Policy
+from quickstudy.report.cells import foretold
 from quickstudy.report.series import short
-from quickstudy.tasks.native import NativeTasks
 
-SAMPLES = 64
-"""Samples of a belief whose decoded chances are averaged."""
 Told = dict[str, Any]
 
 
-def beliefs_of(agent: Agent) -> Callable[[Experience], Told | None]:
+def beliefs_of(agent: Agent) -> Callable[[Policy, Experience], Told | None]:
     """A function that is told the episodes of one trial in turn, and says of each moment what was believed of each cell.
 
-    `exact` is the posterior, `own` the belief of the agent where it can be decoded; None for other tasks, and for agents that
-    pool several lanes. An episode has a moment for its start and one after each step.
+    `exact` is the posterior, `own` what the agent's belief foretells, where it does; None for tasks without a posterior, and
+    for agents that pool several lanes. An episode has a moment for its start and one after each step.
     """
-    family = agent.tasks.dynamics if isinstance(agent.tasks, NativeTasks) else None
-    if not isinstance(family, GridNavigation) or agent.lanes > 1:
-        return lambda experience: None
-    possible = prior(family).expand(1, 1, -1)
+    posterior = posterior_of(agent.tasks)
+    if posterior is None or agent.lanes > 1:
+        return lambda policy, experience: None
+    chances = posterior.prior.expand(1, 1, -1)
 
-    def told(experience: Experience) -> Told:
-        nonlocal possible
-        exact = []
-        for percept in moments(experience):
-            possible = posterior(percept, possible)
-            exact.append(possible[0, 0] / possible.sum())
-        found = {"size": family.size, "exact": rows(torch.stack(exact))}
-        if tells_cells(agent):
-            found["own"] = rows(decoded(agent, beliefs(agent, experience), SAMPLES))
-        return found
+    def told(policy: Policy, experience: Experience) -> Told:
+        nonlocal chances
+        known = posterior.after_each((tree_map(Tensor.cpu, each) for each in moments(experience)), chances)
+        chances = known[:, :, -1]
+        own = believed(agent, posterior, policy, experience)
+        return {"size": posterior.size, "exact": rows(known[0, 0])} | ({} if own is None else {"own": rows(own)})
 
     return told
 
@@ -55,13 +47,28 @@ def moments(experience: Experience) -> list[Percept]:
 
 
 @torch.no_grad()
-def beliefs(learner: VariBAD, experience: Experience) -> Belief:
-    """What was believed at each moment of an episode of one lane, (moment, latent)."""
-    policy, memory = learner.explorer(), experience.end_memory
-    inputs, _ = policy.read(experience.end_percept, memory["state"], memory["step"], memory["episode"] + 1)
-    notes = experience.act.notes | {"inputs": torch.cat([experience.act.notes["inputs"], inputs[:, :, None]], 2)}
-    believed = learner.beliefs(experience._replace(act=experience.act._replace(notes=notes)))
-    return Belief(*(part[0, 0] for part in believed))
+def believed(agent: Agent, posterior: Posterior, policy: Policy, experience: Experience) -> Float[Tensor, "moment cell"] | None:
+    """What the agent's belief foretells at each moment of an episode of one lane; None where it doesn't."""
+    agent, trial = innermost(agent, Trial([policy, policy], [with_end(policy, experience)]))
+    found = agent.known(trial).believed if isinstance(agent, KnowsTasks) else None
+    return None if found is None else foretold(agent, posterior, found.mean[0][0], found.std[0][0])
+
+
+def with_end(policy: Policy, experience: Experience) -> Experience:
+    """An episode of one lane and the moment after its end as one more step, in which nothing more happens."""
+    steps = int(experience.valid.sum())
+    act, memory = policy.act(experience.end_percept, experience.end_memory, None)
+
+    def longer(values: Shaped[Tensor, "1 1 _ ..."], last: Shaped[Tensor, "1 1 ..."]) -> Shaped[Tensor, "1 1 _ ..."]:
+        return torch.cat([values[:, :, :steps], last[:, :, None]], dim=2)
+
+    return experience._replace(
+        percept=tree_map(longer, experience.percept, experience.end_percept),
+        act=tree_map(longer, experience.act, act),
+        transition=tree_map(lambda values: longer(values, values[:, :, steps - 1]), experience.transition),
+        valid=longer(experience.valid, experience.valid[:, :, steps - 1]),
+        end_memory=memory,
+    )
 
 
 def rows(chances: Float[Tensor, "moment cell"]) -> list[list[Any]]:

@@ -16,7 +16,7 @@ from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.live.belief import Told, beliefs_of
 from quickstudy.live.fields import fields_of, plain_fields, task_of, values_of
 from quickstudy.live.server import Answer, Numbers, Server
-from quickstudy.protocol import Agent, Experience, Shard, Tasks
+from quickstudy.protocol import Agent, Experience, Policy, Shard, Tasks
 from quickstudy.report.page import Kind, data, page
 from quickstudy.report.series import short
 from quickstudy.report.trials import as_scene, dynamics_of, has_scenes
@@ -75,13 +75,19 @@ class Player:
         site = LocalSite(self.tasks, self.agent.device)
         studio = Studio(site, [0] if has_scenes(self.tasks) else [], as_scene)
         shapes: dict[str, int] = {}
-        beliefs = beliefs_of(self.agent)
+        beliefs, policies = beliefs_of(self.agent), [self.life.explorer]
+
+        def adapt(policy: Policy, experience: Experience) -> Policy:
+            policies.append(self.agent.adapt(policy, experience))
+            return policies[-1]
+
+        life = self.life._replace(adapt=adapt)
         given = {name: value.to(self.agent.device) for name, value in task.items()}
         try:
             with threads(1):
-                for episode, experience in enumerate(live(studio, self.life, shard_of(luck), given)):
+                for episode, experience in enumerate(live(studio, life, shard_of(luck), given)):
                     film = studio.films[0][episode] if studio.films else []
-                    told = scored(experience) | {"belief": thinned(beliefs(experience))}
+                    told = scored(experience) | {"belief": thinned(beliefs(policies[-1], experience))}
                     yield told | shown(experience, film, shapes)
         finally:
             site.close()

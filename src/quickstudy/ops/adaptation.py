@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quickstudy.ops.policy_gradient import masked_mean
+from quickstudy.ops.policy_gradient import masked_mean, root
 from quickstudy.ops.tree import Tree, tree_map
 
 
@@ -108,7 +108,7 @@ def fitted_values(
 
     targets = returns.flatten(1)[..., None].double()
     level, center = mean(targets), mean(features)
-    deviation = mean((features - center).square()).sqrt()
+    deviation = root(mean((features - center).square()))
     features = (features - center) / deviation.where(deviation > 1e-9 * center.abs(), 1.0)
     kept = features * known
     gram = kept.mT @ kept / count + ridge * torch.eye(features.shape[-1], device=features.device, dtype=features.dtype)

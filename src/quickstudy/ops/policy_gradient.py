@@ -12,6 +12,12 @@ def masked_mean(values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"]) ->
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
+def root(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """The square root, whose slope at 0 is taken to be 0: through the spread of what is all alike no gradient becomes NaN."""
+    none = values == 0
+    return values.masked_fill(none, 1.0).sqrt().masked_fill(none, 0.0)
+
+
 def standardise(
     values: Float[Tensor, "*axes"], valid: Bool[Tensor, "*axes"], floor: float | Float[Tensor, ""] = 1e-8
 ) -> Float[Tensor, "*axes"]:
@@ -23,7 +29,7 @@ def standardise(
     """
     mean = masked_mean(values, valid)
     variance = masked_mean((values - mean).square(), valid)
-    return (values - mean) / (variance.sqrt() + floor)
+    return (values - mean) / (root(variance) + floor)
 
 
 def clipped_surrogate(

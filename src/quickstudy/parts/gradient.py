@@ -13,15 +13,16 @@ from typing import Literal, NamedTuple, cast
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, grad_and_value, vmap
 
 from quickstudy.data.rollout import Lifetime
+from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution
 from quickstudy.nets.networks import Weights, encoder, head, initial_weights, last_layer, skeleton
 from quickstudy.nets.options import Network
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.policy_gradient import masked_mean, standardise
+from quickstudy.ops.policy_gradient import masked_mean, root, standardise
 from quickstudy.ops.returns import episode_advantages
 from quickstudy.ops.tree import tree_map
 from quickstudy.parts.collecting import adaptation_metrics, collected_episodes, episode_return, rollout_metrics
@@ -137,13 +138,15 @@ class Samples(NamedTuple):
     valid: Bool[Tensor, "task lane time"]
 
 
-def samples_of(inner: Inner, experience: Experience) -> Samples:
+def samples_of(inner: Inner, experience: Experience, inputs: Float[Tensor, "task lane time feature"] | None = None) -> Samples:
     """Samples with advantages by episode against a baseline fitted on each task's own data, standardised for each task.
 
-    The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it.
+    The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it. `inputs` are the
+    observations as vectors, where a gradient is asked of those.
     """
     transition, valid, first = experience.transition, experience.valid, experience.percept.first
-    inputs, reward = as_vector(inner.tasks.observation_space, experience.percept.observation), transition.reward.double()
+    inputs = as_vector(inner.tasks.observation_space, experience.percept.observation) if inputs is None else inputs
+    reward = transition.reward.double()
     ended, never, zero = transition.terminated | transition.truncated, torch.zeros_like(valid), torch.zeros_like(reward)
     returns = episode_advantages(reward, zero, zero, ended, never, valid, inner.gamma, 1.0)
     step = torch.arange(valid.shape[-1], device=valid.device)
@@ -152,7 +155,7 @@ def samples_of(inner: Inner, experience: Experience) -> Samples:
     advantage = episode_advantages(reward, value, zero, ended, never, valid, inner.gamma, inner.gae_lambda)
     # where a task is solved, every return is the same and what is left of the advantages is what the baseline can't fit
     level = vmap(masked_mean)(returns, valid)[:, None, None]
-    floor = 1e-3 * vmap(masked_mean)((returns - level).square(), valid).sqrt() + 1e-8
+    floor = 1e-3 * root(vmap(masked_mean)((returns - level).square(), valid)) + 1e-8
     advantage = vmap(standardise)(advantage, valid, floor).float()
     log_prob = cast(Tensor, experience.act.log_prob)
     return Samples(inputs, experience.act.action, log_prob, experience.act.notes["parameters"], advantage, first, valid)
@@ -212,3 +215,45 @@ def collected_stages(work: Work, learner: Learner, inner: Inner, tasks: int, ste
     returns, counts = [episode_return(each) for each in episodes], [float(each.valid.sum()) for each in episodes]
     metrics = rollout_metrics(sum(counts), returns[-1], counts[-1] / episodes[-1].valid[..., 0].numel())
     return [samples_of(inner, each) for each in episodes], metrics | adaptation_metrics(returns)
+
+
+def known(trial: Trial) -> Known:
+    """How far each weight has moved from where all tasks begin."""
+    first, last = (trial.policies[place].start.weights for place in (0, -1))
+    return Known("weights", torch.cat([(last[name] - first[name]).flatten(1) for name in first], dim=1))
+
+
+def descent(inner: Inner, policy: WeightedPolicy, experience: Experience) -> Descent:
+    """The inner loss of each task's experience where the policy's weights are, and its gradient."""
+
+    def loss(weights: Weights, own: Samples) -> Float[Tensor, ""]:
+        return inner_loss(inner, weights, own)
+
+    samples = samples_of(inner, experience)
+    gradients, losses = vmap(grad_and_value(loss), in_dims=(policy.axis, 0))(policy.start.weights, samples)
+    return Descent(losses, torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1))
+
+
+def retraced(inner: Inner, trial: Trial, task: int) -> Retraced:
+    """Decisions of later episodes depend, by the inner steps, on what the first lane read and was paid in earlier ones.
+
+    All actions and the other lanes stay as they were; log-probabilities are those that the agent would have recorded.
+    """
+    inner = inner._replace(first_order=False)  # which would cut the way that is asked about
+    space, start, axis = inner.tasks.observation_space, trial.policies[0].start, trial.policies[0].axis
+    alone = Trial((), [tree_map(lambda part: part[task : task + 1], each) for each in trial.episodes])
+    told = [
+        torch.cat([as_vector(space, each.percept.observation), each.transition.reward[..., None]], -1)
+        for each in alone.episodes
+    ]
+    seen = alone.joined(0, told).detach().requires_grad_()
+    found = []
+    for each, numbers, own in zip(alone.episodes, told, seen.split(alone.lengths(0)), strict=True):
+        numbers = numbers.clone()
+        numbers[0, 0, : len(own)] = own
+        inputs, reward = numbers[..., :-1], numbers[..., -1]
+        log_prob = inner.distribution.log_prob(forward(inner.net, start.weights, inputs, axis), each.act.action)
+        found.append(log_prob[0, 0, : len(own)])
+        lived = each._replace(act=each.act._replace(log_prob=log_prob), transition=each.transition._replace(reward=reward))
+        start, axis = adapted(inner, start, samples_of(inner, lived, inputs), axis), 0
+    return Retraced([seen], torch.cat(found))

@@ -19,7 +19,7 @@ from quickstudy.report.minds import embedding, inside, known
 from quickstudy.report.series import series, short, validations
 from quickstudy.report.steps import steps
 from quickstudy.report.tasks import task_map
-from quickstudy.report.trials import dynamics_of, live_trials
+from quickstudy.report.trials import Lived, dynamics_of, live_trials
 from quickstudy.report.world import world
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
@@ -42,9 +42,6 @@ def contents(
     batch = min(batch_of(run.learner.lanes) for run in [*runs, *informed])
     options = {"batch": batch} | (options or {})
     scored = evaluations(runs, informed, options)
-    lived = live_trials(runs[0].learner, **options)
-    mind = inside(lived)
-    found = known(mind)
     return {
         "title": f"{config.algorithm} on {config.tasks}",
         "run": folder.name,
@@ -56,13 +53,22 @@ def contents(
         "map": task_map(
             [scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(tasks), dynamics_of(tasks)
         ),
+        **of_trials(live_trials(runs[0].learner, **options)),
+        "series": series(folders, seeds),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "version": version("quickstudy"),
+    }
+
+
+def of_trials(lived: Lived) -> dict[str, Any]:
+    """What is shown of trials that are looked at closely; None for what the agent, or the family, doesn't tell."""
+    mind = inside(lived)
+    found = known(mind)
+    return {
         "world": world(lived),
         "embedding": embedding(mind, found) if found else None,
         "inner": inner_steps(mind),
         "steps": steps(mind, found),
-        "series": series(folders, seeds),
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": version("quickstudy"),
     }
 
 
@@ -123,7 +129,9 @@ def shortened(value: float | None, digits: int = 6) -> float | int | None:
 
 def facts(folder: Path, first: Path) -> dict[str, Any]:
     """What was run: each section of the configuration, the command, and the machine of the first run."""
-    sections = tomllib.loads((folder / "config.toml").read_text())
+    config = tomllib.loads((folder / "config.toml").read_text())
+    # beside its sections it tells its format
+    sections = {name: values for name, values in config.items() if isinstance(values, dict)}
     system = first / "system.json"
     return {
         "config": {name: {key: str(value) for key, value in values.items()} for name, values in sections.items()},

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstudy.ops.statistics import interquartile_mean
+from quickstudy.runs.names import metric_now
 
 NUMBERS = 60_000
 """How many numbers the series of all seeds together may have: half a megabyte of text."""
@@ -49,14 +50,14 @@ def rows_of(path: Path) -> Iterator[Row]:
 
 
 def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
-    """Lines as rows, those passed over that are none."""
+    """Lines as rows, those passed over that are none; metrics of earlier versions have their names of today."""
     for line in lines:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
-            yield row
+            yield {metric_now(name): value for name, value in row.items()}
 
 
 def figures(row: Row) -> dict[str, float]:

@@ -5,28 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.nets.belief import Belief
+from quickstudy.insight import Believed, Known, Retraces
 from quickstudy.ops.tree import tree_map
-from quickstudy.protocol import Experience, Percept
-from quickstudy.report.causes import CAUSES, causes
-from quickstudy.report.cells import decoded, exact, tells_cells
-from quickstudy.report.minds import Believed, Known
+from quickstudy.oracles.posteriors import posterior_of
+from quickstudy.report.causes import causes
+from quickstudy.report.cells import exact, foretold
 from quickstudy.report.series import short
 from quickstudy.report.tasks import MOST_AXES, as_rows, words_of
 from quickstudy.report.trials import Lived
 from quickstudy.tasks.parameters import parameters_of
+from quickstudy.work import threads
 
 MOMENTS = 100
 """As many steps of a trial can be looked at; a longer one's are spread evenly."""
 ENTRIES = 4
 """As many entries of a belief are shown: those that differ most between tasks."""
-SAMPLES = 64
-"""Samples of a belief that are decoded."""
 
 
 def named(lived: Lived, task: int) -> dict[str, Any]:
@@ -37,62 +33,50 @@ def named(lived: Lived, task: int) -> dict[str, Any]:
     return {name: words[name][int(number)] if name in words else short(number) for name, number in shown}
 
 
-class Trial:
-    """What one task's first lane lived, its episodes one after another."""
+class Moments:
+    """The steps at which a task's trial is looked at, in its first lane, its episodes one after another."""
 
     def __init__(self, lived: Lived, task: int):
-        self.task = task
-        self.lengths = [lived.steps(task, episode) for episode in range(len(lived.episodes))]
+        self.trial, self.task = lived.trial, task
+        self.lengths = self.trial.lengths(task)
         self.steps = sum(self.lengths)
-        self.moments = sorted({round(place) for place in np.linspace(0, self.steps - 1, min(self.steps, MOMENTS))})
-        """The steps that are looked at."""
-
-    def joined(self, episodes: list[Shaped[Tensor, "task _ ..."]]) -> Shaped[Tensor, "step ..."]:
-        """What each episode holds of the task, without the steps in which the lane waited."""
-        return torch.cat([values[self.task, :length] for values, length in zip(episodes, self.lengths, strict=True)])
-
-    def percept(self, episodes: list[Experience]) -> Percept:
-        """All that was seen, (1, 1, time)."""
-        first_lanes = [tree_map(lambda part: part[:, 0], experience.percept) for experience in episodes]
-        return Percept(*(self.joined(list(parts))[None, None] for parts in zip(*first_lanes, strict=True)))
+        self.places = sorted({round(place) for place in np.linspace(0, self.steps - 1, min(self.steps, MOMENTS))})
 
     def at(self, values: Shaped[Tensor, "step ..."], digits: int) -> list[Any]:
         """Values at the moments, as plain numbers."""
-        found = values[self.moments].double().flatten(1).tolist() if values.dim() > 1 else values[self.moments].tolist()
+        found = values[self.places].double().flatten(1).tolist() if values.dim() > 1 else values[self.places].tolist()
         return [[short(number, digits) for number in row] if isinstance(row, list) else short(row, digits) for row in found]
 
 
 def steps(lived: Lived, found: Known | None) -> dict[str, Any]:
-    """Each shown trial at its moments; `size` is the grid's, where cells are told."""
-    family = getattr(lived.agent.tasks, "dynamics", None)
+    """Each shown trial at its moments; `size` is the square's, where cells are told."""
+    agent, believed = lived.agent, found.believed if found else None
     # of several lanes more is known than what one of them has seen
-    grid = family if isinstance(family, GridNavigation) and lived.agent.lanes == 1 else None
-    [first, *_] = lived.policies
-    replay = CAUSES.get(type(first))
-    entries = telling(found) if found and found.believed else []
+    posterior = posterior_of(agent.tasks) if agent.lanes == 1 else None
+    entries = telling(found) if found and believed else []
     trials = []
     for task in lived.shown:
-        trial = Trial(lived, task)
+        moments = Moments(lived, task)
+        trial = moments.trial
         told: dict[str, Any] = {
             "task": named(lived, task),
-            "lengths": trial.lengths,
-            "moments": trial.moments,
-            "rewards": trial.at(trial.joined([experience.transition.reward[:, 0] for experience in lived.episodes]), 4),
+            "lengths": moments.lengths,
+            "moments": moments.places,
+            "rewards": moments.at(trial.joined(task, [each.transition.reward for each in trial.episodes]), 4),
         }
-        if found and found.believed:
-            told["belief"] = belief_of(trial, found.believed, entries)
-        if grid:
-            told["exact"] = trial.at(exact(grid, tree_map(Tensor.cpu, trial.percept(lived.episodes)))[0, 0], 3)
-        if tells_cells(lived.agent) and found and found.believed:
-            mean, std = (trial.joined(part) for part in found.believed)
-            chances = decoded(lived.agent, Belief(mean, 2 * std.log()), SAMPLES)
-            told["decoded"] = trial.at(chances, 3)
-        if replay:
-            action = trial.joined([experience.act.action[:, 0] for experience in lived.episodes])
-            moved = causes(replay(first, trial.percept(lived.episodes), action), trial.moments)
+        if believed:
+            told["belief"] = belief_of(moments, believed, entries)
+        if posterior:
+            told["exact"] = moments.at(exact(posterior, tree_map(Tensor.cpu, trial.percept(task)))[0, 0], 3)
+        if posterior and believed:
+            chances = foretold(agent, posterior, *along(moments, believed))
+            told |= {} if chances is None else {"decoded": moments.at(chances, 3)}
+        if isinstance(agent, Retraces):
+            with threads(1):  # small products, which several threads slow down
+                moved = causes(agent.retrace(trial, task), moments.places)
             told["causes"] = [[short(number, 3) for number in row[: place + 1].tolist()] for place, row in enumerate(moved)]
         trials.append(told)
-    return {"size": grid.size if grid else None, "entries": [entry + 1 for entry in entries], "trials": trials}
+    return {"size": posterior.size if posterior else None, "entries": [entry + 1 for entry in entries], "trials": trials}
 
 
 def telling(found: Known) -> list[int]:
@@ -100,11 +84,17 @@ def telling(found: Known) -> list[int]:
     return found.end.var(0).argsort(descending=True)[:ENTRIES].sort().values.tolist()
 
 
-def belief_of(trial: Trial, believed: Believed, entries: list[int]) -> dict[str, Any]:
+def along(moments: Moments, believed: Believed) -> tuple[Float[Tensor, "step latent"], Float[Tensor, "step latent"]]:
+    """Mean and deviation of what was believed at each step of a trial."""
+    mean, std = (moments.trial.joined(moments.task, [each[:, None] for each in part]) for part in believed)
+    return mean, std
+
+
+def belief_of(moments: Moments, believed: Believed, entries: list[int]) -> dict[str, Any]:
     """Mean and spread of the belief's entries, each (entry, moment), and the mean spread of all of them."""
-    mean, std = (trial.joined(part) for part in believed)
+    mean, std = along(moments, believed)
     return {
-        "mean": list(map(list, zip(*trial.at(mean[:, entries], 4), strict=True))),
-        "std": list(map(list, zip(*trial.at(std[:, entries], 4), strict=True))),
-        "spread": trial.at(std.mean(1), 4),
+        "mean": list(map(list, zip(*moments.at(mean[:, entries], 4), strict=True))),
+        "std": list(map(list, zip(*moments.at(std[:, entries], 4), strict=True))),
+        "spread": moments.at(std.mean(1), 4),
     }

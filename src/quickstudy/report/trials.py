@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, collect_lives, draw_tasks
 from quickstudy.evaluation import shards_of
+from quickstudy.insight import Trial
 from quickstudy.protocol import Agent, Experience, Policy, Split, Tasks
 from quickstudy.report.tasks import as_rows
 from quickstudy.scene import Drawn, Picture, Scene
@@ -26,15 +28,16 @@ class Lived(NamedTuple):
     tasks: Tasks
     shown: list[int]
     """The tasks that are looked at one by one: the first ones that differ."""
-    policies: list[Policy]
+    policies: Sequence[Policy]
     """With which each episode was lived, and at the end what they led to."""
-    episodes: list[Experience]
+    episodes: Sequence[Experience]
     scenes: list[list[list[Scene]]]
     """By shown task and episode, in the first lane: its start and what each step led to. Empty where there are none."""
 
-    def steps(self, task: int, episode: int) -> int:
-        """How many steps an episode of a task has in the first lane."""
-        return int(self.episodes[episode].valid[task, 0].sum())
+    @property
+    def trial(self) -> Trial:
+        """What agents are asked about."""
+        return Trial(self.policies, self.episodes)
 
 
 def live_trials(

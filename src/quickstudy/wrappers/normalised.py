@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import UsageError
+from quickstudy.insight import Trial
 from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
 from quickstudy.protocol import (
     Act,
@@ -281,6 +282,14 @@ class Normalised:
         if not isinstance(policy, NormalisedPolicy):
             return self.learner.adapt(policy, experience)
         return replace(policy, policy=self.learner.adapt(policy.policy, normalised_experience(experience, policy.statistics)))
+
+    def inside(self, trial: Trial) -> tuple[Learner, Trial]:
+        """The learner within, and the trials as it has seen them."""
+        [first, *_] = trial.policies
+        if not isinstance(first, NormalisedPolicy):
+            return self.learner, trial
+        policies = [policy.policy for policy in trial.policies]
+        return self.learner, Trial(policies, [normalised_experience(each, first.statistics) for each in trial.episodes])
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""

@@ -19,6 +19,7 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts
+from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Weights, copy_into
@@ -34,10 +35,13 @@ from quickstudy.parts.gradient import (
     WeightedPolicy,
     adapted_policy,
     collected_stages,
+    descent,
     first_policy,
     first_start,
+    known,
     outcome,
     policy_net,
+    retraced,
 )
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work
 
@@ -134,6 +138,15 @@ class MAML:
     def adapt(self, policy: WeightedPolicy, experience: Experience) -> WeightedPolicy:
         """One inner step on the experience of each task."""
         return adapted_policy(self.inner, policy, experience)
+
+    def known(self, trial: Trial) -> Known:
+        return known(trial)
+
+    def descent(self, policy: WeightedPolicy, experience: Experience) -> Descent:
+        return descent(self.inner, policy, experience)
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        return retraced(self.inner, trial, task)
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""

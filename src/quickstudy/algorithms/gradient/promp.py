@@ -19,6 +19,7 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts
+from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import copy_into
@@ -106,6 +107,15 @@ class ProMP:
     def adapt(self, policy: gradient.WeightedPolicy, experience: Experience) -> gradient.WeightedPolicy:
         """One inner step on the experience of each task."""
         return gradient.adapted_policy(self.inner, policy, experience)
+
+    def known(self, trial: Trial) -> Known:
+        return gradient.known(trial)
+
+    def descent(self, policy: gradient.WeightedPolicy, experience: Experience) -> Descent:
+        return gradient.descent(self.inner, policy, experience)
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        return gradient.retraced(self.inner, trial, task)
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""

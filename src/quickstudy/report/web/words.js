@@ -89,10 +89,11 @@ const WORDS = {
     exactText:
       "A percentage is the chance, before the step, that the goal is in the cell, as it follows from all that was seen. The " +
       "agent's cell is framed.",
-    decodedText: "Beside it what VariBAD's decoder makes of its belief.",
+    decodedText: "Beside it what the agent's own belief foretells: the chance of each cell to pay, scaled to add up to one.",
     causesText:
       "The bars tell what moved the decision at the chosen step: gradient times input of the log-probability of the action " +
-      "that was taken, summed over what was seen at each step (the action and the reward before it included).",
+      "that was taken, summed over what the agent read of each step, actions and rewards included. An agent that " +
+      "adapts between episodes has no bars at the other steps of the same episode.",
     beliefText:
       "The belief's entries that differ most between tasks: mean, and one standard deviation around it. Dashed lines are the " +
       "borders of episodes.",
@@ -258,8 +259,8 @@ const WORDS = {
     trial: "逐步观察",
     trialText: "一次试验的全部回合依次排列。用滑块或点击时间线选择一步。",
     exactText: "百分比为该步之前目标位于该格的概率，由所见的一切推出。方框为智能体所在格。",
-    decodedText: "旁边是 VariBAD 的解码器从其信念得出的概率。",
-    causesText: "条形表示什么影响了所选步的决定：所取动作对数概率的梯度乘以输入，按每一步所见（含其前的动作与奖励）求和。",
+    decodedText: "旁边是智能体自身信念的预测：到达各格得到奖励的概率，归一化为总和一。",
+    causesText: "条形表示什么影响了所选步的决定：所取动作对数概率的梯度乘以输入，按智能体从每一步读到的内容（含动作与奖励）求和。只在回合之间适应的智能体，在同一回合的其他步上没有条形。",
     beliefText: "任务之间差异最大的信念分量：均值及其一个标准差。虚线为回合边界。",
     spread: "显示 {steps} 步中的 {moments} 步；一个条形代表到下一个为止的所有步。",
     decision: "步",
