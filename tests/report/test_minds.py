@@ -14,12 +14,13 @@ from torch.func import functional_call
 
 import quickstudy as qs
 from quickstudy.algorithms import algorithm
-from quickstudy.algorithms.belief import pearl
 from quickstudy.insight import Retraced
-from quickstudy.nets.belief import FIRST_LOG_VARIANCE, evidence
+from quickstudy.nets.belief import FIRST_LOG_VARIANCE
 from quickstudy.ops.features import as_vector
 from quickstudy.ops.tree import tree_map
+from quickstudy.parts.belief import evidence
 from quickstudy.parts.clock import counted
+from quickstudy.parts.posterior import posterior, transition_vectors
 from quickstudy.report.causes import causes
 from quickstudy.report.inner import alike, inner_steps
 from quickstudy.report.minds import embedding, inside, known, principal
@@ -70,11 +71,11 @@ def test_pearls_belief_is_the_product_of_all_it_has_seen_before_the_episode():
     torch.testing.assert_close(found.believed.mean[0], torch.zeros(3, 4, 5))
     torch.testing.assert_close(found.believed.std[0], torch.ones(3, 4, 5))
     seen = torch.cat(
-        [agent.moments.normalise(pearl.transition_vectors(tasks, each)).flatten(1, 2) for each in lived.episodes], 1
+        [agent.moments.normalise(transition_vectors(tasks, each)).flatten(1, 2) for each in lived.episodes], 1
     )
-    whole = pearl.evidence(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
+    whole = posterior(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
     torch.testing.assert_close(found.end, whole.mean)
-    two = pearl.evidence(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))
+    two = posterior(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))
     torch.testing.assert_close(found.believed.std[2], two.std[:, None].expand(-1, 4, -1))
 
 

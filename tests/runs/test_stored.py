@@ -1,6 +1,6 @@
 """Runs that were stored by a version with this format are loaded, evaluated and resumed, for as long as it is read.
 
-For a new format: raise FORMAT in `runs/checkpoint.py`; `python tests/runs/test_stored.py` then stores a run of each algorithm,
+For a new format: raise FORMAT in `runs/config.py`; `python tests/runs/test_stored.py` then stores a run of each algorithm,
 and the figures that it comes to, in `tests/stored/format-N`. The folders of formats that are no longer read go.
 """
 
@@ -22,7 +22,7 @@ from test_training import StopsAfter
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.runs.checkpoint import FORMAT
+from quickstudy.runs.config import FORMAT
 from quickstudy.runs.names import metric_now
 
 STORED = Path(__file__).parent.parent / "stored"

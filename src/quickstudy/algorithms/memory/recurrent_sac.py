@@ -182,7 +182,7 @@ def remembered(
 ) -> Float[Tensor, "row state"]:
     """The state of one side's memory after each step, from a state (trial, state) or from nothing."""
     if state is None:
-        state = torch.zeros(sizes[0], net.encoder.state_size, device=inputs.device)
+        state = inputs.new_zeros(sizes[0], net.encoder.state_size)
     return functional_call(net.encoder, side.encoder, (inputs, state, sizes))
 
 
