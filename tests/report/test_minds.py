@@ -70,9 +70,7 @@ def test_pearls_belief_is_the_product_of_all_it_has_seen_before_the_episode():
     assert found is not None and found.believed is not None
     torch.testing.assert_close(found.believed.mean[0], torch.zeros(3, 4, 5))
     torch.testing.assert_close(found.believed.std[0], torch.ones(3, 4, 5))
-    seen = torch.cat(
-        [agent.moments.normalise(transition_vectors(tasks, each)).flatten(1, 2) for each in lived.episodes], 1
-    )
+    seen = torch.cat([agent.moments.normalise(transition_vectors(tasks, each)).flatten(1, 2) for each in lived.episodes], 1)
     whole = posterior(agent.nets.encoder, agent.weights["encoder"], seen, torch.ones(3, 12, dtype=torch.bool))
     torch.testing.assert_close(found.end, whole.mean)
     two = posterior(agent.nets.encoder, agent.weights["encoder"], seen[:, :8], torch.ones(3, 8, dtype=torch.bool))

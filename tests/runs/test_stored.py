@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where this file is run as a script
 
-from small import SMALL
+from small import SMALL, TINY
 from test_training import StopsAfter
 
 import quickstudy as qs
@@ -52,6 +52,17 @@ def test_a_stored_run_is_evaluated_and_goes_on_as_it_did(run: Path):
 
 def by_todays_names(row: dict[str, float]) -> dict[str, float]:
     return {metric_now(name): value for name, value in row.items()}
+
+
+@pytest.mark.parametrize("file", sorted((STORED / "sessions").iterdir()), ids=lambda file: file.stem)
+def test_a_session_of_version_0_1_goes_on(file: Path):
+    """Its trial had two episodes, and waits for the action of a third."""
+    entry = ALGORITHMS[file.stem]
+    settings = entry.config(**TINY[file.stem] | {"hidden_size": 8})
+    session = qs.Session.restore(file, entry.make(qs.tasks.make("bandit", pulls=3), settings, seed=1))
+    for step in range(3):
+        session.act(0)
+        session.feedback(1.0, truncated=step == 2, observation=0)
 
 
 def test_every_algorithm_has_a_stored_run():

@@ -59,6 +59,10 @@ TUPLES: dict[str, Any] = {kind.__name__: kind for kind in (Percept, Act, Transit
 """The NamedTuples that a file may name: a closed list."""
 
 
+RENAMED = {"Belief": "Posterior", "Learned": "Heads"}
+"""What earlier versions called some NamedTuples of policies."""
+
+
 def stacked(rows: list[Row]) -> Row:
     """Steps along one axis of time."""
     return tree_map(lambda *parts: torch.stack(parts, dim=2), *rows)
@@ -185,7 +189,8 @@ def unpack(state: Any, tuples: Mapping[str, Any]) -> Any:
     if not isinstance(state, Mapping):
         return state
     if set(state) == {"tuple", "parts"}:
-        return tuples[state["tuple"]](**unpack(state["parts"], tuples))
+        name = state["tuple"] if state["tuple"] in tuples else RENAMED.get(state["tuple"], state["tuple"])
+        return tuples[name](**unpack(state["parts"], tuples))
     if set(state) == {"list", "parts"}:
         return [unpack(state["parts"][str(number)], tuples) for number in range(state["list"])]
     return {name: unpack(part, tuples) for name, part in state.items()}

@@ -239,13 +239,18 @@ class VariBAD:
         """The moments of the bonuses' discounted sums."""
 
     def explorer(self) -> BeliefPolicy:
-        acts: OrderedDict[str, nn.Module] = OrderedDict((part, getattr(self.net, part)) for part in ("encoder", "policy"))
-        mine = {name: weight for name, weight in self.weights.items() if name.split(".")[0] in acts}
+        (net, mine), encoder = self.actor(), self.model["encoder"]
         weights, encoder_weights = (
             {name: weight.detach().clone() for name, weight in each.items()} for each in (mine, self.model_weights["encoder"])
         )
-        encoder = self.model["encoder"]
-        return BeliefPolicy(nn.Sequential(acts), weights, encoder, encoder_weights, self.tasks, self.distribution)
+        return BeliefPolicy(net, weights, encoder, encoder_weights, self.tasks, self.distribution)
+
+    def actor(self) -> tuple[nn.Module, Weights]:
+        """What acts, without the value: encoder and policy, or the policy alone, by whose names stored sessions know it."""
+        parts: OrderedDict[str, nn.Module] = OrderedDict((part, getattr(self.net, part)) for part in ("encoder", "policy"))
+        if isinstance(parts["encoder"], nn.Identity):
+            return parts["policy"], {n.removeprefix("policy."): w for n, w in self.weights.items() if n.startswith("policy.")}
+        return nn.Sequential(parts), {name: w for name, w in self.weights.items() if name.split(".")[0] in parts}
 
     def adapt(self, policy: BeliefPolicy, experience: Experience) -> BeliefPolicy:
         """Carries the belief over to the next episode."""
