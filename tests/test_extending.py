@@ -22,14 +22,14 @@ from quickstudy.report.trials import live_trials
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 SECTIONS = {part.split("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
-ALGORITHM, ENVIRONMENT, DEPLOYMENT = SECTIONS.values()
+ALGORITHM, NETWORK, ENVIRONMENT, DEPLOYMENT = SECTIONS.values()
 
 SHORTER = {
     "train": ["--iterations", "1", "--evaluate-every", "0"],
     "evaluate": ["--num-tasks", "4"],
     "report": ["--num-tasks", "4", "--episodes", "3"],
 }
-SMALL = {"reptile.py": ["--meta-batch-size", "4", "--lanes", "3"], "room.py": ["--trials", "8"]}
+SMALL = {"reptile.py": ["--meta-batch-size", "4", "--lanes", "3"], "room.py": ["--trials", "8"], "deep.py": ["--trials", "8"]}
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -40,7 +40,8 @@ def blocks(section: str, language: str) -> list[str]:
 def files() -> dict[str, str]:
     """The page's files: its algorithm is all of a section's code, its native dynamics the last block of theirs."""
     *room, drift = blocks(ENVIRONMENT, "python")
-    return {"reptile.py": joined(blocks(ALGORITHM, "python")), "room.py": joined(room), "drift.py": drift}
+    [deep] = blocks(NETWORK, "python")
+    return {"reptile.py": joined(blocks(ALGORITHM, "python")), "deep.py": deep, "room.py": joined(room), "drift.py": drift}
 
 
 def joined(parts: list[str]) -> str:
@@ -59,7 +60,7 @@ def commands(section: str) -> list[list[str]]:
 def shorter(command: list[str]) -> list[str]:
     """The command with settings under which it takes a second."""
     small = SMALL[command[1].split(":")[0]] if ".py" in command[1] else []
-    wanted = command[0] == "train" or (command[0] == "check" and command[1].startswith("reptile"))
+    wanted = command[0] == "train" or (command[0] == "check" and not command[1].startswith(("room", "drift")))
     return [*command, *SHORTER.get(command[0], []), *(small if wanted else [])]
 
 
@@ -90,7 +91,7 @@ def module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_algorithm_is_short_and_keeps_the_contract(module: Any):
     *needed, _ = blocks(ALGORITHM, "python")  # the last one tells of the learner what pages ask
-    assert len(joined(needed).splitlines()) < 135
+    assert len(joined(needed).splitlines()) < 100
     reptile = module("reptile")
     report = check_learner(reptile.Reptile, reptile.Reptile.Config(meta_batch_size=4, lanes=3, hidden_size=16))
     assert all(finding.passed for finding in report.findings), report
@@ -126,7 +127,7 @@ def test_the_environments_pass_their_check(module: Any, place: str):
 
 
 def test_the_commands_run_and_then_the_deployment(folder: Path, module: Any, capsys: pytest.CaptureFixture[str]):
-    typed = [*commands(ALGORITHM), *commands(ENVIRONMENT)]
+    typed = [*commands(ALGORITHM), *commands(NETWORK), *commands(ENVIRONMENT)]
     replay = next(command for command in typed if "--replay" in command)
     typed.remove(replay)
     assert {command[0] for command in typed} == {"check", "train", "evaluate", "report", "resume"}

@@ -189,8 +189,8 @@ def unpack(state: Any, tuples: Mapping[str, Any]) -> Any:
     if not isinstance(state, Mapping):
         return state
     if set(state) == {"tuple", "parts"}:
-        name = state["tuple"] if state["tuple"] in tuples else RENAMED.get(state["tuple"], state["tuple"])
-        return tuples[name](**unpack(state["parts"], tuples))
+        name = str(state["tuple"])
+        return tuples[name if name in tuples else RENAMED.get(name, name)](**unpack(state["parts"], tuples))
     if set(state) == {"list", "parts"}:
         return [unpack(state["parts"][str(number)], tuples) for number in range(state["list"])]
     return {name: unpack(part, tuples) for name, part in state.items()}

@@ -18,7 +18,7 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_share
+from quickstudy.errors import require_at_least, require_discounts
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear
@@ -72,8 +72,7 @@ class Config:
         options.require_network("multi-task", self)
         require_at_least(1, "multi-task", self, "minibatches", "shards", "n_envs", "n_epochs")
         require_shards("multi-task", self, "n_envs")
-        require_share("multi-task", self, "gamma")
-        require_share("multi-task", self, "gae_lambda", zero=True)
+        require_discounts("multi-task", self)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_share
+from quickstudy.errors import require_at_least, require_discounts
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, Belief, Predicts, belief_nets
@@ -126,8 +126,7 @@ class Config:
         counts = "anneal_iterations", "belief_updates", "early_iterations", "early_updates", "bonus_iterations"
         require_at_least(0, "varibad", self, *counts, *weights)
         require_shards("varibad", self, "trials")
-        require_share("varibad", self, "gamma")
-        require_share("varibad", self, "gae_lambda", zero=True)
+        require_discounts("varibad", self)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import UsageError, require_at_least, require_share
+from quickstudy.errors import UsageError, require_at_least, require_discounts
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
@@ -90,8 +90,7 @@ class Config:
         require_shards("rl2", self, "trials")
         if self.minibatches > self.trials:
             raise UsageError(f"rl2: minibatches ({self.minibatches}) must be no more than trials ({self.trials})")
-        require_share("rl2", self, "gamma")
-        require_share("rl2", self, "gae_lambda", zero=True)
+        require_discounts("rl2", self)
 
 
 class Net(nn.Module):
