@@ -352,13 +352,6 @@ class VariBAD:
         last = trial.episodes[-1].valid[:, 0].sum(1) - 1
         return Known("belief", mean[-1][torch.arange(len(last), device=last.device), last], Believed(mean, std))
 
-    def belief_after(self, experience: Experience) -> Belief:
-        """What is believed, (task, lane, latent), when an episode is over and what it ended with has been seen."""
-        policy, memory = self.explorer(), experience.end_memory
-        with torch.no_grad():
-            inputs, _ = policy.read(experience.end_percept, memory["state"], memory["step"], memory["episode"] + 1)
-        return belief_in(inputs, self.config.latent_size)
-
     def retrace(self, trial: Trial, task: int) -> Retraced:
         """What a lane saw makes the belief, which the policy reads beside what it sees now."""
         policy, tasks, percept = trial.policies[0], self.tasks, trial.percept(task)
