@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 import quickstudy as qs
-from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.nets.belief import Belief
+from quickstudy.oracles.posteriors import posterior_of
 from quickstudy.protocol import Percept
+from quickstudy.report.cells import exact, foretold
 
-FAMILY = GridNavigation(size=3, max_episode_steps=3, episodes_per_trial=2)
+TASKS = qs.tasks.make("grid-navigation", size=3, max_episode_steps=3, episodes_per_trial=2)
+POSTERIOR: Any = posterior_of(TASKS)
 GOALS = [2, 5, 6, 7, 8]
 
 
@@ -48,11 +49,11 @@ def uniform(*cells: int) -> Tensor:
     return chances
 
 
-def test_the_exact_posterior_rules_out_what_was_entered_and_is_certain_once_the_goal_is_met(measure: Any):
+def test_the_exact_posterior_rules_out_what_was_entered_and_is_certain_once_the_goal_is_met():
     seen = percepts([1, 2, 5, 0, 3, 6], [-0.1, -0.1, -0.1, -0.1, -0.1, 1.0])
     expected = [uniform(*GOALS), uniform(*GOALS), uniform(5, 6, 7, 8), *[uniform(6, 7, 8)] * 3, uniform(6)]
-    torch.testing.assert_close(measure.exact(FAMILY, seen)[0, 0], torch.stack(expected))
-    torch.testing.assert_close(measure.prior(FAMILY), uniform(*GOALS))
+    torch.testing.assert_close(exact(POSTERIOR, seen)[0, 0], torch.stack(expected))
+    torch.testing.assert_close(POSTERIOR.prior, uniform(*GOALS))
 
 
 def test_total_variation_is_the_chance_that_would_have_to_move(measure: Any):
@@ -63,9 +64,8 @@ def test_total_variation_is_the_chance_that_would_have_to_move(measure: Any):
 
 def rigged(scores: Tensor) -> qs.VariBAD:
     """A learner whose decoder gives each cell the same logit whatever the belief."""
-    tasks = qs.tasks.make("grid-navigation", size=3, max_episode_steps=3, episodes_per_trial=2)
     config = qs.VariBAD.Config(latent_size=2, belief_size=9, reward_loss="bernoulli", reward_reads="arrival")
-    learner = qs.VariBAD(tasks, config)
+    learner = qs.VariBAD(TASKS, config)
     weights = learner.model_weights["reward"]
     with torch.no_grad():
         for weight in weights.values():
@@ -76,16 +76,15 @@ def rigged(scores: Tensor) -> qs.VariBAD:
     return learner
 
 
-def test_a_decoded_goal_is_the_normalised_chance_of_each_cell_to_pay(measure: Any):
+def test_a_decoded_goal_is_the_normalised_chance_of_each_cell_to_pay():
     chances = torch.tensor([0.1, 0.1, 0.8, 0.2, 0.4, 0.2, 0.1, 0.05, 0.05])
-    belief = Belief(torch.randn(4, 2), torch.randn(4, 2))
-    decoded = measure.decoded(rigged(torch.logit(chances)), belief, samples=3)
-    torch.testing.assert_close(decoded, (chances / 2).expand(4, 9))
+    told = foretold(rigged(torch.logit(chances)), POSTERIOR, torch.randn(4, 2), torch.rand(4, 2))
+    torch.testing.assert_close(told, (chances / 2).expand(4, 9))
 
 
 def test_one_who_never_learns_is_as_far_off_as_the_prior(measure: Any):
     """A decoder that answers with the prior, whatever was seen, has the prior's own distance."""
     scores = torch.full((9,), -40.0)
     scores[GOALS] = 0.0
-    ours, prior = measure.measure(rigged(scores), trials=20, samples=2)
+    ours, prior = measure.measure(rigged(scores), POSTERIOR, trials=20)
     assert ours == pytest.approx(prior) and prior > 0
