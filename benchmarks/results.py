@@ -26,11 +26,11 @@ from page import FORMULAE, write_page
 
 from quickstudy.algorithms import BASELINES
 from quickstudy.evaluation import Evaluation, batch_of, evaluate
+from quickstudy.names import named_now
 from quickstudy.oracles import ORACLES, oracle
 from quickstudy.protocol import Agent, Learner, Split
 from quickstudy.runs import load
 from quickstudy.runs.config import RunConfig, Training, config_of
-from quickstudy.runs.names import named_now
 from quickstudy.storage import write_atomically
 from quickstudy.training import resume, train
 

@@ -17,6 +17,7 @@ SOURCE = Path(quickstudy.__file__).parent
 FLOORS = {
     "arguments": 1,
     "errors": 0,
+    "names": 0,
     "protocol": 0,
     "ops": 1,
     "scene": 1,

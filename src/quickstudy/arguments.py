@@ -9,7 +9,7 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, partial, wraps
 from types import NoneType, UnionType
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.names import renamed
 from quickstudy.protocol import Agent, Learner, Policy, TaskDistribution
 
 Thing = TypeVar("Thing")
@@ -215,7 +216,14 @@ def misnamed(thing: Any, signature: inspect.Signature, named: Mapping[str, Any],
     if config is not None and unknown[0] in {field.name for field in fields(config)}:
         instead = f"{name}(tasks, {name}.Config({unknown[0]}={shown(named[unknown[0]])}))"
         return f"{name} has no argument '{unknown[0]}', its configuration has: {instead}"
-    return f"{name} has no {'option' if is_dataclass(thing) else 'argument'} '{unknown[0]}'; {did_you_mean(unknown[0], known)}"
+    return f"{name} has no {'option' if is_dataclass(thing) else 'argument'} '{unknown[0]}'; {hint(unknown[0], known)}"
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Which known name an unknown one may mean; of one that earlier versions had, what it is called now."""
+    known = list(known)
+    now = renamed(name, known)
+    return f"it is called '{now}' now" if now else did_you_mean(name, known)
 
 
 def config_class(make: Any) -> type[Any]:
@@ -230,7 +238,7 @@ def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:
     kinds = typing.get_type_hints(cls)
     for key in values:
         if key not in known:
-            raise UsageError(f"{where} has no key '{key}'; {did_you_mean(key, known)}")
+            raise UsageError(f"{where} has no key '{key}'; {hint(key, known)}")
     return cls(**{key: taken(value, kinds[key], f"{where} {key} = ", "") for key, value in values.items()})
 
 

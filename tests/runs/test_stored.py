@@ -22,8 +22,8 @@ from test_training import StopsAfter
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
+from quickstudy.names import metric_now
 from quickstudy.runs.config import FORMAT
-from quickstudy.runs.names import metric_now
 
 STORED = Path(__file__).parent.parent / "stored"
 RUNS = sorted(path.parent for path in STORED.glob("format-*/*/config.toml"))

@@ -26,6 +26,15 @@ def parse_fields(program: str, parts: dict[str, Any], arguments: list[str]) -> d
     """Reads options into frozen dataclasses: each field is an option, its docstring the help, its value the default."""
     import tyro
 
+    from quickstudy.arguments import hint
+    from quickstudy.errors import UsageError
+    from quickstudy.names import renamed as called_now
+
+    known = [field.name for value in parts.values() for field in fields(value)]
+    for word in arguments:
+        name = word.removeprefix("--").split("=")[0].replace("-", "_")
+        if word.startswith("--") and name not in known and called_now(name, known):
+            raise UsageError(f"{program} has no option '{word.split('=')[0]}'; {hint(name, known).replace('_', '-')}")
     taken: set[str] = set()
     kinds: dict[str, type[Any]] = {}
     for name, value in parts.items():

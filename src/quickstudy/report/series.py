@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstudy.names import metric_now
 from quickstudy.ops.statistics import interquartile_mean
-from quickstudy.runs.names import metric_now
 
 NUMBERS = 60_000
 """How many numbers the series of all seeds together may have: half a megabyte of text."""

@@ -13,13 +13,13 @@ from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, fill, require_device, shown
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
+from quickstudy.names import named_now
 from quickstudy.protocol import Learner, TaskDistribution
-from quickstudy.runs.names import named_now
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 FORMAT = 3
-"""Of a configuration: 3 has the names of today, 2 those of `runs/names.py`, and doesn't say so."""
+"""Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
 
 
 @checked

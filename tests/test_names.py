@@ -10,10 +10,11 @@ import pytest
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
+from quickstudy.cli import main
+from quickstudy.names import METRICS, SETTINGS, metric_now, named_now
 from quickstudy.runs.config import read_config
-from quickstudy.runs.names import METRICS, SETTINGS, metric_now, named_now
 
-CURVES = json.loads((Path(__file__).parent.parent / "curves.json").read_text())
+CURVES = json.loads((Path(__file__).with_name("curves.json")).read_text())
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
@@ -40,8 +41,15 @@ def test_a_configuration_of_before_is_read_by_todays_names(tmp_path: Path):
     file.write_text(config.write())
     assert read_config(file) == config
     file.write_text(f"format = 3\n{text}")
-    with pytest.raises(qs.UsageError, match="has no key 'target_rate'"):
+    with pytest.raises(qs.UsageError, match="has no key 'target_rate'; it is called 'tau' now"):
         read_config(file)
     file.write_text(f"format = 4\n{text}")
     with pytest.raises(qs.UsageError, match="format 4; this version of quickstudy reads 2 and 3"):
         read_config(file)
+
+
+def test_who_types_an_old_name_is_told_the_new_one(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(qs.UsageError, match=r"RecurrentSAC\.Config has no option 'target_rate'; it is called 'tau' now"):
+        qs.RecurrentSAC.Config(target_rate=0.1)  # pyright: ignore[reportCallIssue]
+    assert main(["train", "recurrent-sac", "bandit", "--replay-size=9"]) == 2
+    assert "has no option '--replay-size'; it is called 'buffer-trials' now" in capsys.readouterr().err

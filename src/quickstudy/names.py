@@ -5,7 +5,7 @@ docs/architecture.md has the table of today's names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -35,6 +35,12 @@ def named_now(algorithm: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """An algorithm's settings of format 2 by the names of today."""
     names = SETTINGS.get(algorithm, {})
     return {names.get(name, name): value for name, value in options.items()}
+
+
+def renamed(name: str, known: Iterable[str]) -> str | None:
+    """What an old name of a setting is called now, where that is among the known ones."""
+    found = {table[name] for table in SETTINGS.values() if name in table}
+    return next((each for each in known if each in found), None)
 
 
 def metric_now(name: str) -> str:
