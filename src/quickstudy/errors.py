@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 
@@ -66,6 +67,13 @@ def require_counts(what: object, least: int, **counts: float | None) -> None:
     for name, count in counts.items():
         if count is not None and count < least:
             raise UsageError(f"{what}: {name} is {count}, it must be at least {least}")
+
+
+def require_rates(what: str, options: Any) -> None:
+    """Raises UsageError where a step size or a pace is negative, or a bound on a step isn't above 0."""
+    names = [field.name for field in fields(options)]
+    require_at_least(0, what, options, *(name for name in names if name.endswith("_rate")))
+    require_positive(what, options, *(name for name in names if name in ("clip_range", "max_grad_norm")))
 
 
 def require_positive(what: str, options: object, *names: str) -> None:

@@ -6,12 +6,13 @@ Each is one function that an agent has or hasn't. A method of one's own that has
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from quickstudy.errors import UsageError
 from quickstudy.protocol import Agent, Experience, Percept
 
 
@@ -47,10 +48,13 @@ class Believed(NamedTuple):
     std: list[Float[Tensor, "task time latent"]]
 
 
+KINDS = Literal["memory", "belief", "weights"]
+
+
 class Known(NamedTuple):
     """What is known of each task."""
 
-    kind: Literal["memory", "belief", "weights"]
+    kind: KINDS
     end: Float[Tensor, "task number"]
     """At the end of the trial."""
     believed: Believed | None = None
@@ -130,3 +134,57 @@ def innermost(agent: Agent, trial: Trial) -> tuple[Agent, Trial]:
     while isinstance(agent, Wraps):
         agent, trial = agent.inside(trial)
     return agent, trial
+
+
+def known_by(agent: KnowsTasks, trial: Trial) -> Known:
+    """What an agent says it knows; UsageError where that is not what `Known` holds."""
+    found, lives = agent.known(trial), [experience.valid.shape for experience in trial.episodes]
+    require(agent, "known", isinstance(found, Known), f"a {type(found).__name__}", "a Known")
+    require(agent, "known", found.kind in get_args(KINDS), repr(found.kind), f"a kind of {', '.join(get_args(KINDS))}")
+    require_shape(agent, "known's end", found.end, (lives[0][0], None))
+    for name, parts in (found.believed or Believed([], []))._asdict().items():
+        count = len(lives) if found.believed else 0
+        require(agent, f"known's {name}", len(parts) == count, f"{len(parts)} tensors", f"one for each of {count} episodes")
+        for part, (tasks, _, steps) in zip(parts, lives, strict=False):
+            require_shape(agent, f"known's {name}", part, (tasks, steps, None))
+    return found
+
+
+def retraced_by(agent: Retraces, trial: Trial, task: int) -> Retraced:
+    """A trial as an agent lives it once more; UsageError where that is not what `Retraced` holds."""
+    found, steps = agent.retrace(trial, task), sum(trial.lengths(task))
+    require(agent, "retrace", isinstance(found, Retraced), f"a {type(found).__name__}", "a Retraced")
+    require_shape(agent, "retrace's log_prob", found.log_prob, (steps,))
+    require(agent, "retrace's log_prob", found.log_prob.requires_grad, "no gradient", "a way to what was seen")
+    require(agent, "retrace's seen", bool(found.seen), "nothing", "what was seen")
+    for part in found.seen:
+        require_shape(agent, "retrace's seen", part, (steps, None))
+        leaf = part.is_leaf and part.requires_grad
+        require(agent, "retrace's seen", leaf, "a result", "a leaf of autograd, made with requires_grad_()")
+    return found
+
+
+def descent_by(agent: Descends, policy: Any, experience: Experience) -> Descent:
+    """What an agent goes down; UsageError where that is not what `Descent` holds."""
+    found, tasks = agent.descent(policy, experience), len(experience.valid)
+    require(agent, "descent", isinstance(found, Descent), f"a {type(found).__name__}", "a Descent")
+    require_shape(agent, "descent's loss", found.loss, (tasks,))
+    require_shape(agent, "descent's gradient", found.gradient, (tasks, None))
+    return found
+
+
+def require_shape(agent: Any, what: str, value: Any, shape: tuple[int | None, ...]) -> None:
+    """Raises UsageError where a tensor has another shape, None standing for any size but 0, or holds what is not finite."""
+    wanted = f"a tensor ({', '.join('any' if size is None else str(size) for size in shape)})"
+    require(agent, what, isinstance(value, Tensor), f"a {type(value).__name__}", wanted)
+    fits = value.dim() == len(shape) and all(
+        given > 0 if size is None else given == size for given, size in zip(value.shape, shape, strict=True)
+    )
+    require(agent, what, fits, str(tuple(value.shape)), wanted)
+    require(agent, what, bool(torch.isfinite(value).all()), "NaN or infinity", "finite numbers")
+
+
+def require(agent: Any, what: str, holds: bool, given: str, wanted: str) -> None:
+    """Raises UsageError where an agent doesn't tell what it should."""
+    if not holds:
+        raise UsageError(f"{agent.name}: {what} gives {given}, not {wanted}; see quickstudy.insight")

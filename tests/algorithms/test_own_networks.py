@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -89,6 +90,14 @@ def test_a_network_of_ones_own_is_trained_and_stored(name: str, net: Any):
     qs.evaluate(learner, num_tasks=3)
 
 
+@pytest.mark.parametrize("name", ["maml", "promp"])
+def test_first_weights_are_of_the_network_that_is_chosen_or_ones_own(name: str):
+    chosen = goes_on(name, {"encoder": "layer", "layer_norm": True, "activation": "gelu", "hidden_layers": 1})
+    assert {"encoder.norm.weight", "policy.1.weight", "policy.3.bias"} <= chosen.start.weights.keys()
+    own = goes_on(name, {}, lambda inputs, outputs: nn.Sequential(nn.Linear(inputs, 4), nn.ELU(), nn.Linear(4, outputs)))
+    assert own.own_net and list(own.start.weights) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
 def headless(inputs: int, outputs: int) -> nn.Module:
     return nn.Linear(inputs, outputs)
 
@@ -113,8 +122,54 @@ def bent(inputs: int, outputs: int) -> nn.Module:
         (counting, "rl2: a net has parameters and no buffers; this one has steps"),
         (bent, "the module value of a net must hold a linear layer with a bias"),
         (3, "RL2: net is 3, it must be a function"),
+        (lambda inputs, outputs: Remembering(inputs, outputs + 1), r"gives \(2, 3, 3\), \(2, 3\), \(3, 5\), not \(2, 3, 2\)"),
+        (lambda inputs, outputs: Remembering(inputs + 1, outputs), "the net's forward, given .* raised RuntimeError: "),
     ],
 )
 def test_a_network_that_a_learner_cannot_use_is_refused(net: Any, says: str):
     with pytest.raises(qs.UsageError, match=says):
         qs.RL2(qs.NativeTasks(HiddenLedge()), net=net)
+
+
+class Chancy(Reading):
+    """One whose training would be by chance."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.encoder.append(nn.Dropout(0.5))
+
+
+def wider(config: Any, tasks: Any, actions: Any, nets: Any) -> Any:
+    """Critics that value one action more than there are."""
+
+    class Wider(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.critics = nets.critics
+
+        def forward(self, *inputs: Tensor) -> Tensor:
+            return self.critics(*inputs).repeat_interleave(2, -1)
+
+    return nets._replace(critics=Wider())
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_each_learner_says_in_a_line_what_is_wrong_with_a_network(name: str):
+    entry, tasks = ALGORITHMS[name], qs.NativeTasks(HiddenLedge())
+    soft = entry.actions != "any"
+
+    def refused(net: Any) -> str:
+        with pytest.raises(qs.UsageError) as found:
+            entry.make(tasks, entry.config(**TINY[name]), net=net)
+        assert str(found.value).startswith(name) and "\n" not in str(found.value)
+        return str(found.value)
+
+    assert "net must build a" in refused(lambda *given: None)
+    if soft:
+        room = import_module(entry.make.__module__)
+        made = room.nets_for if name == "pearl" else room.net_for
+        assert "critics's forward, given" in refused(lambda *given: wider(*given, made(*given)))
+        return
+    assert "no chance of its own" in refused(Chancy)
+    if name != "rl2":
+        assert "the net's forward, given" in refused(lambda inputs, outputs: Reading(inputs, outputs + 1))

@@ -140,3 +140,34 @@ def test_a_normaliser_leads_to_the_learner_within_and_to_what_that_saw():
             learner.retrace(trial, 1).log_prob.detach(),
             lived.trial.joined(1, recorded),  # pyright: ignore[reportArgumentType]
         )
+
+
+WRONG: dict[str, tuple[str, Any]] = {
+    "known gives a NoneType": ("known", lambda found: None),
+    "known gives 'magic', not a kind of memory": ("known", lambda found: found._replace(kind="magic")),
+    "known's end gives (4,), not a tensor (4, any)": ("known", lambda found: found._replace(end=found.end[:, 0])),
+    "known's end gives NaN or infinity": ("known", lambda found: found._replace(end=found.end * torch.nan)),
+    "known's std gives 1 tensors, not one for each of 2": (
+        "known",
+        lambda found: found._replace(believed=found.believed._replace(std=found.believed.std[:1])),
+    ),
+    "retrace's log_prob gives (5,), not a tensor (6)": (
+        "retrace",
+        lambda found: found._replace(log_prob=found.log_prob[1:]),
+    ),
+    "retrace's log_prob gives no gradient": ("retrace", lambda found: found._replace(log_prob=found.log_prob.detach())),
+    "retrace's seen gives a result, not a leaf": ("retrace", lambda found: found._replace(seen=[found.seen[0] * 1])),
+    "retrace's seen gives nothing": ("retrace", lambda found: found._replace(seen=[])),
+    "descent's loss gives (), not a tensor (4)": ("descent", lambda found: found._replace(loss=found.loss.sum())),
+    "descent's gradient gives (4, 0), not": ("descent", lambda found: found._replace(gradient=found.gradient[:, :0])),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_a_method_of_ones_own_tells_wrongly_is_said_in_a_line(said: str, monkeypatch: pytest.MonkeyPatch):
+    what, spoil = WRONG[said]
+    right = getattr(OfOnesOwn, what)
+    monkeypatch.setattr(OfOnesOwn, what, lambda *given: spoil(right(*given)))
+    with pytest.raises(qs.UsageError) as refused:
+        of_trials(live_trials(OfOnesOwn(qs.tasks.make("grid-navigation", **GRID)), batch=8, num_tasks=4))
+    assert f"own: {said}" in str(refused.value) and "\n" not in str(refused.value)

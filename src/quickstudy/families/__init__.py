@@ -85,6 +85,10 @@ def found(place: str) -> Any:
     return getattr(import_module(f"quickstudy.{module}"), name)
 
 
+def __dir__() -> list[str]:
+    return ["FAMILIES", "describe", "drawn_families", "family", "make"]
+
+
 def __getattr__(name: str) -> Any:
     # what they stand in imports PyTorch, so it is imported when one of them is first asked for
     if name not in ("describe", "make"):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from quickstudy.insight import KnowsTasks, Trial, innermost
+from quickstudy.insight import KnowsTasks, Trial, innermost, known_by
 from quickstudy.ops.tree import tree_map
 from quickstudy.oracles.posteriors import Posterior, posterior_of
 from quickstudy.protocol import Agent, Experience, Percept, Policy
@@ -50,7 +50,7 @@ def moments(experience: Experience) -> list[Percept]:
 def believed(agent: Agent, posterior: Posterior, policy: Policy, experience: Experience) -> Float[Tensor, "moment cell"] | None:
     """What the agent's belief foretells at each moment of an episode of one lane; None where it doesn't."""
     agent, trial = innermost(agent, Trial([policy, policy], [with_end(policy, experience)]))
-    found = agent.known(trial).believed if isinstance(agent, KnowsTasks) else None
+    found = known_by(agent, trial).believed if isinstance(agent, KnowsTasks) else None
     return None if found is None else foretold(agent, posterior, found.mean[0][0], found.std[0][0])
 
 

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
+from quickstudy.arguments import shown
 from quickstudy.errors import UsageError
 from quickstudy.nets.options import Cell, Network
 
@@ -143,17 +145,41 @@ def skeleton(build: Callable[[], Net]) -> Net:
 
 
 def built(what: str, build: Build, inputs: int, outputs: int, *parts: str) -> nn.Module:
-    """The skeleton of a learner's network, whoever builds it.
-
-    UsageError where it lacks a module that the learner needs by name, or has buffers, which no weights passed as values are.
-    """
+    """The skeleton of a learner's network, whoever builds it, with the modules that the learner needs by name."""
     net = skeleton(lambda: build(inputs, outputs))
+    require_values(what, net)
     missing = [part for part in parts if not isinstance(getattr(net, part, None), nn.Module)]
     if missing:
         raise UsageError(f"{what}: a net needs modules called {', '.join(parts)}; this one has no {', '.join(missing)}")
+    return net
+
+
+def require_values(what: str, net: object) -> None:
+    """Raises UsageError where something is no network that weights make all of, passed as values."""
+    if not isinstance(net, nn.Module):
+        raise UsageError(f"{what}: net must build a torch.nn.Module, not {shown(net)}")
     if buffers := [name for name, _ in net.named_buffers()]:
         raise UsageError(f"{what}: a net has parameters and no buffers; this one has {', '.join(buffers)}")
-    return net
+    if chance := [name for name, module in net.named_modules() if type(module).__name__.endswith("Dropout")]:
+        raise UsageError(f"{what}: a net has no chance of its own, which no seed would set; this one has {', '.join(chance)}")
+
+
+def tried(
+    what: str, net: Any, weights: Weights, inputs: tuple[Any, ...], *wanted: tuple[int, ...], part: str = "the net"
+) -> None:
+    """Raises UsageError where a network's forward fails on inputs, or gives tensors of other shapes than these."""
+    read = ", ".join(str(tuple(each.shape)) for each in inputs if isinstance(each, Tensor))
+    try:
+        with torch.no_grad():
+            found = functional_call(net, weights, inputs)
+    except Exception as error:
+        said = str(error).split("\n")[0]
+        raise UsageError(f"{what}: {part}'s forward, given {read}, raised {type(error).__name__}: {said}") from error
+    parts = found if isinstance(found, tuple) else (found,)
+    given = [tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in parts]
+    if given != list(wanted):
+        words = (", ".join(map(str, shapes)) for shapes in (given, wanted))
+        raise UsageError("{}: {}'s forward, given {}, gives {}, not {}".format(what, part, read, *words))
 
 
 def last_linear(net: nn.Module, part: str) -> str:

@@ -12,9 +12,9 @@ Cell = Literal["gru", "lstm", "gru-norm"]
 
 Encoder = Annotated[
     Literal["none", "layer"],
-    Doc("What reads inputs first, before memory and heads: nothing, or a layer of hidden_size units that all of them share."),
+    Doc("What reads inputs before all else: nothing, or a layer of hidden_size units."),
 ]
-HiddenSize = Annotated[int, Doc("Units of encoder, memory and each hidden layer.")]
+HiddenSize = Annotated[int, Doc("Units of each layer and, where there is one, of the memory.")]
 HiddenLayers = Annotated[int, Doc("Hidden layers of each head: of policy, value, critics.")]
 Activation = Annotated[Literal["tanh", "relu", "elu", "gelu", "silu"], Doc("What follows a hidden layer.")]
 LayerNorm = Annotated[bool, Doc("Normalise what a hidden layer gives before its activation (Ba et al. 2016).")]

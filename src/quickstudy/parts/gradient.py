@@ -6,7 +6,6 @@ meta-gradient is the derivative of what the adapted weights do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
@@ -18,7 +17,7 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from quickstudy.data.rollout import Lifetime
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution
-from quickstudy.nets.networks import Weights, encoder, head, initial_weights, last_layer, skeleton
+from quickstudy.nets.networks import Build, Weights, built, encoder, head, initial_weights, last_layer, tried
 from quickstudy.nets.options import Network
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
 from quickstudy.ops.features import as_vector, vector_size
@@ -77,19 +76,19 @@ class Inner(NamedTuple):
     gae_lambda: float
 
 
-Build = Callable[[int, Distribution], nn.Module]
-"""Builds a network of one's own, from the length of its inputs and the distribution whose parameters it gives."""
+def policy_net(learner: Learner, distribution: Distribution, network: Network, own: Build | None) -> nn.Module:
+    """The skeleton of a learner's policy, built by the user's own function where there is one."""
+    build = own or (lambda inputs, outputs: Net(network, inputs, distribution))
+    return built(learner.name, build, vector_size(learner.tasks.observation_space), distribution.size)
 
 
-def policy_net(tasks: TaskDistribution, distribution: Distribution, network: Network, own: Build | None) -> nn.Module:
-    """The skeleton of a policy for some tasks."""
-    inputs = vector_size(tasks.observation_space)
-    return skeleton(lambda: own(inputs, distribution) if own else Net(network, inputs, distribution))
-
-
-def first_start(net: nn.Module, network: Network, rate: float, learn_rate: bool, seed: int, device: str) -> Start:
+def first_start(learner: Learner, inner: Inner, network: Network, rate: float, learn_rate: bool) -> Start:
     """First weights, and the rate that all parameters share, or each has for itself where rates are learned."""
-    weights = initial_weights(net, counter(seed, 0, "weights"), {f"policy.{last_layer(network)}": 0.01}, device)
+    net, device = inner.net, learner.device
+    weights = initial_weights(net, counter(learner.seed, 0, "weights"), {f"policy.{last_layer(network)}": 0.01}, device)
+    if not isinstance(net, Net):
+        inputs = torch.zeros(2, 3, vector_size(inner.tasks.observation_space), device=device)
+        tried(learner.name, net, weights, (inputs,), (2, 3, inner.distribution.size))
     rates = {
         name: torch.full_like(weight if learn_rate else weight.sum(), rate).detach().requires_grad_(learn_rate)
         for name, weight in weights.items()

@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from quickstudy.nets.networks import Weights, encoder, head, last_layer
+from quickstudy.arguments import shown
+from quickstudy.errors import UsageError
+from quickstudy.nets.networks import Weights, encoder, head, last_layer, require_values, skeleton, tried
 from quickstudy.nets.options import Network
 from quickstudy.nets.soft import SoftActions
 from quickstudy.ops.tree import tree_map
@@ -22,6 +24,7 @@ from quickstudy.ops.tree import tree_map
 SMALL = 0.01
 """Scale of the first weights of last layers that begin near zero."""
 Tree = TypeVar("Tree")
+Nets = TypeVar("Nets")
 
 
 def policy_net(inputs: int, outputs: int, network: Network) -> nn.Sequential:
@@ -110,6 +113,25 @@ class Outcome(NamedTuple):
     reward: Float[Tensor, "*lead"]
     terminated: Bool[Tensor, "*lead"]
     arrival: Place
+
+
+def built(what: str, kind: type[Nets], build: Callable[[], object]) -> Nets:
+    """Skeletons of a learner's networks, a NamedTuple of that kind, whoever builds them; UsageError where they are none."""
+    nets = skeleton(build)
+    if not isinstance(nets, kind):
+        raise UsageError(f"{what}: net must build a {kind.__name__}({', '.join(kind._fields)}), not {shown(nets)}")  # pyright: ignore[reportAttributeAccessIssue]
+    for each in nets:  # pyright: ignore[reportGeneralTypeIssues]
+        require_values(what, each)
+    return nets
+
+
+def tried_heads(what: str, net: ActorCritic, policy: Weights, critics: Weights, place: Place) -> None:
+    """Raises UsageError where networks of one's own don't give what policy and twin critics give."""
+    count, actions = len(place.acting), net.actions
+    tried(what, net.policy, policy, (place.acting,), (count, actions.size), part="policy")
+    read = place.judged, place.judged.new_zeros(count, actions.action_size)
+    behind = () if place.beside is None else (place.beside,)
+    tried(what, net.critics, critics, (*read, *behind), (2, count, actions.values), part="critics")
 
 
 def first_temperature(temperature: float, device: str) -> Float[Tensor, ""]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.insight import Descends, Descent
+from quickstudy.insight import Descends, Descent, descent_by
 from quickstudy.report.series import short
 from quickstudy.report.trials import Lived
 
@@ -24,8 +24,8 @@ def inner_steps(lived: Lived) -> dict[str, Any] | None:
     agent, policies = lived.agent, lived.policies
     if not isinstance(agent, Descends):
         return None
-    before = [agent.descent(policy, experience) for policy, experience in zip(policies, lived.episodes, strict=False)]
-    after = [agent.descent(policy, experience) for policy, experience in zip(policies[1:], lived.episodes, strict=True)]
+    before = [descent_by(agent, policy, experience) for policy, experience in zip(policies, lived.episodes, strict=False)]
+    after = [descent_by(agent, policy, experience) for policy, experience in zip(policies[1:], lived.episodes, strict=True)]
     cosines = alike(before[0].gradient[:MOST_TASKS]).cpu()
     places = agent.tasks.normalise({name: value.cpu() for name, value in lived.tasks.items()})[:MOST_TASKS]
     one, other = torch.triu_indices(len(cosines), len(cosines), offset=1)

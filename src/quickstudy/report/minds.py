@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from quickstudy.insight import Known, KnowsTasks, innermost
+from quickstudy.insight import Known, KnowsTasks, innermost, known_by
 from quickstudy.report.series import short
 from quickstudy.report.tasks import MOST_AXES, as_rows
 from quickstudy.report.trials import Lived
@@ -20,7 +20,7 @@ def inside(lived: Lived) -> Lived:
 
 def known(lived: Lived) -> Known | None:
     """What the agent of these trials knows of each task; None where it doesn't tell."""
-    return lived.agent.known(lived.trial) if isinstance(lived.agent, KnowsTasks) else None
+    return known_by(lived.agent, lived.trial) if isinstance(lived.agent, KnowsTasks) else None
 
 
 def embedding(lived: Lived, found: Known) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from quickstudy.insight import Believed, Known, Retraces
+from quickstudy.insight import Believed, Known, Retraces, retraced_by
 from quickstudy.ops.tree import tree_map
 from quickstudy.oracles.posteriors import posterior_of
 from quickstudy.report.causes import causes
@@ -73,7 +73,7 @@ def steps(lived: Lived, found: Known | None) -> dict[str, Any]:
             told |= {} if chances is None else {"decoded": moments.at(chances, 3)}
         if isinstance(agent, Retraces):
             with threads(1):  # small products, which several threads slow down
-                moved = causes(agent.retrace(trial, task), moments.places)
+                moved = causes(retraced_by(agent, trial, task), moments.places)
             told["causes"] = [[short(number, 3) for number in row[: place + 1].tolist()] for place, row in enumerate(moved)]
         trials.append(told)
     return {"size": posterior.size if posterior else None, "entries": [entry + 1 for entry in entries], "trials": trials}

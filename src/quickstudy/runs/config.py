@@ -13,7 +13,7 @@ from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, fill, require_device, shown
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
-from quickstudy.names import named_now
+from quickstudy.names import SETTINGS, named_now
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
@@ -91,7 +91,8 @@ class RunConfig:
     def own_flags(self) -> str:
         """What a command on the run needs besides its folder: the user's own files again."""
         tasks = f" --tasks {self.tasks}" if self.task_options is None else ""
-        return tasks + (f" --algorithm {self.algorithm}" if self.own_algorithm else "")
+        place = self.algorithm if ".py" in self.algorithm else "FILE.py:CLASS"
+        return tasks + (f" --algorithm {place}" if self.own_algorithm else "")
 
     def write(self) -> str:
         """The configuration as TOML."""
@@ -185,6 +186,9 @@ def read_config(path: Path) -> RunConfig:
         name, options = _name(chosen, "own", "algorithm", path), chosen
     else:
         name = _name(chosen, "name", "algorithm", path)
+        for old, new in SETTINGS.get(name, {}).items() if number != FORMAT else ():
+            if old in chosen and new in chosen:
+                raise UsageError(f"{path} [algorithm] has {old} and {new}, which is what it is called now: leave one out")
         chosen = chosen if number == FORMAT else named_now(name, chosen)
         options = fill(algorithm(name).config, chosen, f"{path} [algorithm]")
     if "own" in tasks:

@@ -15,6 +15,10 @@ PUBLIC = "FAMILIES", "describe", "family", "make"
 """What this public door opens on: the floor above, imported when first asked for."""
 
 
+def __dir__() -> list[str]:
+    return list(PUBLIC)
+
+
 def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module 'quickstudy.tasks' has no attribute '{name}'")

@@ -18,10 +18,10 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_discounts
+from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear
+from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
 from quickstudy.ops.features import as_vector, vector_size
@@ -70,6 +70,7 @@ class Config:
 
     def __post_init__(self) -> None:
         options.require_network("multi-task", self)
+        require_rates("multi-task", self)
         require_at_least(1, "multi-task", self, "minibatches", "shards", "n_envs", "n_epochs")
         require_shards("multi-task", self, "n_envs")
         require_discounts("multi-task", self)
@@ -108,7 +109,7 @@ class MultiTask:
 
     `net`, given the number of inputs and of the policy's parameters, builds a network of one's own. Its forward takes inputs
     (..., feature) and gives parameters (..., parameter) and values (...). In its modules `policy` and `value` the last linear
-    layer gives what they give: the first one's begins small, the other's is rescaled as value targets grow. It has no buffers,
+    layer gives what they give: the first one's begins small, the other's is rescaled as value targets grow. It has no buffers and no dropout,
     and `config` says nothing of it.
     """
 
@@ -132,6 +133,9 @@ class MultiTask:
         self.net = built(self.name, build, vector_size(tasks.observation_space), self.distribution.size, "policy", "value")
         gains = {last_linear(self.net, "policy"): 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
+        if net:
+            inputs = torch.zeros(3, vector_size(tasks.observation_space), device=device)
+            tried(self.name, self.net, self.weights, (inputs,), (3, self.distribution.size), (3,))
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)

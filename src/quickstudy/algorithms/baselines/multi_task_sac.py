@@ -20,9 +20,9 @@ from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Lifetime
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_positive, require_share
+from quickstudy.errors import require_at_least, require_positive, require_rates, require_share
 from quickstudy.nets import options
-from quickstudy.nets.networks import copy_into, follow, initial_weights, skeleton
+from quickstudy.nets.networks import copy_into, follow, initial_weights
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.adaptation import AdamMoments, adam_step
@@ -91,6 +91,7 @@ class Config:
         require_shards("multi-task-sac", self, "n_envs", at_most="num_train_tasks")
         require_share("multi-task-sac", self, "gamma", "tau")
         options.require_network("multi-task-sac", self)
+        require_rates("multi-task-sac", self)
         require_positive("multi-task-sac", self, "temperature")
 
 
@@ -248,10 +249,14 @@ class MultiTaskSAC:
         config = self.config
         self.actions = soft_actions(tasks.action_space, config.entropy_share)
         self.train_tasks = tasks.sample(config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
-        self.net = soft.ActorCritic(*skeleton(lambda: (net or net_for)(config, tasks, self.actions)), self.actions)
+        nets = soft.built("multi-task-sac", Net, lambda: (net or net_for)(config, tasks, self.actions))
+        self.net = soft.ActorCritic(*nets, self.actions)
         ends = ({}, {}) if net else (soft.policy_end(config), soft.twin_end(config, "nets"))
         policy = initial_weights(self.net.policy, counter(seed, 0, "policy"), ends[0], device)
         critics = initial_weights(self.net.critics, counter(seed, 0, "critics"), ends[1], device)
+        if net:
+            seen = torch.zeros(3, vector_size(tasks.observation_space), device=device)
+            soft.tried_heads("multi-task-sac", self.net, policy, critics, soft.Place(seen, seen))
         self.learned = soft.Heads(policy, critics, soft.first_temperature(config.temperature, device))
         self.target = soft.copied(critics)
         self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)

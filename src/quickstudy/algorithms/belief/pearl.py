@@ -21,10 +21,10 @@ from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.rollout import Lifetime
 from quickstudy.data.session import Session
-from quickstudy.errors import UsageError, require_at_least, require_positive, require_share
+from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, skeleton
+from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, tried
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.features import as_vector, vector_size
@@ -87,6 +87,7 @@ class Config:
         collecting.require_shards("pearl", self, "trials", at_most="num_train_tasks")
         require_share("pearl", self, "gamma", "tau")
         options.require_network("pearl", self)
+        require_rates("pearl", self)
         require_positive("pearl", self, "temperature")
 
 
@@ -232,13 +233,15 @@ class PEARL:
         self.iteration, self.own_net = 0, net is not None
         config = self.config
         self.actions = soft_actions(tasks.action_space, config.entropy_share)
-        self.nets = skeleton(lambda: (net or nets_for)(config, tasks, self.actions))
+        self.nets = soft.built("pearl", Nets, lambda: (net or nets_for)(config, tasks, self.actions))
         self.net = soft.ActorCritic(self.nets.policy, self.nets.critics, self.actions)
         gains = {} if net else {"policy": soft.policy_end(config)}
         self.weights = {
             part: initial_weights(each, counter(seed, 0, f"{part} weights"), gains.get(part, {}), device)
             for part, each in self.nets._asdict().items()
         }
+        if net:
+            self.try_nets()
         self.weights["temperature"] = {"log": soft.first_temperature(config.temperature, device)}
         self.targets = soft.copied(self.weights["critics"])
         self.learned = [weight for part in self.weights.values() for weight in part.values()]
@@ -250,6 +253,13 @@ class PEARL:
         self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, device=device)
         self.newest = torch.zeros(config.num_train_tasks, dtype=torch.long)
         """How many transitions each training task's newest trial has: the context comes from no other."""
+
+    def try_nets(self) -> None:
+        """Raises UsageError where networks of one's own don't give what is asked of them."""
+        seen = torch.zeros(3, vector_size(self.tasks.observation_space), device=self.device)
+        latent, context = seen.new_zeros(3, self.config.latent_size), seen.new_zeros(3, context_vector_size(self.tasks))
+        soft.tried_heads("pearl", self.net, self.weights["policy"], self.weights["critics"], place_of(seen, latent))
+        tried("pearl", self.nets.encoder, self.weights["encoder"], (context,), (3, 2 * latent.shape[1]), part="encoder")
 
     @property
     def brain(self) -> soft.Brain:

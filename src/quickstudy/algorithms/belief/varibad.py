@@ -22,12 +22,12 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_discounts
+from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, Belief, Predicts, belief_nets
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear
+from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.novelty import Novelty, discounted_scale
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
@@ -120,6 +120,7 @@ class Config:
 
     def __post_init__(self) -> None:
         options.require_network("varibad", self)
+        require_rates("varibad", self)
         sizes = "trials", "latent_size", "belief_size", "belief_batch", "belief_terms", "buffer_trials"
         require_at_least(1, "varibad", self, "minibatches", "shards", "n_epochs", *sizes)
         weights = "kl_weight", "transition_weight", "novelty_weight", "error_weight"
@@ -197,7 +198,7 @@ class VariBAD:
     `net`, given the number of inputs and of the policy's parameters, builds a network of one's own for policy and value. Its
     modules are `encoder`, which may be the identity, `policy` and `value`, each linear in the end; its forward takes inputs
     (..., feature) and gives policy(encoder(inputs)) and value(encoder(inputs)) without its last axis. The policy acts without
-    the value; its last layer begins small, the value's is rescaled as targets grow. It has no buffers, and `config` says
+    the value; its last layer begins small, the value's is rescaled as targets grow. It has no buffers and no dropout, and `config` says
     nothing of it.
     """
 
@@ -223,6 +224,10 @@ class VariBAD:
         self.net = built("varibad", build, read + CLOCK, self.distribution.size, "encoder", "policy", "value")
         gains = {last_linear(self.net, "policy"): 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
+        if net:
+            inputs = torch.zeros(3, read + CLOCK, device=device)
+            tried("varibad", self.net, self.weights, (inputs,), (3, self.distribution.size), (3,))
+            tried("varibad", *self.actor(), (inputs,), (3, self.distribution.size), part="policy behind encoder")
         self.value_head = value_head(self.net, self.weights)
         self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
         self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts, config.memory)

@@ -18,18 +18,17 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_discounts
+from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
-from quickstudy.nets.networks import Weights, copy_into
+from quickstudy.nets.networks import Build, Weights, copy_into
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
 from quickstudy.ops.trust_region import flatten, line_search, linear_maps, trust_region_step, unflatten
 from quickstudy.parts.collecting import require_shards
 from quickstudy.parts.descend import descend, require_finite
 from quickstudy.parts.gradient import (
-    Build,
     Inner,
     Samples,
     WeightedPolicy,
@@ -96,6 +95,7 @@ class Config:
     def __post_init__(self) -> None:
         require_at_least(1, "maml", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
         options.require_network("maml", self)
+        require_rates("maml", self)
         require_shards("maml", self, "meta_batch_size")
         require_discounts("maml", self)
 
@@ -104,8 +104,9 @@ class Config:
 class MAML:
     """Meta-trains first weights; adapting is one policy-gradient step on an experience, all lanes pooled.
 
-    `net` builds a network of one's own in place of `parts.gradient.Net`: from the length of its inputs and the distribution
-    over actions a module whose forward takes inputs (*lead, feature) and gives the distribution's parameters (*lead, size).
+    `net`, given the number of inputs and of the policy's parameters, builds a network of one's own. Its forward takes inputs
+    (..., feature) and gives parameters (..., parameter); of a Gaussian these are means and log standard deviations. It has no
+    buffers and no dropout, all its parameters are learned, and `config` says nothing of it.
     """
 
     name = "maml"
@@ -124,11 +125,11 @@ class MAML:
         config = self.config
         self.lanes, self.iteration, self.own_net = config.lanes, 0, net is not None
         self.distribution = distribution_over(tasks.action_space)
-        self.net = policy_net(tasks, self.distribution, config, net)
+        self.net = policy_net(self, self.distribution, config, net)
         self.inner = Inner(
             tasks, self.net, self.distribution, config.inner_ratio, config.first_order, config.gamma, config.gae_lambda
         )
-        self.start = first_start(self.net, config, config.inner_rate, config.learn_inner_rate, seed, device)
+        self.start = first_start(self, self.inner, config, config.inner_rate, config.learn_inner_rate)
         self.learned = self.start.learned()
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 

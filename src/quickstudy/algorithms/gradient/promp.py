@@ -18,11 +18,11 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_discounts
+from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
-from quickstudy.nets.networks import copy_into
+from quickstudy.nets.networks import Build, copy_into
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
 from quickstudy.parts import gradient
@@ -68,16 +68,14 @@ class Config:
         require_at_least(1, "promp", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
         require_at_least(0, "promp", self, "kl_weight")
         options.require_network("promp", self)
+        require_rates("promp", self)
         require_shards("promp", self, "meta_batch_size")
         require_discounts("promp", self)
 
 
 @checked
 class ProMP:
-    """Meta-trains first weights; adapting is one policy-gradient step on an experience, all lanes pooled.
-
-    `net` builds a network of one's own, see `parts.gradient.Build`.
-    """
+    """Meta-trains first weights; adapting is one policy-gradient step on an experience. `net` is as `MAML` has it."""
 
     name = "promp"
     Config = Config
@@ -89,15 +87,15 @@ class ProMP:
         *,
         seed: int = 0,
         device: str = "cpu",
-        net: gradient.Build | None = None,
+        net: Build | None = None,
     ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         config = self.config
         self.lanes, self.iteration, self.own_net = config.lanes, 0, net is not None
         distribution = distribution_over(tasks.action_space)
-        self.net = gradient.policy_net(tasks, distribution, config, net)
+        self.net = gradient.policy_net(self, distribution, config, net)
         self.inner = gradient.Inner(tasks, self.net, distribution, "step", False, config.gamma, config.gae_lambda)
-        self.start = gradient.first_start(self.net, config, config.inner_rate, False, seed, device)
+        self.start = gradient.first_start(self, self.inner, config, config.inner_rate, False)
         self.learned = self.start.learned()
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 

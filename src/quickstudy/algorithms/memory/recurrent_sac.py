@@ -19,10 +19,10 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.replay import Replay
 from quickstudy.data.session import Session
-from quickstudy.errors import UsageError, require_at_least, require_positive, require_share
+from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, last_layer, skeleton
+from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, last_layer, tried
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.packed import PackedEncoder
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
@@ -101,6 +101,7 @@ class Config:
         require_share("recurrent-sac", self, "gamma", "tau")
         require_share("recurrent-sac", self, "trace", zero=True)
         options.require_network("recurrent-sac", self)
+        require_rates("recurrent-sac", self)
         require_positive("recurrent-sac", self, "temperature", "exploration_noise")
         if self.prioritised and self.slice_length:
             raise UsageError("recurrent-sac: prioritised draws whole trials; set slice_length to 0")
@@ -237,6 +238,18 @@ def targets(
     return aims, goes_on | batch.ends | batch.leaves
 
 
+def try_net(tasks: TaskDistribution, net: Net, actions: SoftActions, actor: Side, critic: Side) -> None:
+    """Raises UsageError where networks of one's own don't give what is asked of them."""
+    sizes = {name: getattr(net.encoder, name, None) for name in ("state_size", "hidden_size")}
+    if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
+        raise UsageError(f"recurrent-sac: the encoder of a net needs whole numbers state_size and hidden_size, not {sizes}")
+    seen = torch.zeros(3, timed_size(tasks), device=tensors_in(actor)[0].device)
+    state = seen.new_zeros(3, net.encoder.state_size)
+    tried("recurrent-sac", net.encoder, actor.encoder, (seen, state, [3]), tuple(state.shape), part="encoder")
+    place = Held(state, state).place(net)
+    soft.tried_heads("recurrent-sac", soft.ActorCritic(net.policy, net.critics, actions), actor.head, critic.head, place)
+
+
 @checked
 class RecurrentSAC:
     """Meta-trains a recurrent policy on trials from replay; adapting is remembering.
@@ -260,7 +273,7 @@ class RecurrentSAC:
             self.actions = soft_actions(tasks.action_space, config.entropy_share)
         else:
             self.actions = point_actions(tasks.action_space, config.exploration_noise)
-        self.net = skeleton(lambda: (net or net_for)(config, tasks, self.actions))
+        self.net = soft.built("recurrent-sac", Net, lambda: (net or net_for)(config, tasks, self.actions))
         generator = counter(seed, 0, "weights")
 
         def side(heads: nn.Module, ends: Mapping[str, float]) -> Side:
@@ -269,6 +282,8 @@ class RecurrentSAC:
 
         critic = side(self.net.critics, soft.twin_end(config, "heads"))
         actor = side(self.net.policy, {f"{last_layer(config)}.": soft.SMALL})
+        if net:
+            try_net(tasks, self.net, self.actions, actor, critic)
         if config.shared_encoder:
             actor = actor._replace(encoder=critic.encoder)
         self.learned = Learned(actor, critic, soft.first_temperature(config.temperature, device))

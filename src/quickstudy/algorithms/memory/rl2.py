@@ -18,7 +18,7 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import UsageError, require_at_least, require_discounts
+from quickstudy.errors import UsageError, require_at_least, require_discounts, require_rates
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
@@ -32,6 +32,7 @@ from quickstudy.nets.networks import (
     head,
     initial_weights,
     last_linear,
+    tried,
 )
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
@@ -85,6 +86,7 @@ class Config:
 
     def __post_init__(self) -> None:
         options.require_network("rl2", self)
+        require_rates("rl2", self)
         require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "n_epochs")
         require_at_least(0, "rl2", self, "anneal_iterations")
         require_shards("rl2", self, "trials")
@@ -183,10 +185,14 @@ class RL2:
         self.distribution = distribution_over(tasks.action_space)
         build = net or (lambda inputs, outputs: Net(self.config, inputs, outputs))
         self.net: Any = built("rl2", build, timed_size(tasks), self.distribution.size, "policy", "value")
-        if not isinstance(getattr(self.net, "state_size", None), int):
-            raise UsageError("rl2: a net needs `state_size`, the length of its memory's state")
+        size = getattr(self.net, "state_size", None)
+        if not isinstance(size, int) or size < 1:
+            raise UsageError(f"rl2: a net needs `state_size`, the length of its memory's state; this one's is {size}")
         gains = {last_linear(self.net, "policy"): 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
+        if net:
+            inputs = torch.zeros(2, 3, timed_size(tasks), device=device), torch.zeros(3, size, device=device)
+            tried("rl2", self.net, self.weights, inputs, (2, 3, self.distribution.size), (2, 3), (3, size))
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
