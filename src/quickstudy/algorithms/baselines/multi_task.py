@@ -109,8 +109,8 @@ class MultiTask:
 
     `net`, given the number of inputs and of the policy's parameters, builds a network of one's own. Its forward takes inputs
     (..., feature) and gives parameters (..., parameter) and values (...). In its modules `policy` and `value` the last linear
-    layer gives what they give: the first one's begins small, the other's is rescaled as value targets grow. It has no buffers and no dropout,
-    and `config` says nothing of it.
+    layer gives what they give: the first one's begins small, the other's is rescaled as value targets grow. It has no buffers
+    and no dropout, and `config` says nothing of it.
     """
 
     lanes = 1

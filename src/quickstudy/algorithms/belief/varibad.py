@@ -198,8 +198,8 @@ class VariBAD:
     `net`, given the number of inputs and of the policy's parameters, builds a network of one's own for policy and value. Its
     modules are `encoder`, which may be the identity, `policy` and `value`, each linear in the end; its forward takes inputs
     (..., feature) and gives policy(encoder(inputs)) and value(encoder(inputs)) without its last axis. The policy acts without
-    the value; its last layer begins small, the value's is rescaled as targets grow. It has no buffers and no dropout, and `config` says
-    nothing of it.
+    the value; its last layer begins small, the value's is rescaled as targets grow. It has no buffers and
+    no dropout, and `config` says nothing of it.
     """
 
     name = "varibad"
