@@ -25,7 +25,7 @@ PROBES = {"discrete": HiddenButton, "continuous": HiddenSide}
 RESUMED = ("rl2", "recurrent-sac")
 """Whose state is tried within normalisers in the quick suite: one that learns on-policy, and one with a replay."""
 
-LATER = ("multi-task-sac", "task-informed")
+LATER = ("multi-task-sac", "promp", "task-informed")
 """Whose formulae are held by tests of their own, or by the multi-task policy's: what they reach is left to the slow suite."""
 
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))

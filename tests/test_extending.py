@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import quickstudy as qs
-from quickstudy.check.learner import check_learner
 from quickstudy.check.tasks import check_tasks
 from quickstudy.cli import main
 from quickstudy.report.contents import of_trials
@@ -29,7 +28,11 @@ SHORTER = {
     "evaluate": ["--num-tasks", "4"],
     "report": ["--num-tasks", "4", "--episodes", "3"],
 }
-SMALL = {"reptile.py": ["--meta-batch-size", "4", "--lanes", "3"], "room.py": ["--trials", "8"], "deep.py": ["--trials", "8"]}
+SMALL = {
+    "reptile.py": ["--meta-batch-size", "4", "--lanes", "3"],
+    "room.py": ["--trials", "8"],
+    "deep.py": ["--trials", "4", "--n-epochs", "1"],
+}
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -89,12 +92,9 @@ def module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return imported
 
 
-def test_the_algorithm_is_short_and_keeps_the_contract(module: Any):
+def test_the_algorithm_is_short():
     *needed, _ = blocks(ALGORITHM, "python")  # the last one tells of the learner what pages ask
     assert len(joined(needed).splitlines()) < 100
-    reptile = module("reptile")
-    report = check_learner(reptile.Reptile, reptile.Reptile.Config(meta_batch_size=4, lanes=3, hidden_size=16))
-    assert all(finding.passed for finding in report.findings), report
 
 
 def test_the_algorithm_has_its_pictures(module: Any):

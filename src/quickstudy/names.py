@@ -43,6 +43,6 @@ def renamed(name: str, known: Iterable[str]) -> str | None:
     return next((each for each in known if each in found), None)
 
 
-def metric_now(name: str) -> str:
-    """A metric, of whichever version, by the name of today."""
-    return METRICS.get(name, name)
+def metrics_now(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of metrics, of whichever version, by the names of today."""
+    return {METRICS.get(name, name): value for name, value in row.items()} if METRICS.keys() & row.keys() else row

@@ -41,7 +41,15 @@ def by_adapting(agent: qs.MAML, trial: Trial, task: int, numbers: list[Tensor]) 
     return torch.cat(found)
 
 
-@pytest.mark.parametrize("options", [{}, {"first_order": True}, {"inner_ratio": "path", "learn_inner_rate": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"first_order": True}, marks=pytest.mark.slow),
+        {"inner_ratio": "path", "learn_inner_rate": True},
+    ],
+    ids=str,
+)
 def test_a_decision_is_traced_back_through_the_weights_it_was_made_with(options: dict[str, Any]):
     """The derivative by each number that was seen or paid is the central difference of adapting anew."""
     agent = maml(qs.tasks.make("point-navigation", **POINT), **options)

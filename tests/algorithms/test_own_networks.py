@@ -20,7 +20,7 @@ from quickstudy.work import InProcess
 CHOICES: dict[str, tuple[Any, ...]] = {
     "encoder": ("none", "layer"),
     "hidden_layers": (0, 1, 3),
-    "activation": ("tanh", "relu", "elu", "gelu", "silu"),
+    "activation": ("gelu",),
     "layer_norm": (True,),
     "memory": ("lstm", "gru-norm"),
 }

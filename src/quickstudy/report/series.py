@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstudy.names import metric_now
+from quickstudy.names import metrics_now
 from quickstudy.ops.statistics import interquartile_mean
 
 NUMBERS = 60_000
@@ -57,7 +57,7 @@ def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
-            yield {metric_now(name): value for name, value in row.items()}
+            yield metrics_now(row)
 
 
 def figures(row: Row) -> dict[str, float]:
