@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +33,17 @@ CHOSEN = [
     for value in values
     if getattr(ALGORITHMS[name].config(), option, value) != value
 ]
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_every_learner_can_be_told_of_its_network_and_refuses_what_is_none(name: str):
+    config = ALGORITHMS[name].config
+    options = {field.name for field in fields(config)}
+    assert options >= {"encoder", "hidden_size", "hidden_layers", "activation", "layer_norm"}
+    assert ("memory" in options) == (name in ("rl2", "recurrent-sac", "varibad"))
+    for wrong in ({"hidden_size": 0}, {"hidden_layers": -1}, {"activation": "ReLU"}, {"learning_rate": -1e-3}):
+        with pytest.raises(qs.UsageError, match=next(iter(wrong))):
+            config(**wrong)
 
 
 def goes_on(name: str, options: dict[str, Any], net: Build | None = None) -> Any:
