@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, Union
 import numpy as np
 import torch
 
-from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.errors import UsageError, did_you_mean, shorten
 from quickstudy.names import renamed
 from quickstudy.protocol import Agent, Learner, Policy, TaskDistribution
 
@@ -35,7 +35,6 @@ WORDS: dict[Any, str] = {
     Policy: "a policy, such as learner.explorer()",
 }
 """How types are called in messages, where a name alone wouldn't help."""
-LONGEST = 60
 
 
 def checked(thing: Thing) -> Thing:
@@ -188,11 +187,7 @@ def shown(value: Any) -> str:
         return f"the class {spelled(value)}"
     if is_dataclass(value) or inspect.isroutine(value) or type(value).__repr__ is object.__repr__:
         return f"a {spelled(type(value))}"
-    try:
-        text = repr(value).replace("\n", " ")
-    except Exception:  # whatever it is that somebody's own repr raises
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return shorten(value)
 
 
 def spelled(thing: Any) -> str:

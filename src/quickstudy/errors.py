@@ -36,6 +36,15 @@ class NotFiniteFault(EnvironmentFault, NotFinite):
     """An environment returned NaN or infinity."""
 
 
+def shorten(value: object) -> str:
+    """A value in at most sixty characters."""
+    try:
+        text = repr(value).replace("\n", " ")
+    except Exception:  # whatever it is that somebody's own repr raises
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the closest known name, or lists them all where none is close."""
     known = sorted(known)

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from quickstudy.arguments import checked
 from quickstudy.data.session_file import Acted, Answer, Episode, Row, read_session, stacked, unstacked, write_session
-from quickstudy.errors import UsageError
-from quickstudy.ops.spaces import encode_reward, shorten
+from quickstudy.errors import UsageError, shorten
+from quickstudy.ops.spaces import encode_reward
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Agent, Experience, Percept, Transition, begin_episode, begin_trial, counter
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float32, Shaped
 from torch import Tensor
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import UsageError, shorten
 
 Space = gymnasium.Space[Any]
 
@@ -181,9 +181,3 @@ def action_fault(space: Space, action: Tensor) -> str | None:
     assert isinstance(space, spaces.Discrete)
     low, high = (int(bound) for bound in action.aminmax())
     return None if low >= 0 and high < space.n else f"it is {low if low < 0 else high}, not in {space}"
-
-
-def shorten(value: Any) -> str:
-    """A value in at most sixty characters."""
-    text = repr(value).replace("\n", " ")
-    return text if len(text) <= 60 else text[:57] + "..."
