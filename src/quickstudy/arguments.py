@@ -223,10 +223,15 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 def config_class(make: Any) -> type[Any]:
     """The class of a learner's settings; `make` is the learner's class, or a `functools.partial` of it."""
-    learner: Any = make.func if isinstance(make, partial) else make
+    learner = unwrapped(make)
     if not hasattr(learner, "Config"):
         raise UsageError(f"algorithm is {shown(make)}, it must be a learner's class, or a functools.partial of one")
     return learner.Config
+
+
+def unwrapped(make: Any) -> Any:
+    """What a `functools.partial` is of; anything else as it is."""
+    return make.func if isinstance(make, partial) else make
 
 
 def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:

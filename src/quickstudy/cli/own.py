@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +88,7 @@ def is_distribution(value: Any) -> bool:
 
 def is_learner(value: Any) -> bool:
     """Whether an object is a learner's class, or a partial of one: a learner with a network of one's own."""
-    names = ("Config", "explorer", "adapt", "train_step", "state_dict", "load_state_dict")
-    made = value.func if isinstance(value, partial) else value
+    from quickstudy.arguments import unwrapped
+
+    names, made = ("Config", "explorer", "adapt", "train_step", "state_dict", "load_state_dict"), unwrapped(value)
     return isinstance(made, type) and all(hasattr(made, name) for name in names)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from quickstudy.arguments import shown
 from quickstudy.errors import UsageError
 from quickstudy.nets.options import Cell, Network
+from quickstudy.ops.tree import Tree, tree_map
 
 Weights = dict[str, Tensor]
 Net = TypeVar("Net")
@@ -44,11 +45,8 @@ def encoder(inputs: int, network: Network) -> tuple[nn.Module, int]:
 
 def head(inputs: int, outputs: int, network: Network) -> nn.Sequential:
     """Hidden layers and a linear last one, which `last_layer` names."""
-    parts: list[nn.Module] = []
-    for size in [inputs, *[network.hidden_size] * network.hidden_layers][: network.hidden_layers]:
-        norm = [nn.LayerNorm(network.hidden_size)] if network.layer_norm else []
-        parts += [nn.Linear(size, network.hidden_size), *norm, ACTIVATIONS[network.activation]()]
-    return nn.Sequential(*parts, nn.Linear(network.hidden_size if network.hidden_layers else inputs, outputs))
+    options = ACTIVATIONS[network.activation], network.layer_norm
+    return multilayer(inputs, network.hidden_size, network.hidden_layers, outputs, *options)
 
 
 def last_layer(network: Network) -> int:
@@ -128,13 +126,18 @@ def gru_step(
 
 
 def multilayer(
-    inputs: int, hidden: int, layers: int, outputs: int, activation: Callable[[], nn.Module] = nn.Tanh
+    inputs: int,
+    hidden: int,
+    layers: int,
+    outputs: int,
+    activation: Callable[[], nn.Module] = nn.Tanh,
+    layer_norm: bool = False,
 ) -> nn.Sequential:
     """A feed-forward network of `layers` hidden layers."""
     sizes = [inputs] + [hidden] * layers
     parts: list[nn.Module] = []
     for before, after in pairwise(sizes):
-        parts += [nn.Linear(before, after), activation()]
+        parts += [nn.Linear(before, after), *([nn.LayerNorm(after)] if layer_norm else []), activation()]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], outputs))
 
 
@@ -208,6 +211,11 @@ def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, fl
             nn.init.orthogonal_(matrix, gain, generator=generator)
         weights[name] = value.to(device).requires_grad_()
     return weights
+
+
+def copied(weights: Tree) -> Tree:
+    """Weights of their own, in whatever tree they stand, that learning doesn't move."""
+    return tree_map(lambda weight: weight.detach().clone(), weights)
 
 
 @torch.no_grad()

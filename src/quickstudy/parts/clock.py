@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quickstudy.ops.features import percept_size, percept_vector
 from quickstudy.parts.collecting import trial_steps
-from quickstudy.protocol import Percept, TaskDistribution
+from quickstudy.protocol import Memory, Percept, TaskDistribution
 
 CLOCK = 2
 """Numbers of the clock."""
@@ -19,6 +19,12 @@ def clock(tasks: TaskDistribution, step: Float[Tensor, "*lead"], episode: Float[
     steps = (step / trial_steps(tasks)).clamp(max=1)
     episodes = (episode / tasks.episodes_per_trial).clamp(max=1)
     return torch.stack([steps, episodes], dim=-1)
+
+
+def first_memory(tasks: int, lanes: int, state_size: int, device: torch.device) -> Memory:
+    """What is remembered when a trial begins: a state of zeros, and the clock at its start."""
+    zero = torch.zeros(tasks, lanes, device=device)
+    return {"state": torch.zeros(tasks, lanes, state_size, device=device), "step": zero, "episode": zero}
 
 
 def counted(percept: Percept) -> tuple[Float[Tensor, "*lead time"], Float[Tensor, "*lead time"]]:

@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from quickstudy.data.rollout import Lifetime
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution
-from quickstudy.nets.networks import Build, Weights, built, encoder, head, initial_weights, last_layer, tried
+from quickstudy.nets.networks import Build, Weights, built, copied, encoder, head, initial_weights, last_layer, tried
 from quickstudy.nets.options import Network
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
 from quickstudy.ops.features import as_vector, vector_size
@@ -182,8 +182,7 @@ def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | Non
 
 def first_policy(inner: Inner, start: Start) -> WeightedPolicy:
     """The policy of first weights, with copies of them."""
-    copy = tree_map(lambda tensor: tensor.detach().clone(), start)
-    return WeightedPolicy(inner.net, copy, inner.tasks, inner.distribution)
+    return WeightedPolicy(inner.net, copied(start), inner.tasks, inner.distribution)
 
 
 def adapted_policy(inner: Inner, policy: WeightedPolicy, experience: Experience) -> WeightedPolicy:

@@ -19,11 +19,9 @@ from quickstudy.errors import UsageError
 from quickstudy.nets.networks import Weights, encoder, head, last_layer, require_values, skeleton, tried
 from quickstudy.nets.options import Network
 from quickstudy.nets.soft import SoftActions
-from quickstudy.ops.tree import tree_map
 
 SMALL = 0.01
 """Scale of the first weights of last layers that begin near zero."""
-Tree = TypeVar("Tree")
 Nets = TypeVar("Nets")
 
 
@@ -137,11 +135,6 @@ def tried_heads(what: str, net: ActorCritic, policy: Weights, critics: Weights, 
 def first_temperature(temperature: float, device: str) -> Float[Tensor, ""]:
     """The logarithm of a temperature, to be learnt."""
     return torch.tensor(temperature, device=device).log().requires_grad_()
-
-
-def copied(weights: Tree) -> Tree:
-    """Weights of their own, that learning doesn't move."""
-    return tree_map(lambda weight: weight.detach().clone(), weights)
 
 
 def judged(net: ActorCritic, critics: Weights, place: Place, action: Float[Tensor, "*lead action"]) -> Tensor:

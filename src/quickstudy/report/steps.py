@@ -64,12 +64,13 @@ def steps(lived: Lived, found: Known | None) -> dict[str, Any]:
             "moments": moments.places,
             "rewards": moments.at(trial.joined(task, [each.transition.reward for each in trial.episodes]), 4),
         }
-        if believed:
-            told["belief"] = belief_of(moments, believed, entries)
+        known = along(moments, believed) if believed else None
+        if known:
+            told["belief"] = belief_of(moments, *known, entries)
         if posterior:
             told["exact"] = moments.at(exact(posterior, tree_map(Tensor.cpu, trial.percept(task)))[0, 0], 3)
-        if posterior and believed:
-            chances = foretold(agent, posterior, *along(moments, believed))
+        if posterior and known:
+            chances = foretold(agent, posterior, *known)
             told |= {} if chances is None else {"decoded": moments.at(chances, 3)}
         if isinstance(agent, Retraces):
             with threads(1):  # small products, which several threads slow down
@@ -90,9 +91,10 @@ def along(moments: Moments, believed: Believed) -> tuple[Float[Tensor, "step lat
     return mean, std
 
 
-def belief_of(moments: Moments, believed: Believed, entries: list[int]) -> dict[str, Any]:
+def belief_of(
+    moments: Moments, mean: Float[Tensor, "step latent"], std: Float[Tensor, "step latent"], entries: list[int]
+) -> dict[str, Any]:
     """Mean and spread of the belief's entries, each (entry, moment), and the mean spread of all of them."""
-    mean, std = along(moments, believed)
     return {
         "mean": list(map(list, zip(*moments.at(mean[:, entries], 4), strict=True))),
         "std": list(map(list, zip(*moments.at(std[:, entries], 4), strict=True))),

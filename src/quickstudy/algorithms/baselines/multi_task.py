@@ -21,7 +21,7 @@ from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear, tried
+from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
 from quickstudy.ops.features import as_vector, vector_size
@@ -141,8 +141,7 @@ class MultiTask:
         self.scale = unit_scale(device)
 
     def explorer(self) -> MemorylessPolicy:
-        weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        return MemorylessPolicy(self.net, weights, self.tasks, self.distribution)
+        return MemorylessPolicy(self.net, copied(self.weights), self.tasks, self.distribution)
 
     def adapt(self, policy: MemorylessPolicy, experience: Experience) -> MemorylessPolicy:
         """The same policy: nothing is learnt from the task."""

@@ -22,7 +22,7 @@ from quickstudy.data.rollout import Lifetime
 from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_positive, require_rates, require_share
 from quickstudy.nets import options
-from quickstudy.nets.networks import copy_into, follow, initial_weights
+from quickstudy.nets.networks import copied, copy_into, follow, initial_weights
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.adaptation import AdamMoments, adam_step
@@ -258,13 +258,13 @@ class MultiTaskSAC:
             seen = torch.zeros(3, vector_size(tasks.observation_space), device=device)
             soft.tried_heads("multi-task-sac", self.net, policy, critics, soft.Place(seen, seen))
         self.learned = soft.Heads(policy, critics, soft.first_temperature(config.temperature, device))
-        self.target = soft.copied(critics)
+        self.target = copied(critics)
         self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)
         sizes = config.num_train_tasks, config.buffer_size, tasks.max_episode_steps
         self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, prioritised=config.prioritised > 0, device=device)
 
     def explorer(self) -> FineTunedPolicy:
-        return FineTunedPolicy(self.net, soft.copied(soft.Brain(self.learned, self.target)), self.tasks)
+        return FineTunedPolicy(self.net, copied(soft.Brain(self.learned, self.target)), self.tasks)
 
     def adapt(self, policy: FineTunedPolicy, experience: Experience) -> FineTunedPolicy:
         """Trains on, on all that was seen of each task, with weights of its own."""

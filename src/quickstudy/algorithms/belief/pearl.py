@@ -24,7 +24,7 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, tried
+from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, tried
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.features import as_vector, vector_size
@@ -243,7 +243,7 @@ class PEARL:
         if net:
             self.try_nets()
         self.weights["temperature"] = {"log": soft.first_temperature(config.temperature, device)}
-        self.targets = soft.copied(self.weights["critics"])
+        self.targets = copied(self.weights["critics"])
         self.learned = [weight for part in self.weights.values() for weight in part.values()]
         self.optimiser = Adam(self.learned, lr=config.learning_rate, fused=True)
         self.train_tasks = tasks.sample(config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
@@ -268,7 +268,7 @@ class PEARL:
         return soft.Brain(soft.Heads(policy, critics, temperature["log"]), self.targets)
 
     def explorer(self) -> PosteriorPolicy:
-        weights = {part: soft.copied(self.weights[part]) for part in ("encoder", "policy")}
+        weights = {part: copied(self.weights[part]) for part in ("encoder", "policy")}
         nothing = torch.zeros(self.config.latent_size, device=self.device)
         return PosteriorPolicy(self.nets, weights, self.tasks, self.actions, self.moments, Posterior(nothing, nothing))
 

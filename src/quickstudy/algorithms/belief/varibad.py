@@ -27,7 +27,7 @@ from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, Belief, Predicts, belief_nets
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copy_into, initial_weights, last_linear, tried
+from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.novelty import Novelty, discounted_scale
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
@@ -37,7 +37,7 @@ from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
 from quickstudy.parts.belief import Trials, as_records, as_trials, evidence, negative_elbo, paying, surprise, terms
-from quickstudy.parts.clock import CLOCK, clock, counted, left
+from quickstudy.parts.clock import CLOCK, clock, counted, first_memory, left
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics, trial_steps
 from quickstudy.parts.descend import descend
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
@@ -146,12 +146,7 @@ class BeliefPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        device = self.encoder_weights["embedding.bias"].device
-        return {
-            "state": torch.zeros(tasks, lanes, self.encoder.state_size, device=device),
-            "step": torch.zeros(tasks, lanes, device=device),
-            "episode": torch.zeros(tasks, lanes, device=device),
-        }
+        return first_memory(tasks, lanes, self.encoder.state_size, self.encoder_weights["embedding.bias"].device)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         episode = memory["episode"] + percept.first
@@ -244,10 +239,8 @@ class VariBAD:
 
     def explorer(self) -> BeliefPolicy:
         (net, mine), encoder = self.actor(), self.model["encoder"]
-        weights, encoder_weights = (
-            {name: weight.detach().clone() for name, weight in each.items()} for each in (mine, self.model_weights["encoder"])
-        )
-        return BeliefPolicy(net, weights, encoder, encoder_weights, self.tasks, self.distribution)
+        told = copied(self.model_weights["encoder"])
+        return BeliefPolicy(net, copied(mine), encoder, told, self.tasks, self.distribution)
 
     def actor(self) -> tuple[nn.Module, Weights]:
         """What acts, without the value: encoder and policy, or the policy alone, by whose names stored sessions know it."""

@@ -22,13 +22,13 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copy_into, follow, head, initial_weights, last_layer, tried
+from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, last_layer, tried
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.packed import PackedEncoder
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
-from quickstudy.parts.clock import counted, left, timed_percept, timed_size, with_clock
+from quickstudy.parts.clock import counted, first_memory, left, timed_percept, timed_size, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import load_replay, prioritise, replay_state
@@ -166,8 +166,7 @@ class RememberingPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        zero = torch.zeros(tasks, lanes, device=tensors_in(self.actor)[0].device)
-        return {"state": zero[..., None].repeat(1, 1, self.net.encoder.state_size), "step": zero, "episode": zero}
+        return first_memory(tasks, lanes, self.net.encoder.state_size, tensors_in(self.actor)[0].device)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead, episode = percept.first.shape, memory["episode"] + percept.first
@@ -287,7 +286,7 @@ class RecurrentSAC:
         if config.shared_encoder:
             actor = actor._replace(encoder=critic.encoder)
         self.learned = Learned(actor, critic, soft.first_temperature(config.temperature, device))
-        self.target = soft.copied(self.learned)
+        self.target = copied(self.learned)
         groups = [
             {"params": tensors_in(critic), "lr": config.learning_rate},
             {"params": self.actor_alone(), "lr": config.policy_rate},
@@ -302,7 +301,7 @@ class RecurrentSAC:
         return tensors_in(self.learned.actor.head if self.config.shared_encoder else self.learned.actor)
 
     def explorer(self) -> RememberingPolicy:
-        return RememberingPolicy(self.net, soft.copied(self.learned.actor), self.tasks, self.actions)
+        return RememberingPolicy(self.net, copied(self.learned.actor), self.tasks, self.actions)
 
     def adapt(self, policy: RememberingPolicy, experience: Experience) -> RememberingPolicy:
         """Carries the memory over to the next episode."""

@@ -27,6 +27,7 @@ from quickstudy.nets.networks import (
     Recurrent,
     Weights,
     built,
+    copied,
     copy_into,
     encoder,
     head,
@@ -38,7 +39,7 @@ from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import stored_scale, unit_scale, value_head
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
-from quickstudy.parts.clock import counted, left, timed_percept, timed_size, with_clock
+from quickstudy.parts.clock import counted, first_memory, left, timed_percept, timed_size, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
@@ -129,12 +130,7 @@ class RecurrentPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        device = next(iter(self.weights.values())).device
-        return {
-            "state": torch.zeros(tasks, lanes, self.net.state_size, device=device),
-            "step": torch.zeros(tasks, lanes, device=device),
-            "episode": torch.zeros(tasks, lanes, device=device),
-        }
+        return first_memory(tasks, lanes, self.net.state_size, next(iter(self.weights.values())).device)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead = percept.first.shape
@@ -198,8 +194,7 @@ class RL2:
         self.scale = unit_scale(device)
 
     def explorer(self) -> RecurrentPolicy:
-        weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        return RecurrentPolicy(self.net, weights, self.tasks, self.distribution, self.config.credit == "episode")
+        return RecurrentPolicy(self.net, copied(self.weights), self.tasks, self.distribution, self.config.credit == "episode")
 
     def adapt(self, policy: RecurrentPolicy, experience: Experience) -> RecurrentPolicy:
         """Carries the memory over to the next episode."""
