@@ -18,6 +18,7 @@ FLOORS = {
     "arguments": 1,
     "errors": 0,
     "names": 0,
+    "printed": 0,
     "protocol": 0,
     "ops": 1,
     "scene": 1,
