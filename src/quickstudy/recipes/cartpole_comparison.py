@@ -24,8 +24,8 @@ from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.families import describe
 from quickstudy.plots import COLORS
 from quickstudy.protocol import Shard, Tasks
-from quickstudy.recipes import cart_pole
 from quickstudy.recipes.cartpole_agent import EPISODES, ActorCritic, Config, Curve, Point, learn, returns
+from quickstudy.recipes.tuned import built
 from quickstudy.runs import warn_of
 from quickstudy.runs.folder import free_folder, open_run
 from quickstudy.training import train
@@ -121,7 +121,7 @@ def plot(learning: Sequence[Curve], adapting: Sequence[Curve], threshold: float,
 def meta_trained(run: Path | None, seed: int) -> tuple[RL2, int, Path]:
     """An RL2 that knows cart-poles, the environment steps that its meta-training took, and the run's folder."""
     if run is None:
-        recipe, run = cart_pole(seed), free_folder(Path("runs") / "cartpole-comparison")
+        recipe, run = built("cart-pole/rl2", seed), free_folder(Path("runs") / "cartpole-comparison")
         print("meta-training RL2, the price paid once, some ten minutes; later, name the run with --run", file=sys.stderr)
         train(recipe.learner, recipe.iterations, run, command="python -m quickstudy.recipes.cartpole_comparison", threads=1)
     _, learner, progress, complaints = open_run(run, None)
