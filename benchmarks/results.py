@@ -82,21 +82,22 @@ def parts_of(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def finished(cell: Cell) -> bool:
-    """Whether docs/results holds this cell as it is configured today; an option newer than it counts at its default."""
+def finished(cell: Cell) -> dict[str, Any] | None:
+    """What docs/results holds of this cell, where that is as it is configured today; a newer option counts at its default."""
     if not cell.path.exists():
-        return False
+        return None
     work, stored = WORKS[cell.work], json.loads(cell.path.read_text())
+    held = stored["config"]
     if cell.seed is None:
-        return stored["config"] == untrained_config(work)
+        return stored if held == untrained_config(work) else None
     config = configured(work.trained[cell.label], cell.seed)
-    parts, held = parts_of(config), stored["config"]
-    held["algorithm"] = named_now(config.algorithm, held["algorithm"])
-    return all(
-        held.get(section, {}).get(name, getattr(type(options)(), name)) == value
-        for section, options in parts.items()
+    now = held | {"algorithm": named_now(config.algorithm, held["algorithm"])}
+    same = all(
+        now.get(section, {}).get(name, getattr(type(options)(), name)) == value
+        for section, options in parts_of(config).items()
         for name, value in vars(options).items()
     )
+    return stored if same else None
 
 
 def untrained_config(work: Work) -> dict[str, Any]:
@@ -205,8 +206,11 @@ def run_all(cells: list[Cell], jobs: int) -> None:
 def cells_by_work() -> dict[str, list[dict[str, Any]]]:
     """The finished cells of each work, as their files hold them, with the command that trains each."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for cell in filter(finished, cells_of(list(WORKS))):
-        stored = json.loads(cell.path.read_text()) | {"seed": cell.seed, "label": cell.label}
+    for cell in cells_of(list(WORKS)):
+        stored = finished(cell)
+        if stored is None:
+            continue
+        stored |= {"seed": cell.seed, "label": cell.label}
         if cell.seed is not None:
             stored["command"] = command_of(configured(WORKS[cell.work].trained[cell.label], cell.seed))
         found.setdefault(cell.work, []).append(stored)

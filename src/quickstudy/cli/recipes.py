@@ -74,13 +74,11 @@ def listing() -> dict[str, Any]:
 
 
 def lines() -> list[str]:
-    """A line for each recipe: algorithm, family, what tasks it is for, steps, result; above them what stands where."""
-    rows = [("algorithm", "tasks", "recipe", "steps", "mean return of a held-out trial", "tasks' options")]
-    for each in sorted(recipes().values(), key=lambda each: (each.algorithm, each.name)):
-        result = each.result
-        steps = f"{result.steps / 1e6:.1f} M" if result else f"{each.iterations} iterations"
-        reached = f"{result.mean:.2f} (random {result.random:.2f})" if result else "not measured"
-        options = " ".join(as_option(*option) for option in each.options.items())
-        rows.append((each.algorithm, each.tasks, each.name, steps, reached, options))
+    """A line for each recipe: its name, which is of tasks and algorithm, steps, result, and the options that it is for."""
+    rows = [("tasks/algorithm", "steps", "return of a held-out trial", "the tasks' options")]
+    for name, each in recipes().items():
+        steps = f"{each.result.steps / 1e6:.1f} M" if each.result else ""
+        reached = f"{each.result.mean:.2f} (random {each.result.random:.2f})" if each.result else "not measured"
+        rows.append((name, steps, reached, " ".join(as_option(*option) for option in each.options.items())))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

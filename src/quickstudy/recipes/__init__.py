@@ -91,7 +91,7 @@ class Recipe:
 @cache
 def recipes() -> dict[str, Recipe]:
     """All there are, by name."""
-    return {found.name: found for found in map(read_recipe, sorted(FOLDER.glob("*/*.toml")))}
+    return {found.name: found for found in sorted(map(read_recipe, FOLDER.glob("*/*.toml")), key=lambda found: found.name)}
 
 
 def recipe(name: str) -> Recipe:
