@@ -59,7 +59,7 @@ def say_tuned(found: Recipe, parts: Mapping[str, Any], options: Mapping[str, Any
     closest_of = "" if vars(options["tasks"]) == kept["tasks"] else ", the closest to these tasks"
     sets = " ".join(as_option(*change) for part in found.changes.values() for change in part.items())
     instead = f"; here {' '.join(here)}" if here else ""
-    reached = f"as it stands it reached {found.result}" if found.result else "not measured"
+    reached = f"{'as it stands ' if here else ''}it reached {found.result}" if found.result else "not measured"
     say(f"recipes/{found.name}.toml{closest_of}: {sets}{instead}; {reached}")
 
 
