@@ -4,46 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from quickstudy.algorithms import BASELINES
 from quickstudy.algorithms.baselines.multi_task_sac import MultiTaskSAC
 from quickstudy.families import make
 from quickstudy.protocol import Agent, Learner, TaskDistribution
-from quickstudy.recipes import (
-    Recipe,
-    bandit_10_pulls,
-    bandit_100_pulls,
-    cart_pole,
-    cart_pole_informed,
-    cart_pole_maml,
-    cart_pole_multi_task,
-    frozen_lake,
-    grid_navigation,
-    point_navigation_informed,
-    point_navigation_maml,
-    point_navigation_multi_task,
-    point_navigation_rl2,
-    tabular_mdp,
-)
-from quickstudy.recipes.off_policy import frozen_lake_recurrent_sac, point_navigation_multi_task_sac
-from quickstudy.recipes.pearl import (
-    half_cheetah_velocity_maml,
-    half_cheetah_velocity_pearl,
-    half_cheetah_velocity_rl2,
-    sparse_navigation_maml,
-    sparse_navigation_pearl,
-    sparse_navigation_rl2,
-)
-from quickstudy.recipes.robots import (
-    half_cheetah_informed,
-    half_cheetah_maml,
-    half_cheetah_multi_task,
-    half_cheetah_rl2,
-    meta_world_reach,
-)
-from quickstudy.recipes.varibad import grid_navigation_varibad, sparse_navigation_varibad
 from quickstudy.wrappers.forgetful import Forgetful
 from quickstudy.wrappers.normalised import Normalised
 
@@ -74,7 +40,8 @@ def not_fine_tuned(learner: Learner) -> dict[str, Agent]:
 class Trained(NamedTuple):
     """A learner to be trained."""
 
-    recipe: Callable[[int], Recipe]
+    recipe: str
+    """The name of its settings."""
     seeds: int
     others: Callable[[Learner], dict[str, Agent]] = alone
     """Agents made from it, that need no training of their own."""
@@ -120,7 +87,7 @@ BANDITS = (
 MDPS = "10 states, 5 actions, episodes of 10 steps; published: Duan et al. 2016, table 2, and SNAIL, Mishra et al. 2018."
 
 
-def bandit(arms: int, pulls: int, recipe: Callable[..., Recipe], best: str, **others: Any) -> Work:
+def bandit(arms: int, pulls: int, recipe: str, best: str, **others: Any) -> Work:
     """One row of table 1."""
     exact = ("bayes-optimal",) if best == "bayes-optimal" else ()
     strategies = (*exact, "gittins", "ucb1", "thompson-sampling", "greedy", "epsilon-greedy", "random", "optimal")
@@ -131,7 +98,7 @@ def bandit(arms: int, pulls: int, recipe: Callable[..., Recipe], best: str, **ot
         options,
         10_000,
         strategies,
-        {"RL2": Trained(partial(recipe, arms), 2, wiped("step"))},
+        {"RL2": Trained(recipe, 2, wiped("step"))},
         best,
         **others,
     )
@@ -146,7 +113,7 @@ MDPS_TRIED = (
 )
 
 
-def mdp(episodes: int, **others: Any) -> Work:
+def mdp(episodes: int, recipe: str, **others: Any) -> Work:
     """One row of table 2."""
     samplers = ("greedy", "optimistic-psrl", "optimistic-psrl --prior-mean 0", "psrl", "psrl --prior-mean 0", "random")
     return Work(
@@ -156,7 +123,7 @@ def mdp(episodes: int, **others: Any) -> Work:
         {"episodes_per_trial": episodes},
         1000,
         ("optimal", *samplers),
-        {"RL2": Trained(partial(tabular_mdp, episodes), 1, wiped("step"))},
+        {"RL2": Trained(recipe, 1, wiped("step"))},
         "optimal",
         tried=MDPS_TRIED,
         **others,
@@ -166,20 +133,15 @@ def mdp(episodes: int, **others: Any) -> Work:
 def half_cheetah(hidden: Literal["direction", "velocity"], **others: Any) -> Work:
     """RL2, MAML and both baselines on half-cheetahs."""
     steps = {"max_episode_steps": 100} if hidden == "direction" else {}
-    recipes = {
-        "RL2": (half_cheetah_rl2, wiped("step")),
-        "MAML": (half_cheetah_maml, from_scratch),
-        "task-informed": (half_cheetah_informed, alone),
-        "multi-task": (half_cheetah_multi_task, alone),
-    }
+    family, others_of = f"half-cheetah-{hidden}", {"RL2": wiped("step"), "MAML": from_scratch}
     return Work(
-        family=f"half-cheetah-{hidden}",
+        family=family,
         options=steps,
         num_tasks=200,
         untrained=("random",),
         trained={
-            name: Trained(partial(recipe, hidden), 1, beside, extrapolates=hidden == "velocity")
-            for name, (recipe, beside) in recipes.items()
+            name: Trained(f"{family}/{name.lower()}", 1, others_of.get(name, alone), extrapolates=hidden == "velocity")
+            for name in ("RL2", "MAML", "task-informed", "multi-task")
         },
         best="task-informed",
         lanes=20,
@@ -192,7 +154,7 @@ WORKS: dict[str, Work] = {
     "bandit-5x10": bandit(
         5,
         10,
-        bandit_10_pulls,
+        "bandit/rl2",
         "bayes-optimal",
         published={
             "RL2": 6.7,
@@ -208,7 +170,7 @@ WORKS: dict[str, Work] = {
     "bandit-10x10": bandit(
         10,
         10,
-        bandit_10_pulls,
+        "bandit/rl2-10x10",
         "bayes-optimal",
         published={
             "RL2": 6.7,
@@ -224,7 +186,7 @@ WORKS: dict[str, Work] = {
     "bandit-5x100": bandit(
         5,
         100,
-        bandit_100_pulls,
+        "bandit/rl2-5x100",
         "gittins",
         published={
             "RL2": 78.7,
@@ -240,7 +202,7 @@ WORKS: dict[str, Work] = {
     "bandit-10x100": bandit(
         10,
         100,
-        bandit_100_pulls,
+        "bandit/rl2-10x100",
         "gittins",
         published={
             "RL2": 83.5,
@@ -260,6 +222,7 @@ WORKS: dict[str, Work] = {
     ),
     "tabular-mdp-10": mdp(
         10,
+        "tabular-mdp/rl2",
         published={
             "RL2": 156.2,
             "optimistic-psrl --prior-mean 0": 144.1,
@@ -273,6 +236,7 @@ WORKS: dict[str, Work] = {
     ),
     "tabular-mdp-25": mdp(
         25,
+        "tabular-mdp/rl2-25-episodes",
         published={
             "RL2": 445.7,
             "optimistic-psrl --prior-mean 0": 425.2,
@@ -291,7 +255,7 @@ WORKS: dict[str, Work] = {
         {},
         1000,
         ("bayes-optimal", "posterior-sampling", "random", "optimal"),
-        {"RL2": Trained(grid_navigation, 3, wiped("episode")), "VariBAD": Trained(grid_navigation_varibad, 3)},
+        {"RL2": Trained("grid-navigation/rl2", 3, wiped("episode")), "VariBAD": Trained("grid-navigation/varibad", 3)},
         "bayes-optimal",
         reach={"RL2": 35.35, "VariBAD": 35.35},
         picture="A goal hidden anew in each trial: return on 1,000 held-out trials",
@@ -304,7 +268,7 @@ WORKS: dict[str, Work] = {
         {},
         1000,
         ("random",),
-        {"RL2": Trained(frozen_lake, 2, wiped("episode")), "recurrent-SAC": Trained(frozen_lake_recurrent_sac, 1)},
+        {"RL2": Trained("frozen-lake/rl2", 2, wiped("episode")), "recurrent-SAC": Trained("frozen-lake/recurrent-sac", 1)},
         "RL2",
         picture="Holes hidden anew in each trial: success on 1,000 held-out lakes",
     ),
@@ -315,11 +279,11 @@ WORKS: dict[str, Work] = {
         400,
         ("random",),
         {
-            "RL2": Trained(point_navigation_rl2, 2, wiped("episode"), extrapolates=True),
-            "MAML": Trained(point_navigation_maml, 2, from_scratch, extrapolates=True),
-            "task-informed": Trained(point_navigation_informed, 2, extrapolates=True),
-            "multi-task": Trained(point_navigation_multi_task, 2, extrapolates=True),
-            "multi-task-SAC": Trained(point_navigation_multi_task_sac, 1, not_fine_tuned, extrapolates=True),
+            "RL2": Trained("point-navigation/rl2", 2, wiped("episode"), extrapolates=True),
+            "MAML": Trained("point-navigation/maml", 2, from_scratch, extrapolates=True),
+            "task-informed": Trained("point-navigation/task-informed", 2, extrapolates=True),
+            "multi-task": Trained("point-navigation/multi-task", 2, extrapolates=True),
+            "multi-task-SAC": Trained("point-navigation/multi-task-sac", 1, not_fine_tuned, extrapolates=True),
         },
         "task-informed",
         picture="point-navigation: return on 400 held-out goals",
@@ -332,9 +296,9 @@ WORKS: dict[str, Work] = {
         500,
         ("random",),
         {
-            "RL2": Trained(cart_pole, 2, wiped("step"), extrapolates=True),
-            "task-informed": Trained(cart_pole_informed, 2, extrapolates=True),
-            "multi-task": Trained(cart_pole_multi_task, 2, extrapolates=True),
+            "RL2": Trained("cart-pole/rl2", 2, wiped("step"), extrapolates=True),
+            "task-informed": Trained("cart-pole/task-informed", 2, extrapolates=True),
+            "multi-task": Trained("cart-pole/multi-task", 2, extrapolates=True),
         },
         "task-informed",
         picture="cart-pole: return on 500 held-out carts",
@@ -345,7 +309,7 @@ WORKS: dict[str, Work] = {
         {"max_episode_steps": 200},
         400,
         ("random",),
-        {"MAML": Trained(cart_pole_maml, 2, from_scratch, extrapolates=True)},
+        {"MAML": Trained("cart-pole/maml", 2, from_scratch, extrapolates=True)},
         "MAML",
         lanes=20,
     ),
@@ -366,9 +330,9 @@ WORKS: dict[str, Work] = {
         200,
         ("random",),
         {
-            "PEARL": Trained(half_cheetah_velocity_pearl, 1),
-            "RL2": Trained(half_cheetah_velocity_rl2, 1),
-            "MAML": Trained(half_cheetah_velocity_maml, 1),
+            "PEARL": Trained("half-cheetah-velocity/pearl", 1),
+            "RL2": Trained("half-cheetah-velocity/rl2-200k", 1),
+            "MAML": Trained("half-cheetah-velocity/maml-200k", 1),
         },
         "PEARL",
         lanes=20,
@@ -383,10 +347,10 @@ WORKS: dict[str, Work] = {
         400,
         ("random",),
         {
-            "PEARL": Trained(sparse_navigation_pearl, 1),
-            "RL2": Trained(sparse_navigation_rl2, 1),
-            "VariBAD": Trained(sparse_navigation_varibad, 1),
-            "MAML": Trained(sparse_navigation_maml, 1),
+            "PEARL": Trained("point-navigation/pearl-sparse", 1),
+            "RL2": Trained("point-navigation/rl2-sparse", 1),
+            "VariBAD": Trained("point-navigation/varibad-sparse", 1),
+            "MAML": Trained("point-navigation/maml-sparse", 1),
         },
         "PEARL",
         lanes=20,
@@ -399,7 +363,7 @@ WORKS: dict[str, Work] = {
         {"max_episode_steps": 60, "episodes_per_trial": 3},
         250,
         ("random",),
-        {"RL2": Trained(meta_world_reach, 1, wiped("step"))},
+        {"RL2": Trained("metaworld-ml1/rl2", 1, wiped("step"))},
         "RL2",
         success=True,
         picture="Meta-World ML1, reach: return on its 50 test goals, five times each",

@@ -1,8 +1,10 @@
-"""docs/results.md, from the files of the finished cells alone."""
+"""docs/results.md and the results in the recipes, from the files of the finished cells alone."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import mean_interval
 from quickstudy.plots import plot_adaptation
+from quickstudy.recipes import FOLDER as RECIPES
+from quickstudy.recipes import Result
 from quickstudy.storage import write_atomically
 
 FORMULAE = 2
@@ -30,7 +34,8 @@ Tasks are held out and actions sampled, as published. A figure is the mean retur
 its 95 % interval. *Over* says what the interval speaks of: new seeds and new tasks, or, with one seed, new tasks only, so that
 another seed may well lie outside ([what an interval says](intervals.md)). *Share* is the figure as a part of the best row's,
 both counted from the random agent's. *By episode* is the mean of each episode's return. Minutes are of one thread, beside one
-more such training on two cores, without evaluation.
+more such training on two cores, without evaluation. `quickstudy train ALGORITHM TASKS --tuned` takes the settings of a table;
+`quickstudy list recipes` names them all.
 
 *Measured before*: trained before formulae of the learners were mended (the first update of a value scale, MAML's baseline,
 PEARL's context, normalisers), and not again since. Such returns are those of then; the statistics are today's.
@@ -196,3 +201,44 @@ def write_page(folder: Path, cells: Mapping[str, Cells]) -> None:
         if name in cells:
             lines += section(name, work, cells[name], folder)
     write_atomically(folder.parent / "results.md", "\n".join(lines) + "\n")
+
+
+def results_of(cells: Mapping[str, Cells]) -> dict[str, Result | None]:
+    """What each recipe of the page reached, by its name; None where it is not measured."""
+    results: dict[str, Result | None] = {}
+    for name, work in WORKS.items():
+        rows = rows_of(cells.get(name, []))
+        for label, trained in work.trained.items():
+            results[trained.recipe] = result_of(name, rows[label], rows["random"]) if label in rows else None
+    return results
+
+
+def result_of(table: str, row: Mapping[str, Any], random: Mapping[str, Any]) -> Result:
+    """A trained row of a table, as its recipe tells it."""
+    scores = row["returns"].sum(2)
+    return Result(
+        table=table,
+        mean=rounded(scores.mean()),
+        interval=[rounded(end) for end in mean_interval(scores)],
+        by_episode=[rounded(mean) for mean in row["returns"].mean((0, 1))],
+        random=rounded(random["returns"].sum(2).mean()),
+        tasks=scores.shape[1],
+        seeds=row["seeds"],
+        steps=row["steps"],
+        minutes=round(row["seconds"] / 60 / len(row["seeds"]), 1),
+        before=row["before"],
+    )
+
+
+def rounded(value: Any) -> float:
+    """A figure to the second digit."""
+    return round(float(value), 2)
+
+
+def write_recipes(cells: Mapping[str, Cells]) -> None:
+    """Writes the last section of each recipe of the page, which tells what it reached; the rest of its file stays."""
+    for name, result in results_of(cells).items():
+        path = RECIPES / f"{name}.toml"
+        lines = [] if result is None else [f"{key} = {json.dumps(value)}" for key, value in asdict(result).items()]
+        settings, *_ = path.read_text().split("\n[result]\n")
+        write_atomically(path, "\n".join([settings, "[result]", *lines, ""]) if lines else settings)

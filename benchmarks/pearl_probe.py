@@ -19,7 +19,7 @@ from torch import Tensor
 from quickstudy.algorithms.belief.pearl import PEARL
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.protocol import Shard, Split, Tasks
-from quickstudy.recipes.pearl import point_navigation_pearl
+from quickstudy.recipes.tuned import built
 from quickstudy.runs import load
 from quickstudy.training import resume, train
 from quickstudy.work import LocalSite
@@ -78,7 +78,7 @@ def main() -> None:
     if (run / "latest.json").exists():
         resume(run)
     else:
-        learner, iterations = point_navigation_pearl(given.seed)
+        learner, iterations = built("point-navigation/pearl", given.seed)
         train(learner, iterations, run, threads=1, evaluate_every=0, keep_checkpoints=2)
     learner = load(run)
     assert isinstance(learner, PEARL)

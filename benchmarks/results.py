@@ -1,8 +1,9 @@
-"""What is learnt, and how well: trains each recipe seed by seed, scores it on held-out tasks, and writes docs/results.md.
+"""What is learnt, and how well: trains each recipe seed by seed, scores it on held-out tasks, and writes docs/results.md
+and what came out into the recipes.
 
     python benchmarks/results.py                           # every cell that docs/results has not got yet, then the page
     python benchmarks/results.py grid-navigation --jobs 2  # the cells of one work, two at a time
-    python benchmarks/results.py --page                    # the page alone
+    python benchmarks/results.py --page                    # the page and the recipes' results alone
 
 A cell is one learner, one seed. A finished cell is a JSON file in docs/results, which holds its configuration: change the
 recipe, and the cell is trained anew. A cell that was stopped goes on where it was.
@@ -22,15 +23,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cells import WORKS, Trained, Work
-from page import FORMULAE, write_page
+from page import FORMULAE, write_page, write_recipes
 
 from quickstudy.algorithms import BASELINES
 from quickstudy.evaluation import Evaluation, batch_of, evaluate
 from quickstudy.names import named_now
 from quickstudy.oracles import ORACLES, oracle
-from quickstudy.protocol import Agent, Learner, Split
+from quickstudy.protocol import Agent, Split
+from quickstudy.recipes import as_option, recipe
+from quickstudy.recipes.tuned import configuration
 from quickstudy.runs import load
-from quickstudy.runs.config import RunConfig, Training, config_of
+from quickstudy.runs.config import RunConfig
 from quickstudy.storage import write_atomically
 from quickstudy.training import resume, train
 
@@ -63,11 +66,10 @@ def cells_of(names: list[str]) -> Iterator[Cell]:
             yield from (Cell(name, label, seed) for label, trained in WORKS[name].trained.items() if seed < trained.seeds)
 
 
-def configured(trained: Trained, seed: int) -> tuple[Learner, RunConfig]:
-    """A cell's learner before training, and its whole configuration."""
-    learner, iterations = trained.recipe(seed)
-    training = Training(iterations=iterations, seed=seed, threads=1, evaluate_every=0, keep_checkpoints=2)
-    return learner, config_of(learner, training)
+def configured(trained: Trained, seed: int) -> RunConfig:
+    """The whole configuration of a cell's training."""
+    config = configuration(recipe(trained.recipe), seed)
+    return replace(config, training=replace(config.training, threads=1, evaluate_every=0, keep_checkpoints=2))
 
 
 def parts_of(config: RunConfig) -> dict[str, Any]:
@@ -80,21 +82,22 @@ def parts_of(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def finished(cell: Cell) -> bool:
-    """Whether docs/results holds this cell as it is configured today; an option newer than it counts at its default."""
+def finished(cell: Cell) -> dict[str, Any] | None:
+    """What docs/results holds of this cell, where that is as it is configured today; a newer option counts at its default."""
     if not cell.path.exists():
-        return False
+        return None
     work, stored = WORKS[cell.work], json.loads(cell.path.read_text())
+    held = stored["config"]
     if cell.seed is None:
-        return stored["config"] == untrained_config(work)
-    config = configured(work.trained[cell.label], cell.seed)[1]
-    parts, held = parts_of(config), stored["config"]
-    held["algorithm"] = named_now(config.algorithm, held["algorithm"])
-    return all(
-        held.get(section, {}).get(name, getattr(type(options)(), name)) == value
-        for section, options in parts.items()
+        return stored if held == untrained_config(work) else None
+    config = configured(work.trained[cell.label], cell.seed)
+    now = held | {"algorithm": named_now(config.algorithm, held["algorithm"])}
+    same = all(
+        now.get(section, {}).get(name, getattr(type(options)(), name)) == value
+        for section, options in parts_of(config).items()
         for name, value in vars(options).items()
     )
+    return stored if same else None
 
 
 def untrained_config(work: Work) -> dict[str, Any]:
@@ -110,14 +113,14 @@ def measure(cell: Cell) -> dict[str, Any]:
         evaluations = {name: scores(agent, work, "test") for name, agent in agents.items()}
         return {"config": untrained_config(work), "evaluations": evaluations}
     trained = work.trained[cell.label]
-    learner, config = configured(trained, cell.seed)
+    config = configured(trained, cell.seed)
     command, training = command_of(config), config.training
     run = RUNS / f"{cell.name}-{hashlib.sha256(command.encode()).hexdigest()[:8]}"
     if (run / "latest.json").exists():
         resume(run)
     else:
         settings = {name: getattr(training, name) for name in ("threads", "evaluate_every", "keep_checkpoints")}
-        train(learner, training.iterations, run, command=command, **settings)
+        train(config.build_learner(), training.iterations, run, command=command, **settings)
     learner = load(run)
     wanted: dict[str, tuple[Agent, Split]] = {cell.label: (learner, "test")}
     if trained.extrapolates:
@@ -170,8 +173,7 @@ def command_of(config: RunConfig) -> str:
         for name, value in vars(options).items():
             if value == getattr(plain, name) or name == "keep_checkpoints":
                 continue
-            flag = name.replace("_", "-")
-            words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value}"]
+            words.append(as_option(name, value))
     return " ".join(words)
 
 
@@ -194,7 +196,7 @@ def run_all(cells: list[Cell], jobs: int) -> None:
                     del running[cell]
                     ended = "done   " if job.returncode == 0 else f"status {job.returncode}"
                     print(f"{ended} {cell.name}  {time.monotonic() - began:.0f} s, {len(waiting)} to begin", flush=True)
-                    write_page(FOLDER, cells_by_work())
+                    write()
     except KeyboardInterrupt:
         for job, _ in running.values():
             job.wait()
@@ -204,12 +206,22 @@ def run_all(cells: list[Cell], jobs: int) -> None:
 def cells_by_work() -> dict[str, list[dict[str, Any]]]:
     """The finished cells of each work, as their files hold them, with the command that trains each."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for cell in filter(finished, cells_of(list(WORKS))):
-        stored = json.loads(cell.path.read_text()) | {"seed": cell.seed, "label": cell.label}
+    for cell in cells_of(list(WORKS)):
+        stored = finished(cell)
+        if stored is None:
+            continue
+        stored |= {"seed": cell.seed, "label": cell.label}
         if cell.seed is not None:
-            stored["command"] = command_of(configured(WORKS[cell.work].trained[cell.label], cell.seed)[1])
+            stored["command"] = command_of(configured(WORKS[cell.work].trained[cell.label], cell.seed))
         found.setdefault(cell.work, []).append(stored)
     return found
+
+
+def write() -> None:
+    """Writes the page, and what they reached into the recipes."""
+    cells = cells_by_work()
+    write_page(FOLDER, cells)
+    write_recipes(cells)
 
 
 def main() -> None:
@@ -217,7 +229,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"which: {', '.join(WORKS)} (default: all)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at once, a thread each (default 1)")
-    parser.add_argument("--page", action="store_true", help="write docs/results.md from what there is, and stop")
+    parser.add_argument(
+        "--page", action="store_true", help="write docs/results.md and the recipes' results from what there is, and stop"
+    )
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     given = parser.parse_args()
     for name in given.works:
@@ -230,7 +244,7 @@ def main() -> None:
         return
     if not given.page:
         run_all(list(cells_of(given.works or list(WORKS))), given.jobs)
-    write_page(FOLDER, cells_by_work())
+    write()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ import pytest
 import quickstudy as qs
 from quickstudy.oracles import oracle
 from quickstudy.protocol import Agent, Learner
-from quickstudy.recipes import point_navigation_informed, point_navigation_multi_task
-from quickstudy.recipes.off_policy import point_navigation_multi_task_sac
-from quickstudy.recipes.pearl import point_navigation_pearl
+from quickstudy.recipes.tuned import built
 
 pytestmark = pytest.mark.slow
 
@@ -56,25 +54,25 @@ def test_maml_walks_to_the_goal_after_one_step():
 
 def test_pearl_finds_out_where_the_goal_is():
     """In episodes of 20 steps, staying in the middle returns a fifth of what it does in 100."""
-    learner = trained(point_navigation_pearl().learner, 30)
+    learner = trained(built("point-navigation/pearl").learner, 30)
     returns = episodes(learner)
     assert returns[-1] > MIDDLE / 5 + 2 and returns[-1] > returns[0] + 3
 
 
 def test_without_memory_nothing_beats_the_middle():
-    learner = trained(point_navigation_multi_task().learner, 150)
+    learner = trained(built("point-navigation/multi-task").learner, 150)
     assert all(MIDDLE - 4 < episode < MIDDLE + 3 for episode in episodes(learner))
 
 
 def test_one_who_is_told_walks_straight_there():
     """The way to a goal takes up to seven steps, at most 1.4 in all is lost on it on average; sampled actions cost the rest."""
-    learner = trained(point_navigation_informed().learner, 150)
+    learner = trained(built("point-navigation/task-informed").learner, 150)
     assert min(episodes(learner)) > -3
 
 
 def test_a_fine_tuned_critic_finds_the_way_to_the_goal_and_the_pretrained_one_stays_in_the_middle():
     """One episode of a new task is enough to beat what no policy without adaptation can: about the middle."""
-    learner = trained(point_navigation_multi_task_sac().learner, 60)
+    learner = trained(built("point-navigation/multi-task-sac").learner, 60)
     first, *later = qs.evaluate(learner, num_tasks=60).returns.mean(0).tolist()
     assert first < MIDDLE + 3 and later[0] > MIDDLE + 12 and later[-1] > -14
 

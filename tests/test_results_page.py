@@ -1,4 +1,5 @@
-"""docs/results.md is made of the library's own statistics, and says what they are over and what was measured before."""
+"""docs/results.md is made of the library's own statistics, and says what they are over and what was measured before; recipes
+say what their cells say."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ import pytest
 
 import quickstudy as qs
 from quickstudy.evaluation import ends, pool
+from quickstudy.families import family
+from quickstudy.recipes import FOLDER, recipe, recipes
+from quickstudy.recipes.tuned import configuration
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -53,3 +57,28 @@ def test_a_row_one_of_whose_seeds_was_trained_before_says_so(page: Any):
 def test_a_seed_that_says_nothing_of_success_never_succeeded_where_another_did(page: Any):
     assert page.mean_success([[0.5, 1.0], None]) == [0.25, 0.5] and page.mean_success([None, None]) is None
     assert page.mean_success([[0.2], [0.4]]) == pytest.approx([0.3])
+
+
+def test_each_table_is_of_its_recipes_tasks_and_each_recipe_of_one_table(page: Any):
+    trained = [(work, each.recipe) for work in page.WORKS.values() for each in work.trained.values()]
+    for work, name in trained:
+        assert configuration(recipe(name)).task_options == family(work.family)(**work.options), name
+    assert len({name for _, name in trained}) == len(trained)
+
+
+def test_recipes_say_what_the_cells_reached(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Written anew they are the same files, and what has no cell says nothing of a result."""
+    import results
+
+    for name in recipes():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.toml").write_text((FOLDER / f"{name}.toml").read_text())
+    monkeypatch.setattr(page, "RECIPES", tmp_path)
+    # a figure of a learner that has no cell today
+    sac = tmp_path / "point-navigation" / "multi-task-sac.toml"
+    sac.write_text(f"{sac.read_text()}\n[result]\nmean = 1.0\n")
+    page.write_recipes(results.cells_by_work())
+    for name in recipes():
+        assert (tmp_path / f"{name}.toml").read_text() == (FOLDER / f"{name}.toml").read_text(), name
+    trained = {each.recipe for work in page.WORKS.values() for each in work.trained.values()}
+    assert {name for name, found in recipes().items() if found.result} <= trained

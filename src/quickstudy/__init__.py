@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from quickstudy.evaluation import evaluate as evaluate
     from quickstudy.oracles import oracle as oracle
     from quickstudy.plots import plot_adaptation as plot_adaptation
+    from quickstudy.recipes.tuned import tuned as tuned
     from quickstudy.report.notebook import show as show
     from quickstudy.runs import load as load
     from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
@@ -52,6 +53,7 @@ PUBLIC = METHODS | {
     "LogUniform": "tasks.parameters",
     "Session": "data.session",
     "oracle": "oracles",
+    "tuned": "recipes.tuned",
     "train": "training",
     "resume": "training",
     "evaluate": "evaluation",

@@ -12,7 +12,7 @@ from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.errors import UsageError
 from quickstudy.families import make
 from quickstudy.protocol import counter
-from quickstudy.recipes import Recipe, cartpole_agent, cartpole_comparison
+from quickstudy.recipes import cartpole_agent, cartpole_comparison
 from quickstudy.recipes.cartpole_agent import (
     ActorCritic,
     Batch,
@@ -24,6 +24,7 @@ from quickstudy.recipes.cartpole_agent import (
     value_targets,
 )
 from quickstudy.recipes.cartpole_comparison import balanced, main, medians, table_line
+from quickstudy.recipes.tuned import Tuned
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.training import train
 
@@ -124,7 +125,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     config = RL2.Config(trials=8, hidden_size=8)
     tasks = make("cart-pole", max_episode_steps=20)
-    monkeypatch.setattr(cartpole_comparison, "cart_pole", lambda seed: Recipe(RL2(tasks, config, seed=seed), 1))
+    monkeypatch.setattr(cartpole_comparison, "built", lambda name, seed: Tuned(RL2(tasks, config, seed=seed), 1))
 
 
 def test_the_recipe_runs_from_end_to_end(tiny: None, capsys: pytest.CaptureFixture[str]):

@@ -7,15 +7,21 @@ import json
 from dataclasses import MISSING, fields
 from typing import Any
 
+from quickstudy.cli.recipes import list_recipes
+from quickstudy.cli.recipes import listing as recipe_listing
+
 
 def list_names(arguments: list[str]) -> int:
     """`quickstudy list`."""
     parser = argparse.ArgumentParser(
         prog="quickstudy list", description="Names, options with defaults, and task parameters with bounds."
     )
-    parser.add_argument("what", nargs="?", choices=("tasks", "algorithms"), help="only these")
+    parser.add_argument("what", nargs="?", choices=("tasks", "algorithms", "recipes"), help="only these")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
+    if given.what == "recipes":
+        list_recipes(given.json)
+        return 0
 
     from quickstudy.algorithms import ALGORITHMS, BASELINES
     from quickstudy.families import FAMILIES
@@ -51,7 +57,7 @@ def list_names(arguments: list[str]) -> int:
             for name, entry in ORACLES.items()
         }
     if given.json:
-        print(json.dumps(listing))
+        print(json.dumps(listing if given.what else listing | {"recipes": recipe_listing()}))
         return 0
     for kind, entries in listing.items():
         print(f"{kind}:")

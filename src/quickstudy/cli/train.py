@@ -19,15 +19,17 @@ from quickstudy.cli.options import (
     places_of,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
+from quickstudy.cli.recipes import add_tuned, chosen, say_tuned, tuned_parts
 from quickstudy.errors import UsageError, require_at_least
 
 TRAIN_USAGE = """\
 usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--seeds N] [--run DIR] [--config FILE.toml]
-                        [--device D] [--KEY VALUE ...]
+                        [--tuned [RECIPE]] [--device D] [--KEY VALUE ...]
 
 Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
 --seeds N trains N times, one after the other, from the seeds S, S + 1 ...; each is a run of its own, DIR/seed-S ...
 --config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
+--tuned takes settings known to work for these, and says which; options here win. Those there are: quickstudy list recipes
 ALGORITHM is a registered name or FILE.py:CLASS, TASKS a registered name or FILE.py:OBJECT.
 Every option of an algorithm and of its tasks, with its meaning and default:
 
@@ -49,6 +51,7 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
+    add_tuned(parser)
     given, rest = parser.parse_known_args(arguments)
     require_at_least(1, "train", given, "seeds")
 
@@ -65,7 +68,11 @@ def train(arguments: list[str]) -> int:
     if own_tasks is None:
         parts["tasks"] = stored.task_options if stored else default_family(tasks)
     parts |= {"normalisation": stored.normalisation, "training": stored.training} if stored else common_options()
+    recipe = None if given.tuned is None else chosen(given, algorithm, tasks, parts, rest)
+    parts = tuned_parts(recipe, parts) if recipe else parts
     options = parse_fields(f"quickstudy train {algorithm} {tasks}", parts, rest)
+    if recipe:
+        say_tuned(recipe, parts, options)
 
     training = resolve(options["training"])
     distribution = own_tasks or make_tasks(tasks, options["tasks"])

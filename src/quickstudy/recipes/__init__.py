@@ -1,126 +1,172 @@
-"""Reproducible results: one function each, with tasks, a learner with settings that work, and how long to train."""
+"""Settings known to work: a TOML file for each algorithm, family and options of the family that they are for.
+
+`<family>/<algorithm>[-variant].toml` says why, what differs from the defaults, and what came out. The table is closed: recipes
+are looked up among these files, which name algorithms and families of the registries. Nothing here imports PyTorch, so that
+lists don't wait for it; `recipes/tuned.py` makes learners of recipes.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from quickstudy.algorithms import ALGORITHMS
-from quickstudy.algorithms.baselines.multi_task import MultiTask
-from quickstudy.algorithms.gradient.maml import MAML
-from quickstudy.algorithms.memory.rl2 import RL2
-from quickstudy.families import make
-from quickstudy.protocol import Learner
+from quickstudy.errors import UsageError, did_you_mean
+
+FOLDER = Path(__file__).parent
+KINDS = {"why": str, "source": str, "algorithm": dict, "tasks": dict, "normalisation": dict, "training": dict, "result": dict}
+"""What stands in a file."""
 
 
-class Recipe(NamedTuple):
-    """A learner and the number of meta-iterations after which it has learnt."""
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What agents trained by a recipe reached on held-out tasks, by the cells of docs/results; returns are of whole trials."""
 
-    learner: Learner
+    table: str
+    """The table of docs/results.md that shows it."""
+    mean: float
+    """Mean return over seeds and tasks."""
+    interval: list[float]
+    """Both ends of its 95 % interval."""
+    by_episode: list[float]
+    """Mean return of each episode."""
+    random: float
+    """What acting at random returns there."""
+    tasks: int
+    """Held-out tasks."""
+    seeds: list[int]
+    """Seeds that were trained."""
+    steps: int
+    """Environment steps of a training."""
+    minutes: float
+    """Mean duration of a training, on one thread."""
+    before: bool
+    """Whether it was measured before formulae of the learners were mended."""
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        reached = f"{self.mean:.2f} [{low:.2f}, {high:.2f}] a trial on {self.tasks:,} held-out tasks (random {self.random:.2f})"
+        many = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
+        before = ", measured before formulae were mended" if self.before else ""
+        return f"{reached} after {self.steps / 1e6:.1f} M steps, {many}{before}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One file: settings that differ from the defaults, and what they are for."""
+
+    name: str
+    """Its place, without the suffix: family/algorithm or family/algorithm-variant."""
+    why: str
+    """What it is, and why its settings are these."""
+    source: str = ""
+    """Whose tasks or experiment they are."""
+    algorithm: str
+    settings: Mapping[str, Any]
+    """The algorithm's."""
+    tasks: str
+    """The family."""
+    options: Mapping[str, Any]
+    """The family's, which it is for."""
+    normalisation: Mapping[str, Any]
     iterations: int
+    """Meta-iterations after which it has learnt."""
+    result: Result | None = None
+    """None: not measured."""
+
+    @property
+    def changes(self) -> dict[str, Mapping[str, Any]]:
+        """What it sets, by section of a configuration."""
+        return {
+            "algorithm": self.settings,
+            "tasks": self.options,
+            "normalisation": self.normalisation,
+            "training": {"iterations": self.iterations},
+        }
 
 
-def grid_navigation(seed: int = 0, iterations: int = 300) -> Recipe:
-    """RL2 on VariBAD's grid with a hidden goal: it searches in the first episode and walks straight there in the later ones.
+@cache
+def recipes() -> dict[str, Recipe]:
+    """All there are, by name."""
+    return {found.name: found for found in sorted(map(read_recipe, FOLDER.glob("*/*.toml")), key=lambda found: found.name)}
 
-    Without the large entropy bonus some seeds settle for a search that misses part of the grid.
+
+def recipe(name: str) -> Recipe:
+    """A recipe by name; UsageError for an unknown one."""
+    if name not in recipes():
+        raise UsageError(f"unknown recipe '{name}'; {did_you_mean(name, recipes())}")
+    return recipes()[name]
+
+
+def closest(algorithm: str, tasks: str, asked: Mapping[str, Any], plain: Mapping[str, Any]) -> Recipe:
+    """The recipe for an algorithm on a family whose options are nearest to those asked for; UsageError where there is none.
+
+    Options that nobody asked for come after these, held against the family's defaults, `plain`. Of equals the first name is
+    taken, which is that without a variant.
     """
-    config = RL2.Config(trials=512, learning_rate=2e-3, gamma=0.98, ent_coef=0.05, anneal_iterations=iterations)
-    return Recipe(RL2(make("grid-navigation"), config, seed=seed), iterations)
+    found = [each for each in recipes().values() if (each.algorithm, each.tasks) == (algorithm, tasks)]
+    if not found:
+        here = sorted({each.algorithm for each in recipes().values() if each.tasks == tasks})
+        there = sorted({each.tasks for each in recipes().values() if each.algorithm == algorithm})
+        others = [f"for {tasks} with {', '.join(here)}"] * bool(here) + [f"for {algorithm} on {', '.join(there)}"] * bool(there)
+        instead = f"there are some {' and '.join(others)}; " if others else ""
+        raise UsageError(f"there is no recipe for {algorithm} on {tasks}; {instead}see: quickstudy list recipes")
+
+    def distance(each: Recipe) -> tuple[float, float, str]:
+        theirs = {**plain, **each.options}
+        rest = sum(apart(value, theirs[key]) for key, value in plain.items() if key not in asked)
+        return sum(apart(value, theirs[key]) for key, value in asked.items()), rest, each.name
+
+    return min(found, key=distance)
 
 
-def bandit_10_pulls(arms: int, seed: int = 0) -> Recipe:
-    """RL2 on Bernoulli bandits with 10 pulls (Duan et al. 2016, table 1)."""
-    config = RL2.Config(trials=1024, learning_rate=3e-3, gamma=1.0, ent_coef=0.01, anneal_iterations=400)
-    return Recipe(RL2(make("bandit", arms=arms, pulls=10), config, seed=seed), 400)
+def apart(one: Any, other: Any) -> float:
+    """How far two values of an option are from each other: 0 where they are equal, at most 1; numbers by their ratio."""
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other))
+    if one == other or not numbers:
+        return float(one != other)
+    return min(1.0, abs(one - other) / max(abs(one), abs(other)))
 
 
-def bandit_100_pulls(arms: int, seed: int = 0) -> Recipe:
-    """RL2 on Bernoulli bandits with 100 pulls (Duan et al. 2016, table 1).
+def as_option(name: str, value: Any) -> str:
+    """A setting as it is typed."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
 
-    The gain of trying an arm shows over the rest of the trial, far below the luck of the pulls: it takes large batches, a
-    long horizon, and an entropy bonus that keeps the agent trying until it has learnt when that pays.
-    """
-    config = RL2.Config(
-        trials=1024,
-        hidden_size=96,
-        learning_rate=3e-3,
-        gamma=0.98,
-        ent_coef=0.02,
-        n_epochs=3,
-        minibatches=3,
-        anneal_iterations=500,
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads one file; UsageError names the key that is unknown or missing."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for key, value in table.items():
+        if key not in KINDS:
+            raise UsageError(f"{path} has no key '{key}'; {did_you_mean(key, KINDS)}")
+        if not isinstance(value, KINDS[key]):
+            raise UsageError(f"{path} needs {f'a section [{key}]' if KINDS[key] is dict else f'a text {key}'}")
+    settings, options = dict(table.get("algorithm", {})), dict(table.get("tasks", {}))
+    if not isinstance(settings.get("name"), str) or not isinstance(options.get("name"), str):
+        raise UsageError(f'{path} needs sections [algorithm] and [tasks], each with name = "..."')
+    if table.get("training", {}).keys() != {"iterations"}:
+        raise UsageError(f"{path} needs a section [training] with iterations and nothing else: the rest is a run's own")
+    known = {field.name for field in fields(Result)}
+    if table.get("result", {}).keys() not in (set(), known):
+        raise UsageError(f"{path} needs in [result] {', '.join(sorted(known))}, and nothing else")
+    return Recipe(
+        name=f"{path.parent.name}/{path.stem}",
+        why=table.get("why", "").replace("\n", " "),
+        source=table.get("source", ""),
+        algorithm=settings.pop("name"),
+        settings=settings,
+        tasks=options.pop("name"),
+        options=options,
+        normalisation=table.get("normalisation", {}),
+        iterations=table["training"]["iterations"],
+        result=Result(**table["result"]) if table.get("result") else None,
     )
-    return Recipe(RL2(make("bandit", arms=arms, pulls=100), config, seed=seed), 500)
-
-
-def tabular_mdp(episodes: int, seed: int = 0) -> Recipe:
-    """RL2 on random MDPs of 10 states and 5 actions (Duan et al. 2016, table 2).
-
-    Rewards and transitions are noisy: with a larger entropy bonus or a longer horizon nothing is learnt for millions of steps.
-    """
-    config = RL2.Config(
-        trials=10240 // episodes,
-        hidden_size=128,
-        learning_rate=2e-3,
-        gamma=0.95,
-        gae_lambda=0.9,
-        ent_coef=0.004,
-        anneal_iterations=350,
-    )
-    return Recipe(RL2(make("tabular-mdp", episodes_per_trial=episodes), config, seed=seed), 350)
-
-
-def frozen_lake(seed: int = 0) -> Recipe:
-    """RL2 on lakes whose holes are hidden, 15 episodes a trial (AMAGO's MetaFrozenLake)."""
-    config = RL2.Config(trials=256, hidden_size=128, learning_rate=1e-3, gamma=0.99, ent_coef=0.02, anneal_iterations=400)
-    return Recipe(RL2(make("frozen-lake"), config, seed=seed), 400)
-
-
-def cart_pole(seed: int = 0) -> Recipe:
-    """RL2 on cart-poles whose buttons may be swapped.
-
-    Credit stops at the episode and looks a hundred steps ahead: over longer spans the advantages drown in noise, and the
-    policy settles for balancing the half of the carts whose buttons it guesses.
-    """
-    config = RL2.Config(trials=256, learning_rate=2e-3, credit="episode", gamma=0.99, ent_coef=0.01)
-    return Recipe(RL2(make("cart-pole"), config, seed=seed), 80)
-
-
-def cart_pole_informed(seed: int = 0) -> Recipe:
-    """A memoryless policy on the same cart-poles that is told each cart's parameters: the upper bound."""
-    return Recipe(ALGORITHMS["task-informed"].make(make("cart-pole"), seed=seed), 100)
-
-
-def cart_pole_multi_task(seed: int = 0) -> Recipe:
-    """A memoryless policy on the same cart-poles that is told nothing."""
-    return Recipe(MultiTask(make("cart-pole"), seed=seed), 100)
-
-
-def cart_pole_maml(seed: int = 0) -> Recipe:
-    """MAML on the same cart-poles, with episodes of at most 200 steps."""
-    tasks = make("cart-pole", max_episode_steps=200)
-    return Recipe(MAML(tasks, MAML.Config(inner_rate=1.0, max_kl=0.02), seed=seed), 40)
-
-
-def point_navigation_rl2(seed: int = 0) -> Recipe:
-    """RL2 on goals in a square, over trials of four episodes."""
-    config = RL2.Config(trials=128, learning_rate=1e-3, gamma=0.95, ent_coef=0.0)
-    return Recipe(RL2(make("point-navigation", episodes_per_trial=4), config, seed=seed), 250)
-
-
-def point_navigation_maml(seed: int = 0) -> Recipe:
-    """MAML on the same goals, meta-trained for three inner steps of 20 episodes each."""
-    tasks = make("point-navigation", episodes_per_trial=4)
-    return Recipe(MAML(tasks, MAML.Config(inner_steps=3), seed=seed), 100)
-
-
-def point_navigation_informed(seed: int = 0) -> Recipe:
-    """A memoryless policy that is told the goal: the upper bound."""
-    tasks, config = make("point-navigation", episodes_per_trial=4), MultiTask.Config(gamma=0.95, ent_coef=0.0)
-    return Recipe(ALGORITHMS["task-informed"].make(tasks, config, seed=seed), 200)
-
-
-def point_navigation_multi_task(seed: int = 0) -> Recipe:
-    """A memoryless policy that is told nothing: it can do no better than to stay in the middle."""
-    tasks, config = make("point-navigation", episodes_per_trial=4), MultiTask.Config(gamma=0.95, ent_coef=0.0)
-    return Recipe(MultiTask(tasks, config, seed=seed), 200)

@@ -11,7 +11,7 @@ from quickstudy.errors import QuickstudyError
 from quickstudy.evaluation import evaluate
 from quickstudy.oracles import oracle
 from quickstudy.plots import plot_adaptation
-from quickstudy.recipes import grid_navigation
+from quickstudy.recipes.tuned import built
 from quickstudy.runs.folder import free_folder
 from quickstudy.training import train
 from quickstudy.wrappers.forgetful import Forgetful
@@ -20,7 +20,7 @@ from quickstudy.wrappers.forgetful import Forgetful
 def main() -> None:
     """Trains, evaluates beside a wiped memory, the best that is possible and a random agent, and saves the curves."""
     began = time.monotonic()
-    recipe, run = grid_navigation(iterations=150), free_folder(Path("runs") / "demo")
+    recipe, run = built("grid-navigation/rl2-short"), free_folder(Path("runs") / "demo")
     train(recipe.learner, recipe.iterations, run, command="python -m quickstudy.recipes.grid_navigation")
     agents = {
         "RL2": recipe.learner,
