@@ -17,6 +17,7 @@ SOURCE = Path(quickstudy.__file__).parent
 FLOORS = {
     "arguments": 1,
     "errors": 0,
+    "index": 1,
     "names": 0,
     "printed": 0,
     "protocol": 0,

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import shlex
 import traceback
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.options import default_family, make_tasks, parse_fields
+from quickstudy.algorithms import algorithm
+from quickstudy.cli.options import make_tasks, parse_fields, part, whole
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
+from quickstudy.cli.words import Parser
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.index import index
 
 
 def check(arguments: list[str]) -> int:
     """`quickstudy check`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy check",
         description="Runs a task distribution or a learner through its contract, on random walks and small tasks, and says what"
         " fails. Leaves with status 1 where something does.",
         epilog="Options of a registered family or of an algorithm work too: quickstudy check bandit --arms 9",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "subject", metavar="TASKS|ALGORITHM", help="a registered name, FILE.py:OBJECT (tasks) or FILE.py:CLASS (a learner)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks, actions and noise (default 0)")
-    parser.add_argument("--task", type=int, metavar="N", help="live task N of the walk again, and show its steps")
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="which tasks, actions and noise (default 0)")
+    parser.add_argument("--task", type=whole, metavar="N", help="live task N of the walk again, and show its steps")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="live the trial again that a run kept in its fault.json")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given, rest = parser.parse_known_args(arguments)
-    tasks, learner = subject_of(given.subject, rest)
+    tasks, learner = subject_of(given.subject, rest, parser)
     if learner is not None:
         from quickstudy.check.learner import check_learner
 
@@ -49,28 +51,27 @@ def check(arguments: list[str]) -> int:
     return 1 if report.failed else 0
 
 
-def subject_of(name: str, rest: list[str]) -> tuple[Any, Any]:
+def subject_of(name: str, rest: list[str], parser: Parser) -> tuple[Any, Any]:
     """What is to be checked: a task distribution, or how to make a learner and its configuration."""
-    from quickstudy.algorithms import ALGORITHMS
-    from quickstudy.arguments import config_class
-    from quickstudy.families import FAMILIES
-
-    program = f"quickstudy check {name}"
+    program, see = f"quickstudy check {shlex.quote(name)}", f"quickstudy list {name}, quickstudy check --help"
     if is_own(name):
+        from quickstudy.arguments import config_class
+
         found = load_object(name, lambda value: is_distribution(value) or is_learner(value))
         if is_learner(found):
-            return None, (found, parse_fields(program, {"algorithm": config_class(found)()}, rest)["algorithm"])
+            return None, (found, parse_fields(program, {"algorithm": config_class(found)()}, rest, parser)["algorithm"])
         if not is_distribution(found):
             raise UsageError(f"{name} is a {type(found).__name__}, neither a task distribution nor a learner's class")
         if rest:
             raise UsageError(f"check has no option '{rest[0]}'; options of your own tasks are in their file")
         return found, None
-    if name in ALGORITHMS:
-        entry = ALGORITHMS[name]
-        return None, (entry.make, parse_fields(program, {"algorithm": entry.config()}, rest)["algorithm"])
-    if name not in FAMILIES:
-        raise UsageError(f"unknown tasks or algorithm '{name}'; {did_you_mean(name, [*FAMILIES, *ALGORITHMS])}")
-    return make_tasks(name, parse_fields(program, {"tasks": default_family(name)}, rest)["tasks"]), None
+    if name in index()["algorithms"]:
+        config = parse_fields(program, {"algorithm": part("algorithms", name)}, rest, parser, see)["algorithm"]
+        return None, (algorithm(name).make, config)
+    if name not in index()["tasks"]:
+        known = [*index()["tasks"], *index()["algorithms"]]
+        raise UsageError(f"unknown tasks or algorithm '{name}'; {did_you_mean(name, known)}")
+    return make_tasks(name, parse_fields(program, {"tasks": part("tasks", name)}, rest, parser, see)["tasks"]), None
 
 
 def read_record(path: Path) -> dict[str, Any]:
