@@ -25,7 +25,7 @@ from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.index import index, sections_of
-from quickstudy.printed import say
+from quickstudy.printed import say, tell
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -68,9 +68,9 @@ def evaluate(arguments: list[str]) -> int:
         runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
         evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
     if given.json:
-        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
+        tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     else:
-        print(evaluation, says, sep="\n") if says else print(evaluation)
+        tell(f"{evaluation}\n{says}" if says else str(evaluation))
     return 0
 
 

@@ -30,7 +30,7 @@ def list_names(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON, with all options")
     given = parser.parse_args(arguments)
     if given.what is None or given.what in GROUPS:
-        sections = GROUPS.get(given.what) or [section for group in GROUPS.values() for section in group]
+        sections = GROUPS[given.what] if given.what else CALLED
         chosen = {section: index()[section] for section in sections}
         tell(json.dumps(chosen) if given.json else lines_of(chosen))
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -65,7 +65,7 @@ def make_tasks(name: str, options: Any) -> Any:
 
 
 def parse_fields(
-    program: str, parts: dict[str, Any], arguments: list[str], beside: Parser | None = None, see: str = ""
+    program: str, parts: dict[str, Any], arguments: Sequence[str], beside: Parser | None = None, see: str = ""
 ) -> dict[str, Any]:
     """Reads options into configurations: those of a `Part`, or of an instance, whose values are the defaults.
 

@@ -36,10 +36,10 @@ class Parser(argparse.ArgumentParser):
         """Its options, that for help aside."""
         return [action for action in self._actions if action.option_strings and action.dest != "help"]
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().parse_known_args(in_one_spelling(args), namespace)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         given, rest = self.parse_known_args(args, namespace)
         self.refuse(rest)
         return given
@@ -81,7 +81,7 @@ def as_field(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
 
 
-def in_one_spelling(arguments: list[str]) -> list[str]:
+def in_one_spelling(arguments: Sequence[str]) -> list[str]:
     """The words with dashes in options, whichever way they were typed, and `--name -1e-3` as `--name=-1e-3`."""
     words: list[str] = []
     for word in arguments:
