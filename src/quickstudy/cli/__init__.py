@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
 from itertools import pairwise
 
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
@@ -72,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(USAGE.rstrip())
         return 0
     if arguments[0] == "--version":
-        tell(f"quickstudy {version('quickstudy')}")
+        tell(f"quickstudy {import_module('importlib.metadata').version('quickstudy')}")
         return 0
     let_threads_sleep(arguments)
     run = partial(answered, arguments)
