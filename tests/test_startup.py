@@ -42,6 +42,8 @@ ANSWERED = [
     "evaluate random bandit --splt test",
     "evaluate random mine.py:tasks --splt test",
     "evaluate runs/x --splt test",
+    *(f"{command} runs/nowhere" for command in ("evaluate", "report", "video", "play", "watch", "resume")),
+    "compare runs/nowhere runs/elsewhere",
     "compare a b --greedily",
     "report a --greedily",
     "resume a --greedily",

@@ -91,6 +91,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(OWN)
     Path("runs/a").mkdir(parents=True)
+    Path("runs/robot").mkdir()
+    Path("runs/robot/config.toml").touch()
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -160,6 +162,9 @@ def test_a_mistake_draws_one_line_that_says_what_and_where_and_what_to_type(prog
         ("video runs/a --width 3", "video: --width 3 pixels are not from 160 to 7680"),
         ("evaluate", "evaluate: it needs RUN; see: quickstudy evaluate --help"),
         ("check", "check: it needs TASKS|ALGORITHM; see: quickstudy check --help"),
+        ("evaluate runs/b", "runs/b is no run: it has no config.toml"),
+        ("evaluate runs/robt", "runs/robt is no run: it has no config.toml; did you mean 'runs/robot'?"),
+        ("compare runs/robot robot", "robot is no run: it has no config.toml"),
         ("list rl3", "there is no 'rl3'; did you mean 'rl2'? All names: quickstudy list"),
         ("list rl2 maml", "list has no use for the word 'maml'"),
         ("maml bandit", "unknown command 'maml'; known: "),

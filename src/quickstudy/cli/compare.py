@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder
+from quickstudy.cli.options import require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError
@@ -48,6 +49,8 @@ def compare(arguments: list[str]) -> int:
             f"compare takes two or more runs, not {' '.join(given.runs)} alone; one by itself: quickstudy evaluate RUN"
         )
     refuse_twice(given.runs)
+    for run in given.runs:
+        require_run(run)
 
     opened = open_folders(given)
     evaluations = evaluate_folders(opened, given)

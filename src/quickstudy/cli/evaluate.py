@@ -19,6 +19,7 @@ from quickstudy.cli.options import (
     part,
     places_of,
     positive,
+    require_run,
     whole,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
@@ -109,6 +110,8 @@ def protocol_of(given: argparse.Namespace) -> dict[str, Any]:
 
 def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
     """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished."""
+    require_run(folder)
+
     from quickstudy.runs import warn_of
     from quickstudy.runs.seeds import open_runs
 
@@ -174,6 +177,7 @@ def one_agent(given: argparse.Namespace, rest: list[str], parser: Parser) -> Cal
     if given.baseline_tasks and not Path(given.run).is_dir():
         return untrained(given.run, given.baseline_tasks, rest, parser)
     parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
+    require_run(given.run)
 
     def load() -> Any:
         tasks = load_tasks(given.tasks) if given.tasks else None

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, one_agent
-from quickstudy.cli.options import add_own_algorithm, add_own_tasks, positive, whole
+from quickstudy.cli.options import add_own_algorithm, add_own_tasks, positive, require_run, whole
 from quickstudy.cli.words import Parser
 
 WATCH_EXAMPLES = """\
@@ -54,6 +54,7 @@ def watch(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds, in training or not")
     add_port(parser)
     given = parser.parse_args(arguments)
+    require_run(given.run)
 
     from quickstudy.live.server import serve
     from quickstudy.live.watch import watcher

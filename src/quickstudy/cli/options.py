@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from quickstudy.cli.words import Parser, escaped, placeholder, read
-from quickstudy.errors import shorten
+from quickstudy.errors import UsageError, shorten
 from quickstudy.index import Option, entry, index, options_in, options_of
 
 
@@ -127,6 +129,16 @@ class Tuple(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         setattr(namespace, self.dest, tuple(values))
+
+
+def require_run(folder: str | Path) -> None:
+    """Raises UsageError where a folder holds no run, before that is found out by what takes seconds to import."""
+    path = Path(folder)
+    if not (path / "config.toml").is_file():
+        beside = {each.parent.name: str(each.parent) for each in path.parent.glob("*/config.toml")}
+        close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+        guess = f"; did you mean '{beside[close[0]]}'?" if close else ""
+        raise UsageError(f"{folder} is no run: it has no config.toml{guess}")
 
 
 def add_own_tasks(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from quickstudy.cli.compare import refuse_twice, tasks_of, trained_on
 from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of
-from quickstudy.cli.options import add_own_algorithm
+from quickstudy.cli.options import add_own_algorithm, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError
@@ -39,6 +39,7 @@ def report(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="where to (default: RUN/report.html)")
     add_own_algorithm(parser)
     given = parser.parse_args(arguments)
+    require_run(given.run)
 
     if given.informed:
         refuse_twice([given.run, given.informed])

@@ -16,6 +16,7 @@ from quickstudy.cli.options import (
     part,
     places_of,
     positive,
+    require_run,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
@@ -169,6 +170,7 @@ def resume(arguments: list[str]) -> int:
     add_own_algorithm(parser)
     add_places(parser, None, None)
     given = parser.parse_args(arguments)
+    require_run(given.run)
 
     from quickstudy.runs.seeds import holds_seeds
     from quickstudy.training import resume as resume_run
