@@ -23,7 +23,7 @@ def test_every_mistake_gets_its_message(tmp_path: Path, monkeypatch: pytest.Monk
         Path(name).write_text(code)
     transcripts = "\n".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
     mistakes = re.findall(r"^\$ (.*?)\n(.*?)(?=^\$ |\Z)", transcripts, re.DOTALL | re.MULTILINE)
-    assert len(mistakes) == 12
+    assert len(mistakes) == 14
     for command, expected in mistakes:
         assert main(shlex.split(command)[1:]) in (1, 2), command
         output = capsys.readouterr()
