@@ -134,11 +134,6 @@ def test_the_public_door_opens_on_what_it_lists_and_nothing_else():
         quickstudy.Rl2  # noqa: B018
 
 
-def test_help_does_not_wait_for_pytorch():
-    script = "import sys; from quickstudy.cli import main; main(['--help']); main(['train']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
-
-
 def test_the_table_of_families_imports_none_of_them():
     script = (
         "import sys; before = set(sys.modules); import quickstudy.families; new = set(sys.modules) - before;"

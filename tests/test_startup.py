@@ -14,6 +14,7 @@ from quickstudy.cli import COMMANDS, let_threads_sleep
 ANSWERED = [
     "--help",
     "--version",
+    "train",
     "train --help",
     *(f"{command} --help" for command in COMMANDS if command != "train"),
     "train rl2 grid-navigation --help",

@@ -220,6 +220,6 @@ def test_a_learner_of_ones_own_has_its_options_of_plain_types(capsys: pytest.Cap
     assert "--sizes [INT ...]" in shown and "Sizes of something. (default: (3, 4))" in shown and "--table" not in shown
     assert "--mode {fast,slow}|None" in shown and "--trials INT" in shown and "What an arm" not in shown
     settings = load_algorithm("mine.py:Own").Config(trials=7, table={"a": 1})
-    words = "--sizes 5 6 --mode slow --bound -2 --hidden-size 8".split()
+    words = "--sizes -5 6 --mode slow --bound -2 --hidden-size 8".split()
     found = parse_fields("quickstudy train", {"algorithm": settings}, words)["algorithm"]
-    assert found == replace(settings, sizes=(5, 6), mode="slow", bound=-2.0, hidden_size=8) and found.table == {"a": 1}
+    assert found == replace(settings, sizes=(-5, 6), mode="slow", bound=-2.0, hidden_size=8) and found.table == {"a": 1}

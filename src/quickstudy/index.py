@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, Union
 from quickstudy.errors import UsageError, did_you_mean
 
 KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "None": NoneType}
-"""The plain types; others are a Literal, a tuple of any length, or a union."""
+"""The plain types; others are a Literal, a tuple of any length, or a union of such without tuples."""
 CALLED = {"algorithms": "algorithm", "baselines": "baseline", "oracles": "oracle", "tasks": "tasks"}
 """Sections of the index that hold names, and what one of them is called."""
 
@@ -130,7 +130,7 @@ def spelled(kind: Any) -> str:
     if origin is Literal:
         return f"Literal[{', '.join(map(repr, inner))}]" if all(isinstance(each, str | int) for each in inner) else ""
     if origin in (Union, UnionType):
-        texts = [spelled(each) for each in inner]
+        texts = ["" if typing.get_origin(each) is tuple else spelled(each) for each in inner]
         return " | ".join(texts) if all(texts) else ""
     if origin is tuple and inner[1:] == (...,):
         return f"tuple[{spelled(inner[0])}, ...]" if spelled(inner[0]) else ""

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import math
+import re
 import typing
 from collections.abc import Sequence
 from types import NoneType, UnionType
@@ -25,12 +26,17 @@ SAID = {
 """What argparse says in other words than ours."""
 
 
+NEGATIVE = re.compile(r"-\d+|-\d*\.\d+")
+"""Numbers that argparse takes for no options; others need an equals sign."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, whose errors are a UsageError: where, what is wrong, and the command that shows what is right (`see`)."""
 
     def __init__(self, *, prog: str, see: str = "", **how: Any):
         super().__init__(prog=prog, allow_abbrev=False, **how)
         self.command, self.see = prog.removeprefix("quickstudy "), see or f"{prog} --help"
+        self.color = False  # of Python 3.14 on; what is printed has no control characters
 
     def options(self) -> list[argparse.Action]:
         """Its options, that for help aside."""
@@ -88,7 +94,7 @@ def in_one_spelling(arguments: Sequence[str]) -> list[str]:
         option, *value = word.split("=", 1)
         if word.startswith("--"):
             words.append("=".join([option.replace("_", "-"), *value]))
-        elif word.startswith("-") and words and words[-1].startswith("--") and is_number(word):
+        elif word.startswith("-") and words and words[-1].startswith("--") and is_number(word) and not NEGATIVE.fullmatch(word):
             words[-1] += f"={word}"
         else:
             words.append(word)
