@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install demo test test-all test-reliability mutations bench results format clean
+.PHONY: install demo index test test-all test-reliability mutations bench results format clean
 .DEFAULT_GOAL := install
 PYTEST = $(BIN)/python -m pytest -n 2
 RAY = $(BIN)/python -c 'import ray' 2>/dev/null || echo "Ray is not installed, so its tests are skipped; for them: $(BIN)/pip install -e '.[ray]'"
@@ -44,6 +44,9 @@ bench: install
 	$(BIN)/python benchmarks/robots.py
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/scaling.py
+
+index: install
+	$(BIN)/python -m quickstudy.cli.indexing
 
 results: install
 	$(BIN)/python benchmarks/results.py --jobs 2

@@ -13,6 +13,7 @@ import torch
 
 import quickstudy as qs
 from quickstudy.cli import main
+from quickstudy.index import CALLED
 
 TINY = ["--trials", "16", "--hidden-size", "8", "--iterations", "2", "--evaluate-every", "0"]
 OWN = """
@@ -47,7 +48,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*arguments: str) -> int:
     try:
         return main(arguments)
-    except SystemExit as leave:  # argparse and tyro leave by themselves
+    except SystemExit as leave:  # argparse leaves by itself after --help
         return int(leave.code or 0)
 
 
@@ -306,7 +307,7 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
         ("train rl2 mine.py", 2, "say which object of mine.py: mine.py:tasks"),
         ("train rl2 broken.py:tasks", 2, "broken.py raised NameError"),
         ("train rl2 bandit --run mine.py/run", 2, "mine.py/run can't be made"),
-        ("train rl2 bandit --seeds 0", 2, "seeds is 0, it must be at least 1"),
+        ("train rl2 bandit --seeds 0", 2, "--seeds '0' must be at least 1"),
         ("resume nowhere", 2, "nowhere is no run"),
         ("evaluate nowhere", 2, "nowhere is no run"),
         ("evaluate randm bandit", 2, "unknown baseline 'randm'; did you mean 'random'"),
@@ -316,7 +317,7 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
         ("compare nowhere", 2, "compare takes two or more runs"),
         ("compare nowhere nowhere", 2, "nowhere and nowhere are the same run"),
         ("compare nowhere elsewhere --greedily", 2, "compare has no option '--greedily'; did you mean '--greedy'"),
-        ("list task", 2, "choose from"),
+        ("list task", 2, "there is no 'task'; did you mean 'tasks'?"),
         ("train mine.py:tasks bandit", 2, "mine.py:tasks is no learner"),
         ("train mine.py:Own mine.py:Own", 2, "no task distribution"),
         ("train rl2 bandit --normalise-observation", 2, "there is nothing to normalise"),
@@ -354,17 +355,31 @@ def test_a_full_or_read_only_disk_is_named(capsys: pytest.CaptureFixture[str], m
 
 def test_list_names_everything_with_bounds(capsys: pytest.CaptureFixture[str]):
     assert run("list") == 0
-    text = capsys.readouterr().out
-    assert "grid-navigation" in text and "length [0.25, 1]" in text and "task-informed" in text and "random" in text
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("grid-navigation", "task-informed", "random", "gittins"):
+        assert len([line for line in lines if line.startswith(f"  {name} ")]) == 1
+    assert run("list", "cart-pole") == 0
+    assert re.search(r"length +\[0.25, 1\]", text := capsys.readouterr().out) and "--max-episode-steps INT" in text
+    assert run("list", "rl2") == 0
+    assert "--memory {gru,lstm,gru-norm}" in (text := capsys.readouterr().out) and "Cells along" not in text
+    assert run("list", "gittins") == 0
+    assert "--gamma FLOAT|None" in (text := capsys.readouterr().out) and "for: bandit" in text
+    assert run("list", "random") == 0 and "quickstudy evaluate random bandit" in capsys.readouterr().out
     assert run("list", "tasks", "--json") == 0
     listing = json.loads(capsys.readouterr().out)
     assert listing["tasks"]["cart-pole"]["parameters"]["direction"] == "one of -1.0, 1.0" and "algorithms" not in listing
+    assert run("list", "--json") == 0
+    listing = json.loads(capsys.readouterr().out)
+    assert listing["algorithms"]["rl2"]["options"]["trials"]["default"] == 256 and set(listing) == {*CALLED, "recipes"}
+    assert run("list", "rl2", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"algorithms": {"rl2": listing["algorithms"]["rl2"]}}
 
 
 def test_doctor_and_help(capsys: pytest.CaptureFixture[str]):
     assert run("doctor") == 0
     text = capsys.readouterr().out
     assert "torch 2." in text and "devices: cpu" in text and "extra plot: matplotlib" in text
+    assert run("doctor", "--devices") == 0 and "devices: cpu" in capsys.readouterr().out
     for arguments in ([], ["--help"], ["train"], ["train", "--help"], ["--version"]):
         assert run(*arguments) == 0
     assert "quickstudy train rl2 grid-navigation --help" in capsys.readouterr().out

@@ -52,4 +52,4 @@ def test_who_types_an_old_name_is_told_the_new_one(capsys: pytest.CaptureFixture
     with pytest.raises(qs.UsageError, match=r"RecurrentSAC\.Config has no option 'target_rate'; it is called 'tau' now"):
         qs.RecurrentSAC.Config(target_rate=0.1)  # pyright: ignore[reportCallIssue]
     assert main(["train", "recurrent-sac", "bandit", "--replay-size=9"]) == 2
-    assert "has no option '--replay-size'; it is called 'buffer-trials' now" in capsys.readouterr().err
+    assert "has no option '--replay-size'; it is called '--buffer-trials' now" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_the_optimum_is_said_under_the_table(capsys: pytest.CaptureFixture[str])
 def test_the_list_names_each_with_what_it_is_for(capsys: pytest.CaptureFixture[str]):
     assert main(["list", "algorithms", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["oracles"]
-    assert set(listed) == set(ORACLES) and listed["bayes-optimal"]["for"] == "bandit, grid-navigation"
+    assert set(listed) == set(ORACLES) and listed["bayes-optimal"]["for"] == ["bandit", "grid-navigation"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 import quickstudy as qs
 from quickstudy import families
-from quickstudy.cli.listing import first_sentence
+from quickstudy.cli.indexing import first_sentence
 from quickstudy.families import FAMILIES, NATIVE, Entry
 from quickstudy.scene import Drawn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def steps(trial: Trial) -> str:
     except EnvironmentFault as fault:
         if fault.replay is None:
             raise Broken(str(fault)) from fault
-        again = f"quickstudy check {trial.called} --task {fault.replay['task']} --seed {trial.seed}"
+        again = f"quickstudy check {shlex.quote(trial.called)} --task {fault.replay['task']} --seed {trial.seed}"
         raise Broken(f"{fault}; live it again: {again}") from fault
     return f"{count} random steps in {LANES} tasks"
 

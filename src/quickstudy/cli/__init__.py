@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
+from itertools import pairwise
 
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.printed import say, tell
 
 USAGE = """\
 usage: quickstudy COMMAND ...
@@ -17,7 +18,8 @@ usage: quickstudy COMMAND ...
 Meta-reinforcement learning: agents that meta-learn on a distribution of tasks and adapt to a new one in a few episodes.
 
 commands:
-  list [tasks|algorithms]      what there is: names, options, task parameters with their bounds
+  list                         what there is, a line a name (list tasks, algorithms or recipes: only these)
+  list NAME                    the options of one, with types and defaults; task parameters with their bounds
   train ALGORITHM TASKS ...    meta-train; every option of the two: quickstudy train ALGORITHM TASKS --help
   resume RUN                   go on with a run that was stopped
   evaluate RUN                 adapt to held-out tasks and show the return by episode
@@ -49,7 +51,7 @@ COMMANDS = {
     "play": "live.play",
     "video": "video.video",
     "check": "check.check",
-    "doctor": "listing.doctor",
+    "doctor": "doctor.doctor",
 }
 """Each command and its function, imported when it is called: `quickstudy --help` must not wait for PyTorch."""
 
@@ -66,11 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status: 0 done or saved, 1 something failed, 2 the command was wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        tell(USAGE.rstrip())
         return 0
     if arguments[0] == "--version":
-        print(f"quickstudy {version('quickstudy')}")
+        tell(f"quickstudy {import_module('importlib.metadata').version('quickstudy')}")
         return 0
+    let_threads_sleep(arguments)
     run = partial(answered, arguments)
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
         from quickstudy.work.ranks import led
@@ -79,18 +82,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run()
 
 
+def let_threads_sleep(arguments: Sequence[str]) -> None:
+    """With `--threads` above 1, has threads that wait for others sleep: spinning costs most of the time on a busy machine.
+
+    It is read when PyTorch is imported. What the user has set in the environment stays.
+    """
+    asked = [value for word, value in pairwise([*arguments, ""]) if word == "--threads"]
+    asked += [word.removeprefix("--threads=") for word in arguments if word.startswith("--threads=")]
+    if any(value.isdecimal() and value.lstrip("0") not in ("", "1") for value in asked):
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def answered(arguments: list[str]) -> int:
     """Runs a command; what goes wrong is said in one line."""
     try:
         return command(arguments[0])(arguments[1:])
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except QuickstudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # who read what was printed has seen enough; what is left of it goes nowhere, without a word at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        say(f"error: {error.filename or 'a file'}: {error.strerror}")
         return 1

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import shlex
 import traceback
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.options import default_family, make_tasks, parse_fields
+from quickstudy.algorithms import algorithm
+from quickstudy.cli.options import make_tasks, parse_fields, part, whole
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
+from quickstudy.cli.words import Parser
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.index import index
+from quickstudy.printed import printable, tell
 
 
 def check(arguments: list[str]) -> int:
     """`quickstudy check`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy check",
         description="Runs a task distribution or a learner through its contract, on random walks and small tasks, and says what"
         " fails. Leaves with status 1 where something does.",
         epilog="Options of a registered family or of an algorithm work too: quickstudy check bandit --arms 9",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "subject", metavar="TASKS|ALGORITHM", help="a registered name, FILE.py:OBJECT (tasks) or FILE.py:CLASS (a learner)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks, actions and noise (default 0)")
-    parser.add_argument("--task", type=int, metavar="N", help="live task N of the walk again, and show its steps")
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="which tasks, actions and noise (default 0)")
+    parser.add_argument("--task", type=whole, metavar="N", help="live task N of the walk again, and show its steps")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="live the trial again that a run kept in its fault.json")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given, rest = parser.parse_known_args(arguments)
-    tasks, learner = subject_of(given.subject, rest)
+    tasks, learner = subject_of(given.subject, rest, parser)
     if learner is not None:
         from quickstudy.check.learner import check_learner
 
@@ -45,32 +48,31 @@ def check(arguments: list[str]) -> int:
         from quickstudy.check.tasks import check_tasks
 
         report = check_tasks(tasks, seed=given.seed, called=given.subject)
-    print(json.dumps(report.as_json()) if given.json else report)
+    tell(json.dumps(report.as_json()) if given.json else str(report))
     return 1 if report.failed else 0
 
 
-def subject_of(name: str, rest: list[str]) -> tuple[Any, Any]:
+def subject_of(name: str, rest: list[str], parser: Parser) -> tuple[Any, Any]:
     """What is to be checked: a task distribution, or how to make a learner and its configuration."""
-    from quickstudy.algorithms import ALGORITHMS
-    from quickstudy.arguments import config_class
-    from quickstudy.families import FAMILIES
-
-    program = f"quickstudy check {name}"
+    program, see = f"quickstudy check {shlex.quote(name)}", f"quickstudy list {name}, quickstudy check --help"
     if is_own(name):
+        from quickstudy.arguments import config_class
+
         found = load_object(name, lambda value: is_distribution(value) or is_learner(value))
         if is_learner(found):
-            return None, (found, parse_fields(program, {"algorithm": config_class(found)()}, rest)["algorithm"])
+            return None, (found, parse_fields(program, {"algorithm": config_class(found)()}, rest, parser)["algorithm"])
         if not is_distribution(found):
             raise UsageError(f"{name} is a {type(found).__name__}, neither a task distribution nor a learner's class")
         if rest:
             raise UsageError(f"check has no option '{rest[0]}'; options of your own tasks are in their file")
         return found, None
-    if name in ALGORITHMS:
-        entry = ALGORITHMS[name]
-        return None, (entry.make, parse_fields(program, {"algorithm": entry.config()}, rest)["algorithm"])
-    if name not in FAMILIES:
-        raise UsageError(f"unknown tasks or algorithm '{name}'; {did_you_mean(name, [*FAMILIES, *ALGORITHMS])}")
-    return make_tasks(name, parse_fields(program, {"tasks": default_family(name)}, rest)["tasks"]), None
+    if name in index()["algorithms"]:
+        config = parse_fields(program, {"algorithm": part("algorithms", name)}, rest, parser, see)["algorithm"]
+        return None, (algorithm(name).make, config)
+    if name not in index()["tasks"]:
+        known = [*index()["tasks"], *index()["algorithms"]]
+        raise UsageError(f"unknown tasks or algorithm '{name}'; {did_you_mean(name, known)}")
+    return make_tasks(name, parse_fields(program, {"tasks": part("tasks", name)}, rest, parser, see)["tasks"]), None
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -98,18 +100,18 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
     try:
         walk, _ = trial.first_walk, trial.long_walk
     except EnvironmentFault as fault:
-        print(f"error: {fault}")
+        tell(f"error: {printable(str(fault))}")
         if fault.replay is None:
             return 1
         return replay(tasks, fault.replay)
     told = in_words(parameters_of(tasks), trial.drawn, number, digits=17)
-    print(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
+    tell(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
     steps = walk.steps
     for step, action in enumerate(walk.actions):
         at = number, 0, step
         ended = bool(steps.terminated[at]), bool(steps.truncated[at])
         show(step, action[number, 0].tolist(), float(steps.reward[at]), *ended, steps.arrival[at].tolist())
-    print(f"{len(walk.actions)} steps without a fault")
+    tell(f"{len(walk.actions)} steps without a fault")
     return 0
 
 
@@ -123,7 +125,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     try:
         told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
-        print(", ".join(f"{name}={value}" for name, value in told.items()))
+        tell(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
             ended = bool(answer.terminated[0]), bool(answer.truncated[0])
             show(step, action, float(answer.reward[0]), *ended, answer.arrival[0].tolist())
@@ -133,9 +135,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         raise QuickstudyError(f"again: {fault.what}") from fault
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UsageError(f"the record doesn't fit {tasks!r}: {error}") from error
-    print(
-        f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions"
-    )
+    tell(f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions")
     return 0
 
 
@@ -151,4 +151,4 @@ def show(step: int, action: Any, reward: float, terminated: bool, truncated: boo
     """One step as a line."""
     ended = " terminated" if terminated else " truncated" if truncated else ""
     seen = [float(f"{value:.4g}") for value in arrival] if isinstance(arrival, list) else arrival
-    print(f"step {step}: action {action} -> reward {reward:.4g}, observation {seen}{ended}")
+    tell(f"step {step}: action {action} -> reward {reward:.4g}, observation {seen}{ended}")

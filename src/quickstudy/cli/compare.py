@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder, refuse
+from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder
+from quickstudy.cli.options import require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
+from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError
-from quickstudy.ops.statistics import (
-    improvement_interval,
-    performance_profile,
-    probability_of_improvement,
-    profile_intervals,
-    spaced_taus,
-)
 
 TAUS, DRAWN_TAUS = 12, 101
 """Returns at which the profiles are printed, and at which they are drawn."""
@@ -27,14 +23,13 @@ TAUS, DRAWN_TAUS = 12, 101
 
 def compare(arguments: list[str]) -> int:
     """`quickstudy compare`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy compare",
         description="Evaluates runs on the same held-out tasks and compares the returns of their trials: means, how"
         " likely each run does better than each other on a task, and performance profiles (Agarwal et al. 2021), with 95 %"
         " intervals.",
         epilog="All meet the tasks that quickstudy evaluate draws for the run with the most lanes. An interval of a folder of"
         " seeds is over seeds and tasks, that of a single run over tasks only.",
-        allow_abbrev=False,
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="the folders of two or more runs, or of seeds")
     add_options(parser)
@@ -48,12 +43,14 @@ def compare(arguments: list[str]) -> int:
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the profiles")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="write all of it as a page of pictures")
     given, rest = parser.parse_known_intermixed_args(arguments)
-    refuse(rest, parser)
+    parser.refuse(rest)
     if len(given.runs) < 2:
         raise UsageError(
             f"compare takes two or more runs, not {' '.join(given.runs)} alone; one by itself: quickstudy evaluate RUN"
         )
     refuse_twice(given.runs)
+    for run in given.runs:
+        require_run(run)
 
     opened = open_folders(given)
     evaluations = evaluate_folders(opened, given)
@@ -86,7 +83,8 @@ def refuse_twice(runs: list[str]) -> None:
         if place in names:
             other = names[place]
             raise UsageError(
-                f"{other} and {name} are the same run, which can't be compared with itself; alone: quickstudy evaluate {other}"
+                f"{other} and {name} are the same run, which can't be compared with itself;"
+                f" alone: quickstudy evaluate {shlex.quote(other)}"
             )
         names[place] = name
 
@@ -160,6 +158,8 @@ def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:
 
 def improvement(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
     """The probability that x does better than y on a task, for each pair both ways."""
+    from quickstudy.ops.statistics import improvement_interval, probability_of_improvement
+
     rows = []
     for (x, one), (y, other) in combinations(evaluations.items(), 2):
         probability = probability_of_improvement(one.trials, other.trials)
@@ -172,6 +172,8 @@ def improvement(evaluations: dict[str, Any]) -> list[dict[str, Any]]:
 
 def profile(evaluations: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """For each of so many taus, the share of each run's trials with a return above it."""
+    from quickstudy.ops.statistics import performance_profile, profile_intervals, spaced_taus
+
     taus = spaced_taus([evaluation.trials for evaluation in evaluations.values()], count)
     rows = [{"tau": tau, "runs": []} for tau in taus.tolist()]
     for name, evaluation in evaluations.items():

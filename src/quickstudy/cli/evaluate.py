@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,29 @@ from quickstudy.cli.options import (
     add_own_algorithm,
     add_own_tasks,
     add_places,
-    default_family,
     make_tasks,
+    one_of,
     parse_fields,
+    part,
     places_of,
     positive,
+    require_run,
+    whole,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
+from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.index import index, sections_of
+from quickstudy.printed import say, tell
 
 
 def evaluate(arguments: list[str]) -> int:
     """`quickstudy evaluate`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy evaluate",
         description="Adapts a trained agent to tasks it has not seen and shows the return of each episode.",
         epilog="Baselines and oracles need no run: quickstudy evaluate thompson-sampling bandit --arms 5 --pulls 100."
         " Their names: quickstudy list",
-        allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="the folder of a run or of seeds, or the name of a baseline or an oracle")
     parser.add_argument(
@@ -50,21 +56,22 @@ def evaluate(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
 
     if given.baseline_tasks and not Path(given.run).is_dir():
+        make = untrained(given.run, given.baseline_tasks, rest, parser)
+
         from quickstudy.evaluation import evaluate as score
 
-        agent, rest = untrained(given.run, given.baseline_tasks, rest)
-        refuse(rest, parser)
+        agent = make()
         evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
         says = getattr(agent, "says", "")
     else:
-        refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
+        parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
         tasks = load_tasks(given.tasks) if given.tasks else None
         runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
         evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
     if given.json:
-        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
+        tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     else:
-        print(evaluation, says, sep="\n") if says else print(evaluation)
+        tell(f"{evaluation}\n{says}" if says else str(evaluation))
     return 0
 
 
@@ -82,10 +89,11 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         default="test",
-        choices=("train", "validation", "test", "extrapolation"),
+        type=one_of("train", "validation", "test", "extrapolation"),
+        metavar="{train,validation,test,extrapolation}",
         help="where tasks come from (default test); extrapolation: beyond the intervals of training",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks and which noise (default 0)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
     add_own_tasks(parser)
 
@@ -100,15 +108,10 @@ def protocol_of(given: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(given, name) for name in ("adapt_episodes", "frozen_episodes")}
 
 
-def refuse(rest: list[str], parser: argparse.ArgumentParser) -> None:
-    """Raises UsageError where something is left of the arguments."""
-    if rest:
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UsageError(f"{parser.prog.split()[-1]} has no option '{rest[0]}'; {did_you_mean(rest[0], known)}")
-
-
 def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
     """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished."""
+    require_run(folder)
+
     from quickstudy.runs import warn_of
     from quickstudy.runs.seeds import open_runs
 
@@ -117,10 +120,9 @@ def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
         warn_of(run.complaints)
         if len(runs) > 1 and not run.finished:
             training = run.config.training
-            print(
+            say(
                 f"warning: seed {training.seed} has done {run.learner.iteration} of its {training.iterations} meta-iterations;"
-                f" go on with it: quickstudy resume {folder}{run.config.own_flags}",
-                file=sys.stderr,
+                f" go on with it: quickstudy resume {shlex.quote(folder)}{run.config.own_flags}"
             )
     return runs
 
@@ -134,22 +136,29 @@ def evaluate_runs(runs: list[Any], given: argparse.Namespace, **more: Any) -> An
     return pool(evaluations, [run.config.training.seed for run in runs]) if len(runs) > 1 else evaluations[0]
 
 
-def untrained(name: str, tasks: str, arguments: list[str], command: str = "evaluate") -> tuple[Any, list[str]]:
-    """A baseline or an oracle for some tasks, and what is left of the arguments once both have read theirs."""
-    from quickstudy.algorithms import BASELINES
-    from quickstudy.oracles import ORACLES, oracle
-
-    if name not in BASELINES and name not in ORACLES:
-        raise UsageError(f"unknown baseline '{name}'; {did_you_mean(name, [*BASELINES, *ORACLES])}")
+def untrained(name: str, tasks: str, rest: list[str], parser: Parser) -> Callable[[], Any]:
+    """What makes a baseline or an oracle for some tasks, once the rest of the arguments has been read as options of both."""
+    baselines, oracles = index()["baselines"], index()["oracles"]
+    if name not in baselines and name not in oracles:
+        if "algorithms" in sections_of(name):
+            raise UsageError(f"{name} is trained first: quickstudy train {shlex.join([name, tasks])}")
+        raise UsageError(f"unknown baseline '{name}'; {did_you_mean(name, [*baselines, *oracles])}")
+    options: dict[str, Any] = {}
     if is_own(tasks):
-        own = load_tasks(tasks)
-        return BASELINES[name].make(own) if name in BASELINES else oracle(name, own), arguments
-    parts = {"tasks": default_family(tasks)}
-    if name in ORACLES:
-        parts["oracle"] = ORACLES[name].options()
-    options = parse_fields(f"quickstudy {command} {name} {tasks}", parts, arguments)
-    distribution = make_tasks(tasks, options["tasks"])
-    return BASELINES[name].make(distribution) if name in BASELINES else oracle(name, distribution, options["oracle"]), []
+        parser.refuse(rest)
+    else:
+        parts = {"tasks": part("tasks", tasks)} | ({"oracle": part("oracles", name)} if name in oracles else {})
+        see = f"quickstudy list {tasks}, {parser.prog} --help"
+        options = parse_fields(shlex.join([*parser.prog.split(), name, tasks]), parts, rest, parser, see)
+
+    def make() -> Any:
+        from quickstudy.algorithms import BASELINES
+        from quickstudy.oracles import oracle
+
+        distribution = make_tasks(tasks, options["tasks"]) if options else load_tasks(tasks)
+        return BASELINES[name].make(distribution) if name in baselines else oracle(name, distribution, options.get("oracle"))
+
+    return make
 
 
 def add_agent(parser: argparse.ArgumentParser) -> None:
@@ -160,17 +169,22 @@ def add_agent(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def one_agent(given: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> Any:
-    """The agent of a run, a baseline or an oracle, for a command that takes one; UsageError where there are several seeds."""
-    command = parser.prog.split()[-1]
+def one_agent(given: argparse.Namespace, rest: list[str], parser: Parser) -> Callable[[], Any]:
+    """What loads the agent of a run, a baseline or an oracle, for a command that takes one; all words are read before.
+
+    What it raises: UsageError where there are several seeds.
+    """
     if given.baseline_tasks and not Path(given.run).is_dir():
-        agent, rest = untrained(given.run, given.baseline_tasks, rest, command)
-        refuse(rest, parser)
-        return agent
-    refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
-    tasks = load_tasks(given.tasks) if given.tasks else None
-    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
-    if len(runs) > 1:
-        first = f"{given.run}/seed-{runs[0].config.training.seed}"
-        raise UsageError(f"{given.run} holds a run for each of several seeds; take one: quickstudy {command} {first}")
-    return runs[0].learner
+        return untrained(given.run, given.baseline_tasks, rest, parser)
+    parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
+    require_run(given.run)
+
+    def load() -> Any:
+        tasks = load_tasks(given.tasks) if given.tasks else None
+        runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+        if len(runs) > 1:
+            first = shlex.quote(f"{given.run}/seed-{runs[0].config.training.seed}")
+            raise UsageError(f"{given.run} holds a run for each of several seeds; take one: {parser.prog} {first}")
+        return runs[0].learner
+
+    return load

@@ -1,112 +1,101 @@
-"""`quickstudy list` and `quickstudy doctor`."""
+"""`quickstudy list`: names, a line each, and all that is known of one."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import MISSING, fields
+import shutil
+import sys
+from argparse import SUPPRESS
 from typing import Any
 
+from quickstudy.cli.options import add_options
 from quickstudy.cli.recipes import list_recipes
 from quickstudy.cli.recipes import listing as recipe_listing
+from quickstudy.cli.words import Parser
+from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.index import CALLED, index, options_in, sections_of
+from quickstudy.printed import tell
+
+GROUPS = {"tasks": ("tasks",), "algorithms": ("algorithms", "baselines", "oracles")}
+"""What may be listed alone, and the sections of the index that it is."""
+NOTES = {"baselines": ", which need no training", "oracles": ", which need no training and know the family"}
 
 
 def list_names(arguments: list[str]) -> int:
     """`quickstudy list`."""
-    parser = argparse.ArgumentParser(
-        prog="quickstudy list", description="Names, options with defaults, and task parameters with bounds."
+    parser = Parser(
+        prog="quickstudy list",
+        description="What there is, a line for each name; or the options, parameters and splits of one.",
+        epilog="quickstudy list rl2 has all that rl2 can be told.",
     )
-    parser.add_argument("what", nargs="?", choices=("tasks", "algorithms", "recipes"), help="only these")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "what", nargs="?", metavar="tasks|algorithms|recipes|NAME", help="only these, or this one with its options"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with all options")
     given = parser.parse_args(arguments)
     if given.what == "recipes":
         list_recipes(given.json)
         return 0
-
-    from quickstudy.algorithms import ALGORITHMS, BASELINES
-    from quickstudy.families import FAMILIES
-    from quickstudy.oracles import ORACLES
-    from quickstudy.tasks.parameters import splits_of
-
-    listing: dict[str, Any] = {}
-    if given.what != "algorithms":
-        listing["tasks"] = {
-            name: {
-                "summary": first_sentence(entry.options),
-                "options": defaults(entry.options),
-                "parameters": {key: str(parameter) for key, parameter in entry.options().parameters.items()},
-                "splits": getattr(entry.options, "splits", None) or splits_of(entry.options().parameters),
-            }
-            | ({"extra": entry.simulator.extra} if entry.simulator.extra else {})
-            for name, entry in FAMILIES.items()
-        }
-    if given.what != "tasks":
-        listing["algorithms"] = {
-            name: {"summary": entry.summary, "actions": entry.actions, "options": defaults(entry.config)}
-            for name, entry in ALGORITHMS.items()
-        } | {
-            name: {"summary": f"baseline, needs no training: {entry.summary}", "options": {}}
-            for name, entry in BASELINES.items()
-        }
-        listing["oracles"] = {
-            name: {
-                "summary": entry.summary,
-                "for": ", ".join(entry.make),
-                "options": defaults(entry.options),
-            }
-            for name, entry in ORACLES.items()
-        }
-    if given.json:
-        print(json.dumps(listing if given.what else listing | {"recipes": recipe_listing()}))
+    if given.what is None or given.what in GROUPS:
+        sections = GROUPS[given.what] if given.what else CALLED
+        chosen = {section: index()[section] for section in sections}
+        whole = chosen if given.what else chosen | {"recipes": recipe_listing()}
+        tell(json.dumps(whole) if given.json else lines_of(chosen))
         return 0
-    for kind, entries in listing.items():
-        print(f"{kind}:")
+    found = {section: {given.what: index()[section][given.what]} for section in sections_of(given.what)}
+    if not found:
+        known = [*GROUPS, *(name for section in CALLED for name in index()[section])]
+        raise UsageError(f"there is no '{given.what}'; {did_you_mean(given.what, known)} All names: quickstudy list")
+    tell(json.dumps(found) if given.json else "\n\n".join(about(section, given.what) for section in found))
+    return 0
+
+
+def lines_of(sections: dict[str, Any]) -> str:
+    """Each name with what it is, in a line."""
+    lines = []
+    for section, entries in sections.items():
+        lines += [f"{section}{NOTES.get(section, '')}:"]
         for name, entry in entries.items():
-            print(f"  {name:<22} {entry['summary']}")
-            for title in ("parameters", "options"):
-                if entry.get(title):
-                    print(f"    {title}: " + ", ".join(f"{key} {value}" for key, value in entry[title].items()))
-            for title in ("splits", "extra", "for", "actions"):
-                if title in entry:
-                    print(f"    {title}: {entry[title]}")
-    return 0
+            needs = f"  [needs {entry['extra']}]" if entry.get("extra") else ""
+            lines.append(f"  {name:<23} {entry['summary']}{needs}")
+        lines.append("")
+    return "\n".join([*map(cut, lines), "options, parameters and splits of one: quickstudy list NAME"])
 
 
-def doctor(arguments: list[str]) -> int:
-    """`quickstudy doctor`."""
-    argparse.ArgumentParser(prog="quickstudy doctor", description="Shows what quickstudy finds on this machine.").parse_args(
-        arguments
-    )
-
-    import importlib.metadata
-    import re
-
-    import torch
-
-    from quickstudy.runs.folder import system
-
-    found = system()
-    print(f"python {found['python']} on {found['platform']}")
-    for name, number in found["packages"].items():
-        print(f"{name} {number}")
-    print(f"devices: cpu{''.join(f', cuda:{i} ({torch.cuda.get_device_name(i)})' for i in range(torch.cuda.device_count()))}")
-    print(f"threads: {torch.get_num_threads()} of {found['cores']} cores")
-    for line in importlib.metadata.requires("quickstudy") or ():
-        match = re.match(r"([\w.-]+).*extra == ['\"](\w+)['\"]", line)
-        if match and match[1] != "quickstudy":
-            try:
-                state = importlib.metadata.version(match[1])
-            except importlib.metadata.PackageNotFoundError:
-                state = f"missing; install it: pip install 'quickstudy[{match[2]}]'"
-            print(f"extra {match[2]}: {match[1]} {state}")
-    return 0
+def cut(line: str) -> str:
+    """A line that fits the terminal, where there is one."""
+    width = shutil.get_terminal_size().columns
+    return f"{line[: width - 3]}..." if sys.stdout.isatty() and len(line) > width else line
 
 
-def defaults(options: type[Any]) -> dict[str, Any]:
-    """A configuration's fields with their defaults."""
-    return {field.name: field.default for field in fields(options) if field.default is not MISSING}
+def about(section: str, name: str) -> str:
+    """All that is known of a name."""
+    entry = index()[section][name]
+    lines = [f"{name}: {entry['summary']}"]
+    if entry.get("extra"):
+        lines.append(f"  needs: pip install 'quickstudy[{entry['extra']}]'")
+    if "for" in entry:
+        lines.append(f"  for: {', '.join(entry['for'])}")
+    if "actions" in entry:
+        lines.append(f"  actions: {entry['actions']}")
+    if "parameters" in entry:
+        lines += ["  parameters, by default:", *(f"    {key:<20} {text}" for key, text in entry["parameters"].items())]
+        lines.append(f"  splits: {entry['splits']}")
+    lines.append(f"  try it: {trial_of(section, name, entry)}")
+    if not entry["options"]:
+        return "\n".join([*lines, "  options: none"])
+    parser = Parser(prog=name, usage=SUPPRESS, add_help=False)
+    add_options(parser.add_argument_group("  options"), options_in(entry["options"]))
+    return "\n".join([*lines, parser.format_help().strip("\n")])
 
 
-def first_sentence(thing: Any) -> str:
-    """The first sentence of a docstring."""
-    return (thing.__doc__ or "").strip().split("\n")[0].split(". ")[0].rstrip(".")
+def trial_of(section: str, name: str, entry: dict[str, Any]) -> str:
+    """A command that a name goes into."""
+    match section:
+        case "algorithms":
+            return f"quickstudy train {name} {'bandit' if entry['actions'] == 'any' else 'point-navigation'}"
+        case "tasks":
+            return f"quickstudy train rl2 {name}"
+        case "oracles":
+            return f"quickstudy evaluate {name} {entry['for'][0]}"
+    return f"quickstudy evaluate {name} bandit"

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, one_agent
-from quickstudy.cli.options import add_own_algorithm, add_own_tasks, positive
+from quickstudy.cli.options import add_own_algorithm, add_own_tasks, positive, require_run, whole
+from quickstudy.cli.words import Parser
 
 WATCH_EXAMPLES = """\
 examples:
@@ -35,7 +36,7 @@ def add_port(parser: argparse.ArgumentParser) -> None:
 
 def port(text: str) -> int:
     """A number of a port; 0 takes a free one."""
-    value = int(text)
+    value = whole(text)
     if not 0 <= value < 65536:
         raise argparse.ArgumentTypeError(f"{value} is no port: 1 to 65535")
     return value
@@ -43,17 +44,17 @@ def port(text: str) -> int:
 
 def watch(arguments: list[str]) -> int:
     """`quickstudy watch`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy watch",
         description="Follows a training in the browser: validation by episode, learning curves, health; says when the trainer"
         " has died, and how to go on.",
         epilog=WATCH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds, in training or not")
     add_port(parser)
     given = parser.parse_args(arguments)
+    require_run(given.run)
 
     from quickstudy.live.server import serve
     from quickstudy.live.watch import watcher
@@ -64,12 +65,11 @@ def watch(arguments: list[str]) -> int:
 
 def play(arguments: list[str]) -> int:
     """`quickstudy play`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy play",
         description="Picks tasks in the browser and shows how an agent adapts to them, episode by episode, and what it knows.",
         epilog=PLAY_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_agent(parser)
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of a trial (default: as in training)")
@@ -78,11 +78,12 @@ def play(arguments: list[str]) -> int:
     add_own_algorithm(parser)
     add_port(parser)
     given, rest = parser.parse_known_args(arguments)
+    load = one_agent(given, rest, parser)
 
     from quickstudy.live.play import player
     from quickstudy.live.server import serve
 
-    agent = one_agent(given, rest, parser)
+    agent = load()
     command = shlex.join(["quickstudy", "play", *arguments])
     serve(player(agent, given.run, command, given.port, given.episodes, given.greedy))
     return 0

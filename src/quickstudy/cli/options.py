@@ -1,60 +1,150 @@
-"""Options made of the fields of configuration classes."""
+"""Options made of the fields of configuration classes, and those that several commands have."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
-from dataclasses import fields, make_dataclass
-from typing import Annotated, Any, get_type_hints
+import difflib
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from quickstudy.cli.words import Parser, escaped, placeholder, read
+from quickstudy.errors import UsageError, shorten
+from quickstudy.index import Option, entry, index, options_in, options_of
 
 
-def default_family(name: str) -> Any:
-    """A registered family's options as they are by default."""
-    from quickstudy.families import family
+class Part(NamedTuple):
+    """Options that belong together, and what is made of those that were typed."""
 
-    return family(name)()
+    options: tuple[Option, ...]
+    make: Callable[..., Any]
+    about: str = ""
+
+
+def part(section: str, name: str = "") -> Part:
+    """The options of a section of the index, or of a name in it; UsageError for an unknown name."""
+    known = entry(section, name) if name else {"options": index()[section]}
+    return Part(options_in(known["options"]), lambda **options: configuration(section, name)(**options), known.get("about", ""))
+
+
+def configuration(section: str, name: str) -> type[Any]:
+    """The class of a name's options."""
+    match section:
+        case "algorithms":
+            from quickstudy.algorithms import algorithm
+
+            return algorithm(name).config
+        case "oracles":
+            from quickstudy.oracles import ORACLES
+
+            return ORACLES[name].options
+        case "tasks":
+            from quickstudy.families import family
+
+            return family(name)
+        case "normalisation":
+            from quickstudy.wrappers.normalised import Normalisation
+
+            return Normalisation
+    from quickstudy.runs.config import Training
+
+    return Training
+
+
+def part_of(options: Any) -> Part:
+    """The options that an instance of a configuration class says, its values as defaults."""
+    return Part(options_of(options), partial(replace, options))
+
+
+def told_parts(parts: Mapping[str, Any]) -> dict[str, Part]:
+    """Parts of which some may be instances of a configuration class."""
+    return {name: value if isinstance(value, Part) else part_of(value) for name, value in parts.items()}
 
 
 def make_tasks(name: str, options: Any) -> Any:
     """A registered family's task distribution."""
     from quickstudy.families import make
 
-    return make(name, **{field.name: getattr(options, field.name) for field in fields(options)})
+    return make(name, **vars(options))
 
 
-def parse_fields(program: str, parts: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
-    """Reads options into frozen dataclasses: each field is an option, its docstring the help, its value the default."""
-    import tyro
+def parse_fields(
+    program: str, parts: dict[str, Any], arguments: Sequence[str], beside: Parser | None = None, see: str = ""
+) -> dict[str, Any]:
+    """Reads options into configurations: those of a `Part`, or of an instance, whose values are the defaults.
 
-    from quickstudy.arguments import hint
-    from quickstudy.errors import UsageError
-    from quickstudy.names import renamed as called_now
-
-    known = [field.name for value in parts.values() for field in fields(value)]
-    for word in arguments:
-        name = word.removeprefix("--").split("=")[0].replace("-", "_")
-        if word.startswith("--") and name not in known and called_now(name, known):
-            raise UsageError(f"{program} has no option '{word.split('=')[0]}'; {hint(name, known).replace('_', '-')}")
+    Nothing is made, and none of what that needs is imported, before all words have been read. An option whose name is taken
+    begins with its part's. `beside` has the options that the command reads itself, `see` is the command that shows them all.
+    """
+    told = told_parts(parts)
+    parser = Parser(
+        prog=program,
+        usage=f"{program} [--KEY VALUE ...]",
+        argument_default=argparse.SUPPRESS,
+        conflict_handler="resolve",
+        see=see,
+    )
+    if beside:
+        show_options(parser, beside)
     taken: set[str] = set()
-    kinds: dict[str, type[Any]] = {}
-    for name, value in parts.items():
-        own = {field.name for field in fields(value)}
-        kinds[name] = renamed(name, type(value), taken & own)
-        taken |= own
-    typed = [(name, tyro.conf.OmitArgPrefixes[kind]) for name, kind in kinds.items()]
-    options = make_dataclass("Options", typed, frozen=True)
-    defaults = options(**{name: kinds[name](**vars(value)) for name, value in parts.items()})
-    parsed = tyro.cli(options, prog=program, args=arguments, default=defaults, description="")
-    return {name: type(value)(**vars(getattr(parsed, name))) for name, value in parts.items()}
+    for name, part in told.items():
+        group = parser.add_argument_group(f"{name} options", escaped(part.about) or None)
+        add_options(group, part.options, name, taken)
+        taken |= {option.name for option in part.options}
+    given = vars(parser.parse_args(arguments))
+    return {
+        name: part.make(**{option.name: given[key] for option in part.options if (key := f"{name} {option.name}") in given})
+        for name, part in told.items()
+    }
 
 
-def renamed(part: str, kind: type[Any], names: Iterable[str]) -> type[Any]:
-    """A class of options some of whose names are taken already: on the command line these begin with the part's."""
-    import tyro
+def show_options(parser: Parser, beside: Parser) -> None:
+    """Adds options that another parser has read already, for help and for who mistypes one."""
+    for action in beside.options():
+        if action.nargs == 0:
+            parser.add_argument(*action.option_strings, dest=action.dest, action="store_true", help=action.help)
+        else:
+            how = {"nargs": action.nargs, "metavar": action.metavar, "help": action.help}
+            parser.add_argument(*action.option_strings, dest=action.dest, **how)
 
-    types = get_type_hints(kind)
-    again = [(name, Annotated[types[name], tyro.conf.arg(name=f"{part}-{name}")]) for name in sorted(names)]
-    return make_dataclass(kind.__name__, again, bases=(kind,), frozen=True, kw_only=True) if again else kind
+
+def add_options(group: Any, options: Iterable[Option], part: str = "", taken: Collection[str] = ()) -> None:
+    """Fields as options; those whose name is taken begin with the part's."""
+    for option in options:
+        called = f"{part}-{option.name}" if option.name in taken else option.name
+        add_option(group, option, f"--{called.replace('_', '-')}", f"{part} {option.name}")
+
+
+def add_option(group: Any, option: Option, called: str, dest: str) -> None:
+    """One field as an option."""
+    text = escaped(f"{option.help} (default: {option.default})".strip())
+    if option.kind is bool:
+        group.add_argument(called, dest=dest, action=argparse.BooleanOptionalAction, help=text)
+        return
+    kind, many = option.kind, typing.get_origin(option.kind) is tuple
+    kind = typing.get_args(kind)[0] if many else kind
+    how: dict[str, Any] = {"nargs": "*", "action": Tuple} if many else {}
+    group.add_argument(called, dest=dest, type=partial(read, kind), metavar=placeholder(kind), help=text, **how)
+
+
+class Tuple(argparse.Action):
+    """Several values as a tuple."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, tuple(values))
+
+
+def require_run(folder: str | Path) -> None:
+    """Raises UsageError where a folder holds no run, before that is found out by what takes seconds to import."""
+    path = Path(folder)
+    if not (path / "config.toml").is_file():
+        beside = {each.parent.name: str(each.parent) for each in path.parent.glob("*/config.toml")}
+        close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+        guess = f"; did you mean '{beside[close[0]]}'?" if close else ""
+        raise UsageError(f"{folder} is no run: it has no config.toml{guess}")
 
 
 def add_own_tasks(parser: argparse.ArgumentParser) -> None:
@@ -89,28 +179,39 @@ def places_of(given: argparse.Namespace) -> dict[str, Any]:
 
 def place(text: str) -> int | str:
     """A number of processes, or the name of another place."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    return read(int | str, text)
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """What reads one of a few words."""
+    return partial(read, Literal[words])
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    return read(int, text)
 
 
 def natural(text: str) -> int:
     """A whole number of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
-
-
-def seconds(text: str) -> float:
-    """A number above 0."""
-    value = float(text)
-    if not value > 0:
-        raise ValueError(text)
-    return value
+    return at_least(0, whole(text))
 
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
+    return at_least(1, whole(text))
+
+
+def seconds(text: str) -> float:
+    """A number above 0."""
+    value = read(float, text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{shorten(text)} must be above 0")
+    return value
+
+
+def at_least(least: int, value: int) -> int:
+    """A number that isn't too small."""
+    if value < least:
+        raise argparse.ArgumentTypeError(f"'{shorten(value)}' must be at least {least}")
     return value

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
-
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
 
 
@@ -62,6 +60,8 @@ def import_file(path: Path) -> ModuleType:
     """A user's file as a module; what lies beside it can be imported from it."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; name a registered one (quickstudy list) or FILE.py:OBJECT")
+    import cloudpickle
+
     name = f"own_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
-from quickstudy.cli.options import parse_fields
+from quickstudy.cli.options import Part, parse_fields, told_parts
 from quickstudy.errors import UsageError
 from quickstudy.printed import say, tell
 from quickstudy.recipes import Recipe, as_option, closest, recipe, recipes
@@ -34,29 +34,45 @@ def chosen(given: argparse.Namespace, algorithm: str, tasks: str, parts: Mapping
                 f" type: quickstudy train {found.algorithm} {found.tasks} --tuned {found.name}"
             )
         return found
-    if "tasks" not in parts:
+    told = told_parts(parts)
+    if "tasks" not in told:
         return closest(algorithm, tasks, {}, {})
-    plain = vars(parts["tasks"])
     words = [word for word in arguments if word not in ("-h", "--help")]
-    wanted = vars(parse_fields(f"quickstudy train {algorithm} {tasks}", dict(parts), words)["tasks"])
-    return closest(algorithm, tasks, {name: value for name, value in wanted.items() if value != plain[name]}, plain)
+    typed = {name: Part(part.options, dict) for name, part in told.items()}
+    asked = parse_fields(f"quickstudy train {algorithm} {tasks}", typed, words)["tasks"]
+    return closest(algorithm, tasks, asked, defaults(told["tasks"]))
 
 
-def tuned_parts(found: Recipe, parts: Mapping[str, Any]) -> dict[str, Any]:
+def tuned_parts(found: Recipe, parts: Mapping[str, Any]) -> dict[str, Part]:
     """All options, with the recipe's settings for defaults."""
-    return {name: replace(part, **found.changes[name]) for name, part in parts.items()}
+    return {name: with_defaults(part, found.changes[name]) for name, part in told_parts(parts).items()}
 
 
-def say_tuned(found: Recipe, parts: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def with_defaults(part: Part, values: Mapping[str, Any]) -> Part:
+    """Options some of which have other defaults."""
+    options = tuple(option._replace(default=values.get(option.name, option.default)) for option in part.options)
+    return Part(options, lambda **typed: part.make(**{**values, **typed}), part.about)
+
+
+def defaults(part: Part) -> dict[str, Any]:
+    """What options are where nothing is said."""
+    return {option.name: option.default for option in part.options}
+
+
+def say_tuned(found: Recipe, parts: Mapping[str, Part], options: Mapping[str, Any]) -> None:
     """Says in a line which recipe was taken, what it sets, what it reached, and in what `options` differ from its `parts`."""
-    kept = {name: vars(part) for name, part in parts.items()}
+    kept = {name: defaults(part) for name, part in parts.items()}
     here = [
         as_option(key, value)
         for section, part in options.items()
         for key, value in vars(part).items()
-        if value != kept[section][key] and (section != "training" or key in found.changes["training"])
+        if value != kept[section].get(key, value) and (section != "training" or key in found.changes["training"])
     ]
-    closest_of = "" if vars(options["tasks"]) == kept["tasks"] else ", the closest to these tasks"
+    closest_of = (
+        ""
+        if all(vars(options["tasks"])[key] == value for key, value in kept["tasks"].items())
+        else ", the closest to these tasks"
+    )
     sets = " ".join(as_option(*change) for part in found.changes.values() for change in part.items())
     instead = f"; here {' '.join(here)}" if here else ""
     reached = f"{'as it stands ' if here else ''}it reached {found.result}" if found.result else "not measured"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.compare import refuse_twice, tasks_of, trained_on
-from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of, refuse
-from quickstudy.cli.options import add_own_algorithm
+from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of
+from quickstudy.cli.options import add_own_algorithm, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
+from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError
 
 EXAMPLES = """\
@@ -24,22 +25,21 @@ The page needs no network and no server: open the file, print it, or send it by 
 
 def report(arguments: list[str]) -> int:
     """`quickstudy report`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy report",
         description="Evaluates a run and writes its pictures as one HTML file: return by episode on held-out tasks, beside"
         " chance and beside the same agent without adaptation, where the agent goes, what it believes and what moved its"
         " decisions, learning curves, the health of the training.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="the folder of a run or of seeds")
     add_trial_options(parser)
     parser.add_argument("--informed", metavar="RUN", help="a run, on the same tasks, of a policy that is told the task")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="where to (default: RUN/report.html)")
     add_own_algorithm(parser)
-    given, rest = parser.parse_known_args(arguments)
-    refuse(rest, parser)
+    given = parser.parse_args(arguments)
+    require_run(given.run)
 
     if given.informed:
         refuse_twice([given.run, given.informed])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,19 @@ from quickstudy.cli.options import (
     add_own_algorithm,
     add_own_tasks,
     add_places,
-    default_family,
     make_tasks,
     parse_fields,
+    part,
     places_of,
+    positive,
+    require_run,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.cli.recipes import add_tuned, chosen, say_tuned, tuned_parts
-from quickstudy.errors import UsageError, require_at_least
+from quickstudy.cli.words import Parser
+from quickstudy.errors import UsageError
+from quickstudy.index import entry, sections_of
+from quickstudy.printed import say, tell
 
 TRAIN_USAGE = """\
 usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--seeds N] [--run DIR] [--config FILE.toml]
@@ -41,39 +44,37 @@ Names: quickstudy list
 
 def train(arguments: list[str]) -> int:
     """`quickstudy train`: names first, then options made of the fields of configuration classes."""
-    names = []
-    while arguments and not arguments[0].startswith("-"):
-        names.append(arguments.pop(0))
-    if (arguments[:1] in (["-h"], ["--help"]) and len(names) < 2) or (not names and not arguments):
-        print(TRAIN_USAGE, end="")
+    names, words = [], list(arguments)
+    while words and not words[0].startswith("-"):
+        names.append(words.pop(0))
+    if (words[:1] in (["-h"], ["--help"]) and len(names) < 2) or not arguments:
+        tell(TRAIN_USAGE.rstrip())
         return 0
-    parser = argparse.ArgumentParser(prog="quickstudy train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--run", type=Path)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = Parser(prog="quickstudy train", add_help=False)
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options, such as a run's own config.toml")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="the folder of the run (default: runs/ALGORITHM-TASKS-seedS)")
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs, from the seeds S, S + 1 ... (default: 1)")
     add_tuned(parser)
-    given, rest = parser.parse_known_args(arguments)
-    require_at_least(1, "train", given, "seeds")
+    given, rest = parser.parse_known_args(words)
+    stored = stored_config(given.config)
+    algorithm, tasks = named(names, stored, given.config)
+    own_learner = load_algorithm(algorithm) if is_own(algorithm) else None
+    parts = parts_of(algorithm, tasks, stored, own_learner)
+    program = shlex.join(["quickstudy", "train", algorithm, tasks])
+    recipe = None if given.tuned is None else chosen(given, algorithm, tasks, parts, rest)
+    parts = tuned_parts(recipe, parts) if recipe else parts
+    options = parse_fields(program, parts, rest, parser)
+    if recipe:
+        say_tuned(recipe, parts, options)
 
-    from quickstudy.runs.config import config_of, normalised, read_config
+    from quickstudy.algorithms import algorithm as registered
+    from quickstudy.runs.config import config_of, normalised
     from quickstudy.runs.folder import free_folder
     from quickstudy.runs.seeds import create_seeds
     from quickstudy.training import begin, resolve, train_seeds
 
-    stored = read_config(given.config) if given.config else None
-    algorithm, tasks = named(names, stored, given.config)
-    make_learner, defaults = learner_of(algorithm, stored)
+    make_learner = own_learner or registered(algorithm).make
     own_tasks = load_tasks(tasks) if is_own(tasks) else None
-    parts = {"algorithm": defaults}
-    if own_tasks is None:
-        parts["tasks"] = stored.task_options if stored else default_family(tasks)
-    parts |= {"normalisation": stored.normalisation, "training": stored.training} if stored else common_options()
-    recipe = None if given.tuned is None else chosen(given, algorithm, tasks, parts, rest)
-    parts = tuned_parts(recipe, parts) if recipe else parts
-    options = parse_fields(f"quickstudy train {algorithm} {tasks}", parts, rest)
-    if recipe:
-        say_tuned(recipe, parts, options)
-
     training = resolve(options["training"])
     distribution = own_tasks or make_tasks(tasks, options["tasks"])
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
@@ -90,8 +91,8 @@ def train(arguments: list[str]) -> int:
         else:
             create_seeds(run, config, seeds, command)
             train_seeds(run, own_tasks, make_learner if config.own_algorithm else None)
-        evaluate = f"quickstudy evaluate {run}{config.own_flags}"
-        print(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}", file=sys.stderr)
+        evaluate = f"quickstudy evaluate {shlex.quote(str(run))}{config.own_flags}"
+        say(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}")
 
     return interruptible_status(work)
 
@@ -102,12 +103,13 @@ def named(names: list[str], stored: Any, config: Path | None) -> tuple[str, str]
         if stored.own_algorithm and not names:
             raise UsageError(
                 f"{config} is for an algorithm of your own ({stored.algorithm}), which no stored run may import;"
-                f" name it: quickstudy train FILE.py:CLASS {stored.tasks} --config {config}"
+                f" name it: quickstudy train FILE.py:CLASS {shlex.join([stored.tasks, '--config', str(config)])}"
             )
         if stored.task_options is None:
+            file = shlex.quote(str(config))
             raise UsageError(
                 f"{config} is for tasks of your own ({stored.tasks}), which no stored run may import;"
-                f" name them: quickstudy train {stored.algorithm} FILE.py:OBJECT --config {config}"
+                f" name them: quickstudy train {shlex.quote(stored.algorithm)} FILE.py:OBJECT --config {file}"
             )
         names = [*(names or [stored.algorithm]), stored.tasks]
     if len(names) != 2:
@@ -115,6 +117,7 @@ def named(names: list[str], stored: Any, config: Path | None) -> tuple[str, str]
             f"train takes two names, ALGORITHM and TASKS, not {len(names)} ({' '.join(names)}); see: quickstudy train --help"
         )
     algorithm, tasks = names
+    require_names(algorithm, tasks)
     if stored:
         same_algorithm = stored.own_algorithm if is_own(algorithm) else algorithm == stored.algorithm
         if not same_algorithm or not (is_own(tasks) or tasks == stored.tasks):
@@ -122,25 +125,41 @@ def named(names: list[str], stored: Any, config: Path | None) -> tuple[str, str]
     return algorithm, tasks
 
 
-def learner_of(name: str, stored: Any) -> tuple[Callable[..., Any], Any]:
-    """What builds the learner, and the configuration that options change."""
-    from quickstudy.algorithms import algorithm
-    from quickstudy.arguments import config_class, fill
-
-    if not is_own(name):
-        chosen = algorithm(name)
-        return chosen.make, stored.algorithm_options if stored else chosen.config()
-    own = load_algorithm(name)
-    kind = config_class(own)
-    return own, fill(kind, stored.algorithm_options, f"[algorithm] {name}") if stored else kind()
+def require_names(algorithm: str, tasks: str) -> None:
+    """Raises UsageError where one of the names is no algorithm's, or no family's; files of one's own may be what they are."""
+    if {"baselines", "oracles"} & set(sections_of(algorithm)):
+        raise UsageError(f"{algorithm} needs no training: quickstudy evaluate {shlex.join([algorithm, tasks])}")
+    if "tasks" in sections_of(algorithm) and "algorithms" in sections_of(tasks):
+        raise UsageError(f"ALGORITHM stands before TASKS: quickstudy train {tasks} {algorithm}")
+    for name, section in ((algorithm, "algorithms"), (tasks, "tasks")):
+        if not is_own(name):
+            entry(section, name)
 
 
-def common_options() -> dict[str, Any]:
-    """What every run can be told."""
-    from quickstudy.runs.config import Training
-    from quickstudy.wrappers.normalised import Normalisation
+def parts_of(algorithm: str, tasks: str, stored: Any, own_learner: Any) -> dict[str, Any]:
+    """What can be told, part by part, with the values of a stored configuration or else those of the classes as defaults."""
+    if own_learner:
+        from quickstudy.arguments import config_class, fill
 
-    return {"normalisation": Normalisation(), "training": Training()}
+        kind = config_class(own_learner)
+        learner = fill(kind, stored.algorithm_options, f"[algorithm] {algorithm}") if stored else kind()
+    else:
+        learner = stored.algorithm_options if stored else part("algorithms", algorithm)
+    parts = {"algorithm": learner}
+    if not is_own(tasks):
+        parts["tasks"] = stored.task_options if stored else part("tasks", tasks)
+    if stored:
+        return parts | {"normalisation": stored.normalisation, "training": stored.training}
+    return parts | {"normalisation": part("normalisation"), "training": part("training")}
+
+
+def stored_config(path: Path | None) -> Any:
+    """The configuration in a file, if one was named."""
+    if path is None:
+        return None
+    from quickstudy.runs.config import read_config
+
+    return read_config(path)
 
 
 def stem(name: str) -> str:
@@ -150,7 +169,7 @@ def stem(name: str) -> str:
 
 def resume(arguments: list[str]) -> int:
     """`quickstudy resume`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy resume",
         description="Goes on with a stopped run, or with the runs of a folder of seeds, to the last meta-iteration.",
     )
@@ -159,6 +178,7 @@ def resume(arguments: list[str]) -> int:
     add_own_algorithm(parser)
     add_places(parser, None, None)
     given = parser.parse_args(arguments)
+    require_run(given.run)
 
     from quickstudy.runs.seeds import holds_seeds
     from quickstudy.training import resume as resume_run

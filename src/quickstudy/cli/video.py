@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
 from quickstudy.cli.options import add_own_algorithm, natural, positive
+from quickstudy.cli.words import Parser, read
 from quickstudy.errors import UsageError
+from quickstudy.printed import say, tell
 
 EXAMPLES = """\
 examples:
@@ -24,12 +25,11 @@ task with the same --split, --seed and --num-tasks; of methods that pool several
 
 def video(arguments: list[str]) -> int:
     """`quickstudy video`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quickstudy video",
         description="Films the episodes of one trial on a held-out task, side by side, as mp4 and GIF. Needs no display.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_agent(parser)
     add_trial_options(parser)
@@ -39,6 +39,7 @@ def video(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="FILE.mp4 or FILE.gif (default: both, in RUN/video/)")
     add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
+    load = one_agent(given, rest, parser)
 
     from quickstudy.video.files import SUFFIXES, save_video, usual_fps, video_packages
     from quickstudy.video.film import film
@@ -46,7 +47,7 @@ def video(arguments: list[str]) -> int:
     if given.output and given.output.suffix not in SUFFIXES:
         raise UsageError(f"{given.output} is no name for a video; name it FILE.mp4 or FILE.gif")
     video_packages()
-    agent = one_agent(given, rest, parser)
+    agent = load()
     name, folder = "", Path(given.run) / "video"
     if given.baseline_tasks:
         name, folder = f"{given.run}-{Path(given.baseline_tasks).name.replace(':', '-')}-", Path("runs") / "video"
@@ -55,8 +56,8 @@ def video(arguments: list[str]) -> int:
     paths = [given.output] if given.output else [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     for path in paths:
         saved = save_video(shown, path, fps=given.fps or usual_fps(shown), width=given.width)
-        print(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
-    print("return by episode:", ", ".join(f"{episode[-1].total:.2f}" for episode in shown.episodes), file=sys.stderr)
+        tell(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
+    say(f"return by episode: {', '.join(f'{episode[-1].total:.2f}' for episode in shown.episodes)}")
     return 0
 
 
@@ -70,7 +71,7 @@ def wide(text: str) -> int:
 
 def rate(text: str) -> float:
     """Frames a second."""
-    value = float(text)
+    value = read(float, text)
     if not 0.1 <= value <= 120:
         raise argparse.ArgumentTypeError(f"{text} frames a second are not from 0.1 to 120")
     return value
