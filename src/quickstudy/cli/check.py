@@ -75,12 +75,14 @@ def subject_of(name: str, rest: list[str]) -> tuple[Any, Any]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """The record of a fault; UsageError where the file holds none."""
-    from quickstudy.storage import read_json
+    from quickstudy.storage import Refused, read_json
 
     try:
         record = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} can't be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from error
+    except Refused as error:
+        raise UsageError(str(error)) from error
     if not isinstance(record, dict) or set(record) != {"task", "parameters", "starts", "actions"}:
         raise UsageError(f"{path} is no record of a fault, which a run keeps in its fault.json")
     return record

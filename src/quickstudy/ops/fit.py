@@ -1,7 +1,7 @@
 """Whether a stored state may take the place of a learner's own: all of it is looked at before any of it is used.
 
 The state of a learner as it was built is the pattern: the same names, tensors of the same shapes and dtypes, counters, finite
-numbers. What an optimiser, a replay or a running mean holds is not told by that alone; each has a pattern of its own, a function.
+numbers. What an optimiser, a replay or a running mean holds is not told by that alone: each has a pattern of its own, a check.
 What grows in training begins empty: an empty dictionary, or an axis of length zero, tells nothing of what may be there.
 """
 

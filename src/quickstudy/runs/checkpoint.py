@@ -72,8 +72,11 @@ ANY = Room(2**33, 2**33)
 def room_for(state: State) -> Room:
     """What the files of a learner may have, by its state before training: its optimisers come on top, and little else."""
     tensors = [value for _, value in leaves(state) if isinstance(value, Tensor)]
-    ledgers = [getattr(value, "most_bytes", ANY.segment) for _, value in leaves(state) if isinstance(value, Ledger)]
-    return Room(2**27 + 8 * sum(value.nbytes for value in tensors), min(ANY.segment, 2**20 + max(ledgers, default=0)))
+    ledgers = [getattr(value, "most_bytes", None) for _, value in leaves(state) if isinstance(value, Ledger)]
+    return Room(
+        2**27 + 8 * sum(value.nbytes for value in tensors),
+        2**20 + max((ANY.segment if most is None else most for most in ledgers), default=0),
+    )
 
 
 class StoredLedger:
@@ -161,9 +164,7 @@ def anything(folder: Path, configuration: Any) -> None:
     """Whatever a checkpoint says of its configuration."""
 
 
-def load_checkpoint(
-    folder: Path, room: Room = ANY, belongs: Callable[[Path, Any], None] = anything
-) -> dict[str, Any]:
+def load_checkpoint(folder: Path, room: Room = ANY, belongs: Callable[[Path, Any], None] = anything) -> dict[str, Any]:
     """Verifies and reads one checkpoint; DamagedCheckpoint names the file that is missing, cut or altered.
 
     `belongs` is asked about the configuration that the checkpoint was made under, None where it says none, before more is read.

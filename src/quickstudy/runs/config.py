@@ -130,8 +130,8 @@ class RunConfig:
     def require_same(self, checkpoint: Path, recorded: Any) -> None:
         """Raises QuickstudyError, which names what differs, where a checkpoint was made under another configuration.
 
-        Those of earlier versions recorded none. What they called otherwise has its name of today, and a setting that they didn't
-        have its default.
+        Those of earlier versions recorded none. What they called otherwise has its name of today, and a setting that they
+        didn't have its default.
         """
         if recorded is None or (isinstance(recorded, Mapping) and recorded.get("identity") == self.identity):
             return

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
-from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.ops.fit import COUNTED, require_fit
+from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import ANY, load_checkpoint, load_latest, prune, room_for, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
 from quickstudy.runs.trainer import leave_mark, remove_mark
@@ -191,7 +191,9 @@ def open_run(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = 
     room = ANY if config.own_algorithm else room_for(fresh)
     state, complaints = load_latest(folder, room, config.require_same)
     try:
-        require_fit("", state, {name: COUNTED for name in Progress._fields} | {"learner": fresh if config.own_algorithm else {}})
+        # shipped learners look at their own states, and know what may differ
+        learnt = fresh if config.own_algorithm else {}
+        require_fit("", state, dict.fromkeys(Progress._fields, COUNTED) | {"learner": learnt})
         progress = Progress(**state)
         learner.load_state_dict(progress.learner)
         if learner.iteration != progress.iteration:
