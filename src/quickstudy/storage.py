@@ -18,8 +18,9 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from quickstudy.errors import QuickstudyError
 
@@ -74,7 +75,7 @@ def descriptor_of(path: Path, flags: int) -> int:
     return descriptor
 
 
-def opened(path: Path, most: int | None = None) -> BinaryIO:
+def opened(path: Path, most: int | None = None) -> BufferedReader:
     """A file to read; Refused where it is no regular file of one name, or has more than `most` bytes."""
     file = os.fdopen(descriptor_of(path, os.O_RDONLY), "rb")
     size = os.fstat(file.fileno()).st_size
@@ -84,7 +85,7 @@ def opened(path: Path, most: int | None = None) -> BinaryIO:
     return file
 
 
-def appended(path: Path) -> BinaryIO:
+def appended(path: Path) -> BufferedWriter:
     """A file to append to, made where there is none; Refused where it is no regular file of one name."""
     return os.fdopen(descriptor_of(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from quickstudy.cli.options import default_family, make_tasks, parse_fields
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
+from quickstudy.printed import tell
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
 
 
@@ -85,13 +86,18 @@ def read_record(path: Path) -> dict[str, Any]:
         raise UsageError(str(error)) from error
     if not isinstance(record, dict) or set(record) != {"task", "parameters", "starts", "actions"}:
         raise UsageError(f"{path} is no record of a fault, which a run keeps in its fault.json")
+    starts, whole = record["starts"], isinstance(record["parameters"], dict) and isinstance(record["actions"], list)
+    pairs = isinstance(starts, list) and all(isinstance(each, list) and len(each) == 2 for each in starts)
+    if not whole or not pairs or not all(type(number) is int and 0 <= number < 2**31 for pair in starts for number in pair):
+        raise UsageError(f"{path} is no record of a fault: starts are pairs of a step and a seed, parameters a table")
     return record
 
 
 def walk_again(tasks: Any, number: int, seed: int) -> int:
     """Lives one task of the walk that `check` takes under a seed."""
     from quickstudy.check.walk import LANES, Trial
-    from quickstudy.errors import EnvironmentFault
+    from quickstudy.printed import tell
+from quickstudy.errors import EnvironmentFault
     from quickstudy.tasks.parameters import in_words, parameters_of
 
     if not 0 <= number < LANES:
@@ -117,6 +123,7 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
 
 def replay(tasks: Any, record: dict[str, Any]) -> int:
     """Lives a recorded trial again, and shows its steps and the error with its traceback."""
+    from quickstudy.parts.collecting import trial_steps
     from quickstudy.tasks.gymnasium_env import live_again, recorded_task
     from quickstudy.tasks.lanes import LaneFault, Source
     from quickstudy.tasks.parameters import in_words
@@ -124,8 +131,10 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
     if not isinstance(tasks, Source):
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     try:
+        if len(record["actions"]) > trial_steps(tasks):
+            raise ValueError(f"it has {len(record['actions'])} actions, a trial has at most {trial_steps(tasks)}")
         told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
-        print(", ".join(f"{name}={value}" for name, value in told.items()))
+        tell(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
             ended = bool(answer.terminated[0]), bool(answer.truncated[0])
             show(step, action, float(answer.reward[0]), *ended, answer.arrival[0].tolist())
@@ -133,8 +142,8 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         if fault.__cause__ is not None:
             print_traceback(fault.__cause__)
         raise QuickstudyError(f"again: {fault.what}") from fault
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise UsageError(f"the record doesn't fit {tasks!r}: {error}") from error
+    except (LookupError, TypeError, ArithmeticError, ValueError, RuntimeError, AttributeError) as error:
+        raise UsageError(f"the record doesn't fit {tasks!r}: {' '.join(str(error).split()) or type(error).__name__}") from error
     print(
         f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions"
     )

@@ -214,7 +214,7 @@ def parts_of(table: Table) -> tuple[Tensor, Tensor, Records]:
     return task, number, {name.removeprefix("record."): value for name, value in table.items() if name.startswith("record.")}
 
 
-def require_records(like: Records, task: Tensor, number: Tensor, records: Records, tasks: int) -> None:
+def require_records(like: Mapping[str, Tensor], task: Tensor, number: Tensor, records: Records, tasks: int) -> None:
     """Raises ValueError where records aren't like one, or tasks and numbers none of a replay of so many tasks."""
     for name, each, most in (("task", task, tasks), ("number", number, MAX_COUNT)):
         if each.dtype != torch.long or each.shape != (len(each),) or not len(each):

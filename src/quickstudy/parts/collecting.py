@@ -81,9 +81,8 @@ def some_experience(tasks: TaskDistribution, device: str) -> Experience:
     end = begin_trial(seen, tasks.action_space)
     info = {"dense_reward": end.reward}
     step = Transition(seen, seen, end.reward, end.terminated, end.truncated, info)
-    parts = end, Act(end.action, None, {}), step, end.first
-    percept, act, transition, valid = (tree_map(lambda part: part[:, :, None], part) for part in parts)
-    return Experience(percept, act, transition, valid, {}, end, {})
+    blank = Experience(end, Act(end.action, None, {}), step, end.first, {}, end, {})
+    return tree_map(lambda part: part[:, :, None], blank)._replace(end_percept=end)
 
 
 def told_reward(experience: Experience) -> Float[Tensor, "task lane time"]:

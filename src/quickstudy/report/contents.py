@@ -155,7 +155,10 @@ def system_of(folder: Path) -> dict[str, str]:
         return {}
     if not isinstance(found, dict):
         raise Refused(f"{folder / 'system.json'} is no table of what the run began on")
-    return flat(found)
+    try:
+        return flat(found)
+    except RecursionError as error:
+        raise Refused(f"{folder / 'system.json'} is nested too deeply") from error
 
 
 def flat(tree: dict[str, Any]) -> dict[str, str]:

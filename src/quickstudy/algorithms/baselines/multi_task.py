@@ -207,7 +207,7 @@ class MultiTask:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser), "value_scale": scale_fits}
-        require_fit("", state, self.state_dict() | patterns)
+        require_fit("", state, {**self.state_dict(), **patterns})
         self.iteration = state["iteration"]
         copy_into(self.weights, state["weights"])
         load_adam_state(self.optimiser, state["optimiser"])

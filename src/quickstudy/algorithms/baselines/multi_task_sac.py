@@ -334,7 +334,7 @@ class MultiTaskSAC:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
-        require_fit("", state, self.state_dict() | patterns)
+        require_fit("", state, {**self.state_dict(), **patterns})
         replay = read_replay(self.replay, state)
         self.iteration = state["iteration"]
         copy_into(as_mapping(self.learned), state["learned"])

@@ -407,7 +407,7 @@ class PEARL:
         }
         # runs of version 0.1 took every trial for as long as the longest
         older = {} if "newest" in state else {"newest": self.newest}
-        require_fit("", dict(state) | older, self.state_dict() | patterns)
+        require_fit("", dict(state) | older, {**self.state_dict(), **patterns})
         replay = self.replay.read(state["replay"])
         newest = state["newest"].cpu() if "newest" in state else replay.counts.clamp(max=self.trial_steps)
         require_range("newest", newest, 0, self.trial_steps)

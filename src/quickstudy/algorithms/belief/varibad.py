@@ -395,7 +395,7 @@ class VariBAD:
             "novelty": self.novelty.fits,
             "bonuses": {name: moments_fit(moments) for name, moments in self.bonuses.items()},
         }
-        require_fit("", state, self.state_dict() | patterns)
+        require_fit("", state, {**self.state_dict(), **patterns})
         replay = self.replay.read(state["replay"])
         self.iteration = state["iteration"]
         for name, weights in ({"policy": self.weights} | self.model_weights).items():

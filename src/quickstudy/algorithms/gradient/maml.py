@@ -222,7 +222,7 @@ class MAML:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
-        require_fit("", state, self.state_dict() | patterns)
+        require_fit("", state, {**self.state_dict(), **patterns})
         self.iteration = state["iteration"]
         copy_into(self.learned, state["learned"])
         load_adam_state(self.optimiser, state["optimiser"])

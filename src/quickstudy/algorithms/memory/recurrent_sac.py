@@ -407,7 +407,7 @@ class RecurrentSAC:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
-        require_fit("", state, self.state_dict() | patterns)
+        require_fit("", state, {**self.state_dict(), **patterns})
         replay = read_replay(self.replay, state)
         self.iteration = state["iteration"]
         copy_into(self.own(), state["learned"])
