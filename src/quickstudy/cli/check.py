@@ -10,8 +10,8 @@ from typing import Any
 
 from quickstudy.cli.options import default_family, make_tasks, parse_fields
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
-from quickstudy.printed import tell
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.printed import tell
 
 
 def check(arguments: list[str]) -> int:
@@ -96,8 +96,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def walk_again(tasks: Any, number: int, seed: int) -> int:
     """Lives one task of the walk that `check` takes under a seed."""
     from quickstudy.check.walk import LANES, Trial
-    from quickstudy.printed import tell
-from quickstudy.errors import EnvironmentFault
+    from quickstudy.errors import EnvironmentFault
     from quickstudy.tasks.parameters import in_words, parameters_of
 
     if not 0 <= number < LANES:
