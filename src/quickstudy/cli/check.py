@@ -8,9 +8,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quickstudy.cli.options import default_family, make_tasks, parse_fields
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
-from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, shorten
 from quickstudy.printed import tell
 
 
@@ -127,11 +129,13 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
     from quickstudy.tasks.lanes import LaneFault, Source
     from quickstudy.tasks.parameters import in_words
 
+    longest = trial_steps(tasks)
     if not isinstance(tasks, Source):
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     try:
-        if len(record["actions"]) > trial_steps(tasks):
-            raise ValueError(f"it has {len(record['actions'])} actions, a trial has at most {trial_steps(tasks)}")
+        if len(record["actions"]) > longest:
+            raise ValueError(f"it has {len(record['actions'])} actions, a trial has at most {longest}")
+        require_lived(tasks, record)
         told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
         tell(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
@@ -147,6 +151,26 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions"
     )
     return 0
+
+
+def require_lived(tasks: Any, record: dict[str, Any]) -> None:
+    """Raises ValueError where a record's parameters or actions aren't those of the tasks."""
+    from quickstudy.ops.fit import require_fit
+    from quickstudy.protocol import counter
+    from quickstudy.tasks.gymnasium_env import recorded_task
+
+    drawn = tasks.sample(1, "train", counter(0, 0, "a task of the record"))
+    told = {name: value.to(drawn[name].dtype) if name in drawn else value for name, value in recorded_task(record).items()}
+    require_fit("parameters", told, dict(drawn))
+    space = tasks.env_action_space
+    for step, action in enumerate(record["actions"]):
+        taken = np.asarray(action, space.dtype)
+        if (
+            taken.shape != space.shape
+            or not np.isfinite(taken).all()
+            or (taken.dtype.kind != "f" and not space.contains(taken))
+        ):
+            raise ValueError(f"action {step} is {shorten(action)}, which is not in {space}")
 
 
 def print_traceback(error: BaseException) -> None:

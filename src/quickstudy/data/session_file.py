@@ -155,7 +155,8 @@ def with_fields(policy: Any, state: Mapping[str, Any]) -> Any:
             continue
         mine, theirs = dict(leaves({name: pack(own)})), dict(leaves({name: state[name]}))
         for place, value in mine.items():
-            require_field("/".join(place), theirs[place], value)
+            if value is not None:  # what is there only after adapting is tried with the rest
+                require_field("/".join(place), theirs[place], value)
         changed[name] = unpack(state[name], TUPLES | tuples_in(own))
     return replace(policy, **changed)
 
@@ -169,7 +170,7 @@ def require_field(where: str, stored: Any, own: Any) -> None:
             raise ValueError(f"{where} has shape {found}, not {tuple(own.shape)}")
         if stored.dtype != own.dtype or not is_finite(stored):
             raise ValueError(f"{where} is of {stored.dtype}, not of {own.dtype}, or holds NaN or infinity")
-    elif own is not None and type(stored) is not type(own):
+    elif type(stored) is not type(own):
         raise ValueError(f"{where} is {shorten(stored)}, it must be a value of type {type(own).__name__}")
 
 
