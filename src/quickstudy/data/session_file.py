@@ -107,7 +107,7 @@ def read_session(path: Path, agent: str, policy: Any, device: str) -> tuple[Any,
                 f"{path}: format {shorten(header['format'])} is not {FORMAT}: it is from another version of quickstudy"
             )
         if header["agent"] != agent:
-            raise QuickstudyError(f"{path} is a session of {shorten(header['agent'])}, not of {agent}")
+            raise QuickstudyError(f"{path} is a session of {header['agent']:.60}, not of {agent}")
         state = header["values"]
         for name, tensor in tensors.items():
             # copied, since a product rounds otherwise where its memory begins at another place
