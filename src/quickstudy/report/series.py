@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstudy.names import metrics_now
+from quickstudy.ops.fit import MAX_COUNT
 from quickstudy.ops.statistics import interquartile_mean
 from quickstudy.storage import read_lines
 
@@ -59,7 +60,7 @@ def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
+        if isinstance(row, dict) and type(row.get("iteration")) is int and 0 < row["iteration"] < MAX_COUNT:
             yield metrics_now(row)
 
 
