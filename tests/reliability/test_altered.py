@@ -136,10 +136,10 @@ def alteration(checkpoint: Path, number: int, chance: random.Random) -> str:
     segments = sorted((checkpoint.parent.parent / "replay").glob("*"))
     kinds = ["tensor", "tensor", "tensor", "below", "count", "segment" if segments else "tensor"]
     kind = kinds[number % len(kinds)]
-    if kind == "below":
-        names = [name for name in sorted(tensors) if name.endswith(BELOW) and "weights" not in name and "learned" not in name]
-        names = [name for name in names if "target" not in name]
-        kind = "below" if names else "tensor"
+    weights = ("weights", "learned", "target")
+    names = [name for name in sorted(tensors) if name.endswith(BELOW) and not any(part in name for part in weights)]
+    if kind == "below" and not names:
+        kind = "tensor"
     if kind == "tensor":
         done, name = chance.choice(sorted(TENSORS)), chance.choice(sorted(tensors))
         TENSORS[done](tensors, name)
@@ -218,11 +218,10 @@ def altered_session(path: Path, chance: random.Random) -> str:
         TENSORS[done](tensors, name)
     else:
         values, done = json.loads(header), chance.choice(VALUES)
-        where, name = values["values"]["held"], "held"
-        while isinstance(where, dict) and where and (name == "held" or chance.random() < 0.7):
-            above, name = where, chance.choice(sorted(where))
-            where = where[name]
-        above[name] = "HERE"
+        where, name = values["values"], "held"
+        while isinstance(where[name], dict) and where[name] and chance.random() < 0.8:
+            where, name = where[name], chance.choice(sorted(where[name]))
+        where[name] = "HERE"
         header = json.dumps(values).replace('"HERE"', done)
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     path.write_bytes(save(tensors, {"session": header, "sha256": checksum(tensors, header)}))
