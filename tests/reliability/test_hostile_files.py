@@ -219,7 +219,7 @@ def listing(folder: Path) -> dict[str, Any]:
 
 
 def test_whatever_stands_in_a_files_place_does_no_harm(things: Path, tmp_path: Path, share: Share):
-    cases, faults = share.some(CASES, 24), []
+    cases, faults = share.some(CASES, 10), []
     for number, (place, kind) in enumerate(cases):
         here, outside = tmp_path / f"{number}", tmp_path / f"outside-{number}"
         for command in place.commands:
