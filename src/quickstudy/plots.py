@@ -14,6 +14,7 @@ from quickstudy.errors import UsageError
 from quickstudy.evaluation import Evaluation, told_alike
 from quickstudy.ops.statistics import Interval, performance_profile, profile_intervals, spaced_taus
 from quickstudy.scene import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PINK, PURPLE
+from quickstudy.storage import in_place_of
 
 COLORS = (BLUE, ORANGE, GREY, GREEN, PURPLE, GOLD, PINK, INK)
 
@@ -93,8 +94,11 @@ def save(figure: Any, axes: Any, path: str | Path) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
+    path = path if path.suffix else path.with_suffix(".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        figure.savefig(path)
+        with in_place_of(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:])
     except ValueError as error:
         raise UsageError(f"{path} can't be drawn ({error}); name it FILE.png") from error

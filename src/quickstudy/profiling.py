@@ -10,6 +10,9 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from quickstudy.printed import say
+from quickstudy.storage import in_place_of, remove_leftovers, require_folder
+
 DEAREST = 10
 """How many operations are printed."""
 
@@ -30,10 +33,13 @@ def profiled(iterations: int, done: int, folder: Path | None) -> Iterator[Callab
         device = "cuda" if torch.cuda.is_available() else "cpu"
         print(profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=DEAREST), file=sys.stderr)
         if folder is not None:
+            require_folder(folder)
             folder.mkdir(exist_ok=True)
+            remove_leftovers(folder)
             path = folder / f"{done + 2}-{done + profiler.step_num}.pt.trace.json"
-            profiler.export_chrome_trace(str(path))
-            print(f"trace: {path}", file=sys.stderr)
+            with in_place_of(path) as temporary:
+                profiler.export_chrome_trace(str(temporary))
+            say(f"trace: {path}")
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
     plan = schedule(wait=0, warmup=1, active=iterations, repeat=1)

@@ -30,6 +30,7 @@ from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
 from quickstudy.runs.trainer import leave_mark, remove_mark
 from quickstudy.runs.writers import require_writer
+from quickstudy.storage import read_text, remove_leftovers, require_folder
 from quickstudy.work import open_work, threads
 
 NOTHING: Mapping[str, Any] = {}
@@ -90,6 +91,7 @@ def train_seeds(
     `resume`. Ctrl-C saves, as in `train`, and raises KeyboardInterrupt.
     """
     runs = read_seeds(folder)
+    remove_leftovers(folder)
     leave_mark(folder)
     try:
         trained = any([train_seed(run, tasks, algorithm, quiet, places) for run in runs])
@@ -105,9 +107,10 @@ def train_seed(
 ) -> Metrics:
     """Meta-trains one run of a folder of seeds to its last meta-iteration; no metrics where it has done that already."""
     together = run.folder.parent
+    require_folder(run.folder)
     if not run.begun:
         shutil.rmtree(run.folder, ignore_errors=True)
-        learner, command = run.config.build_learner(tasks, algorithm), (together / "command.txt").read_text().strip()
+        learner, command = run.config.build_learner(tasks, algorithm), read_text(together / "command.txt").strip()
         return begin(learner, run.config, run.folder, command, quiet, together, places)
     opened = open_seed(run, tasks, algorithm)
     warn_of(opened.complaints)

@@ -110,3 +110,55 @@ def test_a_class_of_ones_own_that_inherits_a_registered_name_is_ones_own():
     learner = Mine(qs.tasks.make("bandit"))
     assert config_of(learner, Training(), None, "mine.py:Mine").own_algorithm
     assert not config_of(qs.RL2(qs.tasks.make("bandit")), Training(), None, "rl2").own_algorithm
+
+
+def test_a_checkpoint_belongs_to_one_configuration_and_says_what_was_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    learner = qs.RL2(qs.tasks.make("bandit", pulls=5), qs.RL2.Config(trials=8, hidden_size=8), seed=3)
+    qs.train(learner, 1, tmp_path / "run", evaluate_every=0, threads=1, quiet=True)
+    path = tmp_path / "run" / "config.toml"
+    sound = path.read_text()
+    changes = {
+        "seed = 3": ("seed = 4", "[training] seed is 4, it was 3"),
+        "pulls = 5": ("pulls = 6", "[tasks] pulls is 6, it was 5"),
+        "gae_lambda = 0.95": ("gae_lambda = 0.9", "[algorithm] gae_lambda is 0.9, it was 0.95"),
+        "normalise_reward = false": ("normalise_reward = true", "[normalisation] normalise_reward is True, it was False"),
+    }
+    for old, (new, says) in changes.items():
+        assert old in sound
+        path.write_text(sound.replace(old, new))
+        assert main(["resume", str(tmp_path / "run")]) == 1
+        assert says in capsys.readouterr().err
+    # budget, cadence and machine may be otherwise
+    for old, new in {"iterations = 1": "iterations = 2", "checkpoint_every = 10": "checkpoint_every = 1"}.items():
+        assert old in sound
+        sound = sound.replace(old, new)
+    path.write_text(sound)
+    assert main(["resume", str(tmp_path / "run")]) == 0
+
+
+def test_the_identity_of_a_configuration_of_earlier_names_is_that_of_todays(tmp_path: Path):
+    old = '[algorithm]\nname = "multi-task-sac"\nmeta_batch_size = 8\ntarget_rate = 0.01\n\n[tasks]\nname = "bandit"\n'
+    new = 'format = 3\n[algorithm]\nname = "multi-task-sac"\nn_envs = 8\ntau = 0.01\n\n[tasks]\nname = "bandit"\n'
+    for name, text in (("old", old), ("new", new), ("other", new.replace("8", "4"))):
+        (tmp_path / f"{name}.toml").write_text(text)
+    one, two, other = (read_config(tmp_path / f"{name}.toml") for name in ("old", "new", "other"))
+    assert one.identity == two.identity != other.identity
+
+
+def test_what_a_checkpoint_recorded_is_read_by_todays_names_and_defaults(tmp_path: Path):
+    learner = qs.MultiTaskSAC(qs.tasks.make("bandit"), qs.MultiTaskSAC.Config(n_envs=8))
+    config = config_of(learner, Training())
+    then = config.recorded["learnt"]
+    options = {"meta_batch_size" if name == "n_envs" else name: value for name, value in then["algorithm"].items()}
+    del options["gamma"]  # a setting that was not there yet has its default
+    older = {"format": 2, "identity": "another", "learnt": then | {"algorithm": options}}
+    config.require_same(tmp_path / "checkpoints" / "1", older)
+    with pytest.raises(qs.QuickstudyError, match=r"\[algorithm\] n_envs is 8, it was 9; set that back"):
+        config.require_same(
+            tmp_path / "checkpoints" / "1", older | {"learnt": then | {"algorithm": options | {"meta_batch_size": 9}}}
+        )
+    for wrong in (3, [], {}, {"learnt": 3}, {"learnt": {"algorithm": 3}}):
+        with pytest.raises(ValueError, match="can't be read"):
+            config.require_same(tmp_path / "checkpoints" / "1", wrong)

@@ -21,6 +21,7 @@ from quickstudy.data.rollout import Lifetime, collect_lives, start_trials
 from quickstudy.data.session import Session
 from quickstudy.evaluation import evaluate
 from quickstudy.families import make as make_tasks
+from quickstudy.ops.fit import require_fit
 from quickstudy.ops.spaces import action_fault
 from quickstudy.ops.state import Ledger, copy_state, leaves
 from quickstudy.protocol import Experience, Learner, Policy, Shard, TaskDistribution, counter
@@ -189,7 +190,12 @@ def resuming(subject: Subject) -> str:
         train(learner, 2)
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder) / "checkpoints", 2, learner.state_dict())
-            restored.load_state_dict(load_checkpoint(Path(folder) / "checkpoints" / "00000002"))
+            stored = load_checkpoint(Path(folder) / "checkpoints" / "00000002")
+        try:
+            require_fit("", stored, restored.state_dict())
+            restored.load_state_dict(stored)
+        except ValueError as error:
+            raise Broken(f"on {kind}, a learner as it was built doesn't take the state of a trained one: {error}") from error
         places = differing(learner.state_dict(), restored.state_dict())
         if places:
             raise Broken(f"on {kind}, loading changed {', '.join(places[:3])}")

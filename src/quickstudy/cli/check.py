@@ -12,7 +12,7 @@ from quickstudy.algorithms import algorithm
 from quickstudy.cli.options import make_tasks, parse_fields, part, whole
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
 from quickstudy.cli.words import Parser
-from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, shorten
 from quickstudy.index import index
 from quickstudy.printed import printable, tell
 
@@ -77,14 +77,20 @@ def subject_of(name: str, rest: list[str], parser: Parser) -> tuple[Any, Any]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """The record of a fault; UsageError where the file holds none."""
-    from quickstudy.storage import read_json
+    from quickstudy.storage import Refused, read_json
 
     try:
         record = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} can't be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from error
+    except Refused as error:
+        raise UsageError(str(error)) from error
     if not isinstance(record, dict) or set(record) != {"task", "parameters", "starts", "actions"}:
         raise UsageError(f"{path} is no record of a fault, which a run keeps in its fault.json")
+    starts, whole = record["starts"], isinstance(record["parameters"], dict) and isinstance(record["actions"], list)
+    pairs = isinstance(starts, list) and all(isinstance(each, list) and len(each) == 2 for each in starts)
+    if not whole or not pairs or not all(type(number) is int and 0 <= number < 2**31 for pair in starts for number in pair):
+        raise UsageError(f"{path} is no record of a fault: starts are pairs of a step and a seed, parameters a table")
     return record
 
 
@@ -117,13 +123,18 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
 
 def replay(tasks: Any, record: dict[str, Any]) -> int:
     """Lives a recorded trial again, and shows its steps and the error with its traceback."""
+    from quickstudy.parts.collecting import trial_steps
     from quickstudy.tasks.gymnasium_env import live_again, recorded_task
     from quickstudy.tasks.lanes import LaneFault, Source
     from quickstudy.tasks.parameters import in_words
 
+    longest = trial_steps(tasks)
     if not isinstance(tasks, Source):
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     try:
+        if len(record["actions"]) > longest:
+            raise ValueError(f"it has {len(record['actions'])} actions, a trial has at most {longest}")
+        require_lived(tasks, record)
         told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
         tell(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
@@ -133,10 +144,32 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         if fault.__cause__ is not None:
             print_traceback(fault.__cause__)
         raise QuickstudyError(f"again: {fault.what}") from fault
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise UsageError(f"the record doesn't fit {tasks!r}: {error}") from error
+    except (LookupError, TypeError, ArithmeticError, ValueError, RuntimeError, AttributeError) as error:
+        raise UsageError(f"the record doesn't fit {tasks!r}: {' '.join(str(error).split()) or type(error).__name__}") from error
     tell(f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions")
     return 0
+
+
+def require_lived(tasks: Any, record: dict[str, Any]) -> None:
+    """Raises ValueError where a record's parameters or actions aren't those of the tasks."""
+    import numpy as np
+
+    from quickstudy.ops.fit import require_fit
+    from quickstudy.protocol import counter
+    from quickstudy.tasks.gymnasium_env import recorded_task
+
+    drawn = tasks.sample(1, "train", counter(0, 0, "a task of the record"))
+    told = {name: value.to(drawn[name].dtype) if name in drawn else value for name, value in recorded_task(record).items()}
+    require_fit("parameters", told, dict(drawn))
+    space = tasks.env_action_space
+    for step, action in enumerate(record["actions"]):
+        taken = np.asarray(action, space.dtype)
+        if (
+            taken.shape != space.shape
+            or not np.isfinite(taken).all()
+            or (taken.dtype.kind != "f" and not space.contains(taken))
+        ):
+            raise ValueError(f"action {step} is {shorten(action)}, which is not in {space}")
 
 
 def print_traceback(error: BaseException) -> None:

@@ -15,6 +15,8 @@ from jaxtyping import Int, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.data.priorities import Priorities
+from quickstudy.errors import shorten
+from quickstudy.ops.fit import MAX_COUNT, is_finite, require_range
 from quickstudy.ops.state import Ledger, Segment, Table
 
 Records = dict[str, Tensor]
@@ -27,7 +29,8 @@ class Replay:
     `spare` is how many records a row may get between two states that are saved: they wait there before they take the place of
     the oldest, so that the state before can still be saved. With `on_disk`, records lie in a memory-mapped file without a name
     in the folder for temporary files, and memory holds what is being read. With `prioritised`, records can be drawn by
-    priority over all tasks, which is not part of the ledger: save `priorities.values` beside it.
+    priority over all tasks, which is not part of the ledger: save `priorities.values` beside it. `like` is some record, (1,
+    ...) each: what is loaded must have its names, shapes and kinds of numbers.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class Replay:
         *,
         on_disk: bool = False,
         prioritised: bool = False,
+        like: Mapping[str, Tensor] | None = None,
         device: str = "cpu",
     ):
         self.capacity, self.size, self.on_disk, self.device = capacity, capacity + spare, on_disk, device
         self.priorities = Priorities(tasks * self.size) if prioritised else None
         self.added = torch.zeros(tasks, dtype=torch.long)
         """How many records each task was ever given."""
+        self.like = like
         self.fields: Records = {}
         """Each (task * place, ...): record number n of a task lies in the task's place n modulo the size of a row."""
         self._journal = Journal()
@@ -153,20 +158,83 @@ class Replay:
         """The records as a leaf of a state."""
         return ReplayLedger(self, self.added.clone())
 
+    def alive(self) -> tuple[Int[Tensor, "record"], Int[Tensor, "record"]]:
+        """Task and number of each record there is."""
+        task = torch.arange(len(self.added)).repeat_interleave(self.counts)
+        return task, (self.added - self.counts)[task] + rank_among_equals(task)
+
+    @property
+    def most_bytes(self) -> int | None:
+        """What one file of its records may have at most; None where no record is known."""
+        if self.like is None:
+            return None
+        record = sum(value.nbytes * (2 if value.is_floating_point() else 8) for value in self.like.values())
+        return len(self.added) * self.size * (16 + record)
+
     def load(self, ledger: Ledger) -> None:
-        """Takes over what a ledger holds; ValueError where its records don't fit."""
-        # a ledger of this replay itself reads what is cleared here
-        tables = list(ledger.tables()) if isinstance(ledger, ReplayLedger) else ledger.tables()
-        self.added, self.fields, self._journal = torch.zeros_like(self.added), {}, Journal()
-        for segment, table in tables:
-            task, number = table["task"], table["number"]
-            records = {name.removeprefix("record."): value for name, value in table.items() if name.startswith("record.")}
-            if task.min() < 0 or task.max() >= len(self.added) or number.min() < 0:
-                raise ValueError(f"the replay holds records of tasks {task.min()} to {task.max()}, not of {len(self.added)}")
-            self.added = self.added.scatter_reduce(0, task, number + 1, "amax")
-            self._write(task, number, records)
-            self._journal.note(segment, task, number, len(self.added))
-        self._journal.home = ledger.home
+        """Takes over what a ledger holds; ValueError, before anything changes, where its records don't fit."""
+        self.take(self.read(ledger))
+
+    def take(self, other: Replay) -> None:
+        """Takes over what another one of the same sizes holds."""
+        self.added, self.fields, self._journal = other.added, other.fields, other._journal
+
+    def read(self, ledger: Ledger) -> Replay:
+        """What a ledger holds, as a replay of these sizes; ValueError where its records don't fit."""
+        found = Replay(len(self.added), self.capacity, self.size - self.capacity, on_disk=self.on_disk, device=self.device)
+        like = self.like or {name: value[:1] for name, value in self.fields.items()}
+        seen: list[tuple[Tensor, Tensor]] = []
+        for segment, table in ledger.tables():
+            task, number, records = parts_of(table)
+            like = like or {name: value[:1] for name, value in records.items()}
+            require_records(like, task, number, records, len(self.added))
+            found.added = found.added.scatter_reduce(0, task, number + 1, "amax")
+            found._write(task, number, records)
+            found._journal.note(segment, task, number, len(self.added))
+            seen.append((task, number))
+        found._journal.home = ledger.home
+        found._require_all(seen)
+        return found
+
+    def _require_all(self, seen: list[tuple[Tensor, Tensor]]) -> None:
+        """Raises ValueError where records are missing among those whose numbers were seen."""
+        there = torch.zeros(len(self.added) * self.size, dtype=torch.bool)
+        for task, number in seen:
+            alive = number >= (self.added - self.counts)[task]
+            there[self.place(task, number)[alive.to(self.device)].cpu()] = True
+        if int(there.sum()) < len(self):
+            raise ValueError(f"the replay holds {int(there.sum())} of the {len(self)} records that its numbers tell of")
+
+
+def parts_of(table: Table) -> tuple[Tensor, Tensor, Records]:
+    """Tasks, numbers and records of a table; ValueError where it is none of a replay."""
+    task, number = (table.get(name) for name in ("task", "number"))
+    if task is None or number is None or any(not name.startswith("record.") for name in table.keys() - {"task", "number"}):
+        raise ValueError(f"the replay has a table with {shorten(sorted(table))}, not with task, number and records")
+    return task, number, {name.removeprefix("record."): value for name, value in table.items() if name.startswith("record.")}
+
+
+def require_records(like: Mapping[str, Tensor], task: Tensor, number: Tensor, records: Records, tasks: int) -> None:
+    """Raises ValueError where records aren't like one, or tasks and numbers none of a replay of so many tasks."""
+    for name, each, most in (("task", task, tasks), ("number", number, MAX_COUNT)):
+        if each.dtype != torch.long or each.shape != (len(each),) or not len(each):
+            raise ValueError(f"the replay's column {name} is no list of whole numbers")
+        require_range(f"the replay's column {name}", each, 0, most - 1)
+    if records.keys() != like.keys():
+        raise ValueError(f"the replay holds records of {shorten(sorted(records))}, not of {shorten(sorted(like))}")
+    for name, value in records.items():
+        if value.shape != (len(task), *like[name].shape[1:]) or kind_of(value) != kind_of(like[name]):
+            raise ValueError(
+                f"the replay's records have {shorten(name)} as {value.dtype} with shape {tuple(value.shape)}, it must be"
+                f" {kind_of(like[name])} with shape {(len(task), *like[name].shape[1:])}"
+            )
+        if not is_finite(value):
+            raise ValueError(f"the replay's records have NaN or infinity in {name}")
+
+
+def kind_of(values: Tensor) -> str:
+    """What kind of numbers a tensor holds, whatever their width."""
+    return "a float" if values.is_floating_point() else "true or false" if values.dtype == torch.bool else "a whole number"
 
 
 class Journal:
@@ -194,6 +262,11 @@ class ReplayLedger:
 
     def __init__(self, replay: Replay, added: Int[Tensor, "task"]):
         self._replay, self._added = replay, added
+
+    @property
+    def most_bytes(self) -> int | None:
+        """What one file of such records may have at most; None where no record is known."""
+        return self._replay.most_bytes
 
     @property
     def home(self) -> Path | None:

@@ -10,7 +10,18 @@ import torch
 from torch import Generator, Tensor
 
 from quickstudy.arguments import checked
-from quickstudy.data.session_file import Acted, Answer, Episode, Row, read_session, stacked, unstacked, write_session
+from quickstudy.data.session_check import require_held, restored
+from quickstudy.data.session_file import (
+    Acted,
+    Answer,
+    Episode,
+    Row,
+    read_session,
+    refusing,
+    stacked,
+    unstacked,
+    write_session,
+)
 from quickstudy.errors import UsageError, shorten
 from quickstudy.ops.spaces import encode_reward
 from quickstudy.ops.tree import tree_map
@@ -154,16 +165,16 @@ class Session:
 
         QuickstudyError where the file was altered or is not of such an agent.
         """
-        session = cls(agent)
-        session._policy, held = read_session(Path(path), agent.name, session._policy, agent.device)
+        session, path = cls(agent), Path(path)
+        policy, held = read_session(path, agent.name, session._policy, agent.device)
+        with torch.no_grad(), refusing(path, agent.name):
+            require_held(agent, policy, session._policy.initial_memory(1, 1), held)
+        session._policy = policy
         generator, rows = held.pop("generator"), held.pop("rows")
         for name, value in held.items():
             setattr(session, f"_{name}", value)
         session._rows = unstacked(rows) if rows else []
-        session._generator = None
-        if generator is not None:
-            session._generator = Generator(agent.device)
-            session._generator.set_state(generator.cpu())
+        session._generator = None if generator is None else restored(generator, agent.device)
         return session
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import QuickstudyError, UsageError, shorten
+from quickstudy.ops.fit import is_finite
 from quickstudy.ops.state import insert, leaves, plain_values
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Act, Memory, Percept, Transition
-from quickstudy.storage import write_atomically
+from quickstudy.storage import parse_json, read_bytes, write_atomically
 
 FORMAT = 1
+MAX_BYTES = 2**28
+"""A session of more is neither written nor read."""
 
 
 class Acted(NamedTuple):
@@ -80,7 +83,10 @@ def write_session(path: Path, agent: str, policy: Any, held: dict[str, Any]) -> 
     found = {"/".join(place): value for place, value in leaves(state) if isinstance(value, Tensor)}
     tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in found.items()}
     header = json.dumps({"format": FORMAT, "agent": agent, "values": plain_values(state)})
-    write_atomically(path, save(tensors, {"session": header, "sha256": checksum(tensors, header)}))
+    content = save(tensors, {"session": header, "sha256": checksum(tensors, header)})
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"the session holds {len(content)} bytes, {MAX_BYTES} at most are kept; save it after fewer steps")
+    write_atomically(path, content)
 
 
 def read_session(path: Path, agent: str, policy: Any, device: str) -> tuple[Any, dict[str, Any]]:
@@ -88,28 +94,39 @@ def read_session(path: Path, agent: str, policy: Any, device: str) -> tuple[Any,
 
     UsageError where there is no such file, QuickstudyError where it was altered or doesn't fit the agent.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # it is no dictionary
+    with refusing(path, agent):
+        content = read_bytes(path, MAX_BYTES)
+        tensors = load(content)
+        # that was found to be such a file: eight bytes with the length of the header, the header, the tensors
+        metadata = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")], path)["__metadata__"]
         if metadata["sha256"] != checksum(tensors, metadata["session"]):
             raise QuickstudyError(f"{path} was altered: its checksum differs from what was written")
-        header = json.loads(metadata["session"])
+        header = parse_json(metadata["session"], path)
         if header["format"] != FORMAT:
             raise QuickstudyError(
-                f"{path}: format {header['format']!r} is not {FORMAT}: it is from another version of quickstudy"
+                f"{path}: format {shorten(header['format'])} is not {FORMAT}: it is from another version of quickstudy"
             )
         if header["agent"] != agent:
-            raise QuickstudyError(f"{path} is a session of {header['agent']}, not of {agent}")
+            raise QuickstudyError(f"{path} is a session of {header['agent']:.60}, not of {agent}")
         state = header["values"]
         for name, tensor in tensors.items():
             # copied, since a product rounds otherwise where its memory begins at another place
             insert(state, name.split("/"), tensor.clone().to(device))
         return with_fields(policy, state["policy"]), unpack(state["held"], TUPLES)
+
+
+@contextmanager
+def refusing(path: Path, agent: str) -> Iterator[None]:
+    """What goes wrong while a session is read, in one line: whatever a stranger's file makes of it."""
+    try:
+        yield
+    except QuickstudyError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError, SafetensorError) as error:
-        raise QuickstudyError(f"{path} holds no session of {agent} on these tasks: {error or type(error).__name__}") from error
+    except Exception as error:  # a policy with stored weights may fail in any way
+        cause = " ".join(str(error).split())[:300] or type(error).__name__
+        raise QuickstudyError(f"{path} holds no session of {agent} on these tasks: {cause}") from error
 
 
 def checksum(tensors: Mapping[str, Tensor], header: str) -> str:
@@ -138,11 +155,23 @@ def with_fields(policy: Any, state: Mapping[str, Any]) -> Any:
             continue
         mine, theirs = dict(leaves({name: pack(own)})), dict(leaves({name: state[name]}))
         for place, value in mine.items():
-            # adapted weights have a task axis before those that all tasks share
-            if isinstance(value, Tensor) and theirs[place].shape[theirs[place].dim() - value.dim() :] != value.shape:
-                raise ValueError(f"{'/'.join(place)} has shape {tuple(theirs[place].shape)}, not {tuple(value.shape)}")
+            if value is not None:  # what is there only after adapting is tried with the rest
+                require_field("/".join(place), theirs[place], value)
         changed[name] = unpack(state[name], TUPLES | tuples_in(own))
     return replace(policy, **changed)
+
+
+def require_field(where: str, stored: Any, own: Any) -> None:
+    """Raises ValueError where a stored leaf of a policy can't take the place of the explorer's own."""
+    if isinstance(own, Tensor):
+        # adapted weights have a task axis before those that all tasks share
+        if not isinstance(stored, Tensor) or stored.shape not in (own.shape, (1, *own.shape)):
+            found = tuple(stored.shape) if isinstance(stored, Tensor) else shorten(stored)
+            raise ValueError(f"{where} has shape {found}, not {tuple(own.shape)}")
+        if stored.dtype != own.dtype or not is_finite(stored):
+            raise ValueError(f"{where} is of {stored.dtype}, not of {own.dtype}, or holds NaN or infinity")
+    elif type(stored) is not type(own):
+        raise ValueError(f"{where} is {shorten(stored)}, it must be a value of type {type(own).__name__}")
 
 
 def is_policy(value: Any) -> bool:

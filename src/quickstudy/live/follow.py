@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from quickstudy.report.series import (
 from quickstudy.runs.folder import stored_config
 from quickstudy.runs.seeds import SeedRun, holds_seeds, read_seeds
 from quickstudy.runs.trainer import trainer_of
+from quickstudy.storage import opened, read_lines
 
 USUAL_METRICS = 40
 """How many metrics a run is taken to have when points are shared out; a few more or less change only the page's size."""
@@ -44,19 +46,19 @@ class Grown:
     @property
     def replaced(self) -> bool:
         """Whether what was read last is there no more: a resumed run cuts off what its checkpoint doesn't know of."""
-        if not self._tail or not self._path.exists():
-            return bool(self._tail)
-        with self._path.open("rb") as file:
-            file.seek(self._place - len(self._tail))
-            return file.read(len(self._tail)) != self._tail
+        if not self._tail:
+            return False
+        try:
+            with opened(self._path) as file:
+                file.seek(self._place - len(self._tail))
+                return file.read(len(self._tail)) != self._tail
+        except FileNotFoundError:
+            return True
 
     def lines(self) -> Iterator[bytes]:
         """The lines that are whole by now and weren't read yet."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._place)
-            for line in file:
+        with contextlib.suppress(FileNotFoundError):
+            for line in read_lines(self._path, self._place):
                 if not line.endswith(b"\n"):
                     return
                 self._place += len(line)

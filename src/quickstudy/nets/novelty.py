@@ -12,7 +12,8 @@ from torch.func import functional_call
 from torch.optim import Adam
 
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
-from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.ops.fit import require_fit
 from quickstudy.ops.moments import Moments, merged, moments_of
 from quickstudy.ops.returns import discounted_sum
 from quickstudy.protocol import State, counter
@@ -55,6 +56,10 @@ class Novelty:
     def state_dict(self) -> State:
         weights = {name: weight.detach() for name, weight in self.weights.items()}
         return {"weights": weights, "target": self.target, "optimiser": adam_state(self.optimiser)}
+
+    def fits(self, where: str, stored: Any) -> None:
+        """The pattern of what `state_dict` gave; ValueError where it is not of such networks."""
+        require_fit(where, stored, dict(self.state_dict()) | {"optimiser": adam_fits(self.optimiser)})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         copy_into(self.weights, state["weights"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor, nn
 
 from quickstudy.nets.networks import Weights, last_linear
+from quickstudy.ops.fit import require_fit, require_range, within
 from quickstudy.ops.policy_gradient import masked_mean
 
 LEAST_STD = 1e-2
@@ -38,6 +39,18 @@ class ValueScale(NamedTuple):
 def unit_scale(device: str) -> ValueScale:
     """The scale before any target was seen: values as they are."""
     return ValueScale(*torch.zeros(3, dtype=torch.float64, device=device).unbind())
+
+
+def scale_fits(where: str, stored: Any) -> None:
+    """The pattern of a scale in a checkpoint, of this version or of 0.1; ValueError where it is neither."""
+    names = ("first", "second", "weight") if isinstance(stored, Mapping) and "first" in stored else ValueScale._fields
+    require_fit(where, stored, {name: None for name in names})
+    for name in names:
+        like = torch.zeros((), dtype=torch.float32 if getattr(stored[name], "dtype", None) == torch.float32 else torch.float64)
+        require_fit(within(where, name), stored[name], like)
+    for name in {"second", "variance"} & stored.keys():
+        require_range(within(where, name), stored[name], 0)
+    require_range(within(where, "weight"), stored["weight"], 0, 1 + 1e-6)
 
 
 def stored_scale(state: Mapping[str, Tensor], device: str) -> ValueScale:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from quickstudy.ops.fit import Check, require_fit, require_range, within
 
 ROUNDING = 2.0**-23
 
@@ -43,6 +45,17 @@ def moments_of(values: Float[Tensor, "value *shape"]) -> Moments:
     values = values.double()
     mean = values.mean(0)
     return Moments(torch.tensor(len(values), dtype=torch.float64, device=values.device), mean, (values - mean).square().sum(0))
+
+
+def moments_fit(moments: Moments) -> Check:
+    """The pattern of running moments, as names and tensors: their shapes, and nothing below zero where nothing can be."""
+
+    def check(where: str, stored: Any) -> None:
+        require_fit(where, stored, moments._asdict())
+        for name in ("number", "spread"):
+            require_range(within(where, name), stored[name], 0)
+
+    return check
 
 
 def merged(one: Moments, other: Moments) -> Moments:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import gymnasium
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data.rollout import Chosen, Lifetime, Plan, collect, collect_chosen, collect_lives, concatenate
 from quickstudy.errors import UsageError
 from quickstudy.ops.returns import episode_returns
-from quickstudy.protocol import Experience, Learner, Metrics, Policy, Shard, TaskDistribution, Tasks, Work
+from quickstudy.ops.tree import tree_map
+from quickstudy.protocol import (
+    Act,
+    Experience,
+    Learner,
+    Metrics,
+    Policy,
+    Shard,
+    TaskDistribution,
+    Tasks,
+    Transition,
+    Work,
+    begin_trial,
+)
 
 
 def require_shards(what: str, config: object, collected: str, at_most: str = "") -> None:
@@ -56,6 +71,18 @@ def trial_metrics(tasks: TaskDistribution, experience: Experience) -> Metrics:
     episodes = valid[..., 0].numel() * tasks.episodes_per_trial
     steps = float(valid.sum())
     return rollout_metrics(steps, returns.mean().item(), steps / episodes) | adaptation_metrics(returns.tolist())
+
+
+def some_experience(tasks: TaskDistribution, device: str) -> Experience:
+    """A step of one lane in which nothing happens, (1, 1, 1): what is made of experience looks like what is made of it."""
+    space = tasks.observation_space
+    kind = torch.float32 if isinstance(space, gymnasium.spaces.Box) else torch.int64
+    seen = torch.zeros(1, 1, *(space.shape or ()), dtype=kind, device=device)
+    end = begin_trial(seen, tasks.action_space)
+    info = {"dense_reward": end.reward}
+    step = Transition(seen, seen, end.reward, end.terminated, end.truncated, info)
+    blank = Experience(end, Act(end.action, None, {}), step, end.first, {}, end, {})
+    return tree_map(lambda part: part[:, :, None], blank)._replace(end_percept=end)
 
 
 def told_reward(experience: Experience) -> Float[Tensor, "task lane time"]:

@@ -23,7 +23,7 @@ from quickstudy.report.trials import Lived, dynamics_of, live_trials
 from quickstudy.report.world import world
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
-from quickstudy.storage import read_json
+from quickstudy.storage import SMALL, Refused, read_json, read_text
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.wrappers.forgetful import Forgetful
 
@@ -129,15 +129,36 @@ def shortened(value: float | None, digits: int = 6) -> float | int | None:
 
 def facts(folder: Path, first: Path) -> dict[str, Any]:
     """What was run: each section of the configuration, the command, and the machine of the first run."""
-    config = tomllib.loads((folder / "config.toml").read_text())
+    config = tomllib.loads(read_text(folder / "config.toml"))
     # beside its sections it tells its format
     sections = {name: values for name, values in config.items() if isinstance(values, dict)}
-    system = first / "system.json"
     return {
         "config": {name: {key: str(value) for key, value in values.items()} for name, values in sections.items()},
-        "command": (folder / "command.txt").read_text().strip() if (folder / "command.txt").exists() else "",
-        "system": flat(read_json(system)) if system.exists() else {},
+        "command": command_of(folder),
+        "system": system_of(first),
     }
+
+
+def command_of(folder: Path) -> str:
+    """The command that began a run; empty where it isn't kept."""
+    try:
+        return read_text(folder / "command.txt").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def system_of(folder: Path) -> dict[str, str]:
+    """The machine that a run began on, as one table; empty where it isn't kept."""
+    try:
+        found = read_json(folder / "system.json", SMALL)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(found, dict):
+        raise Refused(f"{folder / 'system.json'} is no table of what the run began on")
+    try:
+        return flat(found)
+    except RecursionError as error:
+        raise Refused(f"{folder / 'system.json'} is nested too deeply") from error
 
 
 def flat(tree: dict[str, Any]) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstudy.names import metrics_now
+from quickstudy.ops.fit import MAX_COUNT
 from quickstudy.ops.statistics import interquartile_mean
+from quickstudy.storage import read_lines
 
 NUMBERS = 60_000
 """How many numbers the series of all seeds together may have: half a megabyte of text."""
@@ -27,6 +31,8 @@ STATISTICS = ("mean", "iqm")
 STEPS, SECONDS = "time/total_timesteps", "time/time_elapsed"
 AXES = ("iteration", STEPS, SECONDS)
 
+MOST_NAMES = 1000
+"""Of metrics: what a file has beyond is not a run's."""
 LARGEST = sys.float_info.max
 """Whole numbers may be larger, and are no figures then."""
 
@@ -43,10 +49,8 @@ class Thinning(NamedTuple):
 
 def rows_of(path: Path) -> Iterator[Row]:
     """The rows of a file of metrics in turn; a line that isn't whole, as where a trainer is writing, is passed over."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        yield from map_rows(file)
+    with contextlib.suppress(FileNotFoundError):
+        yield from map_rows(read_lines(path))
 
 
 def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
@@ -56,13 +60,14 @@ def map_rows(lines: Iterable[bytes]) -> Iterator[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and type(row.get("iteration")) is int and row["iteration"] > 0:
+        if isinstance(row, dict) and type(row.get("iteration")) is int and 0 < row["iteration"] < MAX_COUNT:
             yield metrics_now(row)
 
 
 def figures(row: Row) -> dict[str, float]:
-    """The finite numbers of a row."""
-    return {name: float(value) for name, value in row.items() if type(value) in (int, float) and abs(value) <= LARGEST}
+    """The finite numbers of a row, of as many names as any run has."""
+    numbers = {name: float(value) for name, value in row.items() if type(value) in (int, float) and abs(value) <= LARGEST}
+    return numbers if len(numbers) <= MOST_NAMES else dict(islice(numbers.items(), MOST_NAMES))
 
 
 class Clock:
@@ -100,6 +105,8 @@ class Buckets:
         if place < points:
             for name, value in figures(row).items():
                 if name not in self._sums:
+                    if len(self._sums) == MOST_NAMES:
+                        continue
                     self._sums[name], self._counts[name] = [0.0] * points, [0.0] * points
                 self._sums[name][place] += value
                 self._counts[name][place] += 1

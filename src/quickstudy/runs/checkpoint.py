@@ -11,18 +11,33 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import QuickstudyError, shorten
 from quickstudy.ops.state import Ledger, Segment, Table, insert, leaves, plain_values
 from quickstudy.protocol import State
-from quickstudy.storage import flush_to_disk, read_json, sha256, to_json, write_atomically
+from quickstudy.storage import (
+    MAX_JSON_BYTES,
+    SMALL,
+    flush_to_disk,
+    opened,
+    parse_json,
+    read_bytes,
+    read_json,
+    remove_leftovers,
+    require_folder,
+    sha256,
+    temporary_name,
+    to_json,
+    write_atomically,
+    write_new,
+)
 
 FORMAT = 2
 FILES = ("state.safetensors", "state.json")
@@ -43,6 +58,27 @@ class Saved(NamedTuple):
     """The new segments alone."""
 
 
+class Room(NamedTuple):
+    """How many bytes a learner's files may have: more is read from no checkpoint, whatever its manifest says."""
+
+    tensors: int
+    segment: int
+
+
+ANY = Room(2**33, 2**33)
+"""Where nothing is known of the learner."""
+
+
+def room_for(state: State) -> Room:
+    """What the files of a learner may have, by its state before training: its optimisers come on top, and little else."""
+    tensors = [value for _, value in leaves(state) if isinstance(value, Tensor)]
+    ledgers = [getattr(value, "most_bytes", None) for _, value in leaves(state) if isinstance(value, Ledger)]
+    return Room(
+        2**27 + 8 * sum(value.nbytes for value in tensors),
+        2**20 + max((ANY.segment if most is None else most for most in ledgers), default=0),
+    )
+
+
 class StoredLedger:
     """A ledger as its files hold it."""
 
@@ -54,7 +90,7 @@ class StoredLedger:
         """The rows of each segment in turn."""
         assert self.home is not None
         for segment in self._segments:
-            yield segment, load_file(self.home / segment.name)
+            yield segment, load(read_bytes(self.home / segment.name, segment.bytes))
 
     def segments(self, home: Path) -> list[Segment]:
         return self._segments if home == self.home else []
@@ -79,7 +115,9 @@ def save_segments(folder: Path, number: int, state: State) -> tuple[dict[str, li
             continue
         table = ledger.unwritten(home)
         if table:
+            require_folder(home)
             home.mkdir(exist_ok=True)
+            remove_leftovers(home)
             content = save(table)
             digest = hashlib.sha256(content).hexdigest()
             segment = Segment(f"{number:08d}-{digest[:16]}.safetensors", len(content), digest)
@@ -90,57 +128,91 @@ def save_segments(folder: Path, number: int, state: State) -> tuple[dict[str, li
     return needed, written
 
 
-def save_checkpoint(folder: Path, number: int, state: State) -> Saved:
-    """Writes `folder/<number>` and then points `folder/../latest.json` at it."""
-    name = f"{number:08d}"
-    final, temporary = folder / name, folder / f".{name}.{os.getpid()}.tmp"
+def save_checkpoint(folder: Path, number: int, state: State, configuration: Mapping[str, Any] | None = None) -> Saved:
+    """Writes `folder/<number>` and then points `folder/../latest.json` at it; `configuration` is what it belongs to."""
+    final = folder / f"{number:08d}"
+    temporary, replaced = temporary_name(final), temporary_name(final)
+    require_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     segments, written = save_segments(folder, number, state)
-    temporary.mkdir()
     tensors = {"/".join(path): value.detach().cpu().contiguous() for path, value in leaves(state) if isinstance(value, Tensor)}
-    (temporary / "state.safetensors").write_bytes(save(tensors))
-    (temporary / "state.json").write_text(to_json(plain_values(state)))
-    for file in FILES:
-        flush_to_disk(temporary / file)
-    files = {file: {"bytes": (temporary / file).stat().st_size, "sha256": sha256(temporary / file)} for file in FILES}
+    contents = {"state.safetensors": save(tensors), "state.json": to_json(plain_values(state)).encode()}
+    files = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in contents.items()}
     needed = {path: [segment._asdict() for segment in parts] for path, parts in segments.items()}
-    write_atomically(temporary / "manifest.json", to_json(sealed({"format": FORMAT, "files": files, "segments": needed})))
-    if final.exists():
-        final.rename(folder / f".{name}.{os.getpid()}.replaced.tmp")
-    temporary.rename(final)
+    manifest = {"format": FORMAT, "files": files, "segments": needed}
+    manifest |= {} if configuration is None else {"configuration": configuration}
+    temporary.mkdir()
+    try:
+        for name, content in contents.items():
+            write_new(temporary / name, content)
+        write_new(temporary / "manifest.json", to_json(sealed(manifest)))
+        flush_to_disk(temporary)
+        if final.exists():
+            final.rename(replaced)
+        temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     flush_to_disk(folder)
-    write_atomically(folder.parent / "latest.json", to_json({"checkpoint": name}))
+    write_atomically(folder.parent / "latest.json", to_json({"checkpoint": final.name}))
     remove_leftovers(folder)
     return Saved(sum(file["bytes"] for file in files.values()) + written, written)
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """Verifies and reads one checkpoint; DamagedCheckpoint names the file that is missing, cut or altered."""
+def anything(folder: Path, configuration: Any) -> None:
+    """Whatever a checkpoint says of its configuration."""
+
+
+def load_checkpoint(folder: Path, room: Room = ANY, belongs: Callable[[Path, Any], None] = anything) -> dict[str, Any]:
+    """Verifies and reads one checkpoint; DamagedCheckpoint names the file that is missing, cut or altered.
+
+    `belongs` is asked about the configuration that the checkpoint was made under, None where it says none, before more is read.
+    """
     try:
+        for each in (folder.parent, folder):
+            require_folder(each)
         manifest = read_json(folder / "manifest.json")
         if manifest["format"] != FORMAT:
             raise DamagedCheckpoint(
-                f"{folder}: format {manifest['format']!r} is not {FORMAT}: written by another version of quickstudy"
+                f"{folder}: format {shorten(manifest['format'])} is not {FORMAT}: written by another version of quickstudy"
             )
         if sealed(manifest) != manifest:
             raise DamagedCheckpoint(f"{folder / 'manifest.json'} was altered: its sha256 differs from what it says")
-        for file in FILES:
-            written = manifest["files"][file]
-            size = (folder / file).stat().st_size
-            if size != written["bytes"]:
-                raise DamagedCheckpoint(f"{folder / file} has {size} bytes, {written['bytes']} were written")
-            if sha256(folder / file) != written["sha256"]:
-                raise DamagedCheckpoint(f"{folder / file} was altered: its sha256 differs from the manifest's")
-        state = read_json(folder / "state.json")
-        for path, tensor in load_file(folder / "state.safetensors").items():
+        belongs(folder, manifest.get("configuration"))
+        tensors, values = (
+            read_verified(folder / name, manifest["files"][name], most)
+            for name, most in zip(FILES, (room.tensors, MAX_JSON_BYTES), strict=True)
+        )
+        state = parse_json(values, folder / "state.json")
+        for path, tensor in load(tensors).items():
             # copied, since a product rounds otherwise where its memory begins at another place
             insert(state, path.split("/"), tensor.clone())
         for path, segments in manifest["segments"].items():
-            insert(state, path.split("/"), StoredLedger(replay_of(folder.parent), list(verified(folder, segments))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            held = StoredLedger(replay_of(folder.parent), list(verified(folder, segments, room.segment)))
+            insert(state, path.split("/"), held)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise DamagedCheckpoint(f"{folder} can't be read: {error or type(error).__name__}") from error
     return state
+
+
+def read_verified(path: Path, written: Mapping[str, Any], most: int) -> bytes:
+    """A file that has the size and the checksum that a manifest says; DamagedCheckpoint where one differs."""
+    require_written(path, written["bytes"], most)
+    content = read_bytes(path, written["bytes"])
+    if hashlib.sha256(content).hexdigest() != written["sha256"]:
+        raise DamagedCheckpoint(f"{path} was altered: its sha256 differs from the manifest's")
+    return content
+
+
+def require_written(path: Path, size: int, most: int) -> None:
+    """Raises DamagedCheckpoint where a file has another size than was written, or one that no such file has."""
+    with opened(path) as file:
+        found = os.fstat(file.fileno()).st_size
+    if found != size:
+        raise DamagedCheckpoint(f"{path} has {found} bytes, {shorten(size)} were written")
+    if found > most:
+        raise DamagedCheckpoint(f"{path} has {found} bytes, with this configuration it has at most {most}")
 
 
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -149,26 +221,32 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     return content | {"sha256": hashlib.sha256(to_json(content).encode()).hexdigest()}
 
 
-def verified(folder: Path, segments: list[dict[str, Any]]) -> Iterator[Segment]:
+def verified(folder: Path, segments: list[dict[str, Any]], most: int) -> Iterator[Segment]:
     """The segments that a checkpoint names, each held against its size and checksum; DamagedCheckpoint where one differs."""
+    require_folder(replay_of(folder.parent))
+    if len({fields["name"] for fields in segments}) < len(segments):
+        raise DamagedCheckpoint(f"{folder / 'manifest.json'} names a segment twice")
     for fields in segments:
         segment = Segment(**fields)
         if not SEGMENT.fullmatch(segment.name):
-            raise DamagedCheckpoint(f"{folder / 'manifest.json'} names {segment.name!r}, which is no segment of a replay")
+            raise DamagedCheckpoint(
+                f"{folder / 'manifest.json'} names {shorten(segment.name)}, which is no segment of a replay"
+            )
         path = replay_of(folder.parent) / segment.name
-        if path.stat().st_size != segment.bytes:
-            raise DamagedCheckpoint(f"{path} has {path.stat().st_size} bytes, {segment.bytes} were written")
+        require_written(path, segment.bytes, most)
         if sha256(path) != segment.sha256:
             raise DamagedCheckpoint(f"{path} was altered: its sha256 differs from the manifest's")
         yield segment
 
 
-def load_latest(run: Path) -> tuple[dict[str, Any], list[str]]:
+def load_latest(
+    run: Path, room: Room = ANY, belongs: Callable[[Path, Any], None] = anything
+) -> tuple[dict[str, Any], list[str]]:
     """The newest whole checkpoint of a run, and what is wrong with those after it; QuickstudyError where there is none."""
     complaints = []
     for folder in candidates(run):
         try:
-            return load_checkpoint(folder), complaints
+            return load_checkpoint(folder, room, belongs), complaints
         except DamagedCheckpoint as damage:
             complaints.append(str(damage))
     raise QuickstudyError("; ".join([f"{run} has no checkpoint that can be read", *complaints]))
@@ -176,9 +254,10 @@ def load_latest(run: Path) -> tuple[dict[str, Any], list[str]]:
 
 def candidates(run: Path) -> list[Path]:
     """The checkpoints of a run: the one that latest.json names, then the others from new to old."""
+    require_folder(run / "checkpoints")
     folders = sorted((path for path in (run / "checkpoints").glob("*") if NAME.fullmatch(path.name)), reverse=True)
     try:
-        latest = read_json(run / "latest.json")["checkpoint"]
+        latest = read_json(run / "latest.json", SMALL)["checkpoint"]
     except (OSError, ValueError, KeyError, TypeError):
         return folders
     return sorted(folders, key=lambda folder: folder.name != latest)
@@ -186,14 +265,20 @@ def candidates(run: Path) -> list[Path]:
 
 def prune(folder: Path, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints, and the segments that none of those needs."""
-    for old in sorted(path for path in folder.glob("*") if NAME.fullmatch(path.name))[:-keep]:
+    named = sorted(path for path in folder.glob("*") if NAME.fullmatch(path.name) and is_own(path, Path.is_dir))
+    for old in named[:-keep]:
         shutil.rmtree(old)
     home = replay_of(folder)
-    if home.exists():
+    if is_own(home, Path.is_dir):
         needed = {name for checkpoint in folder.glob("*") for name in named_segments(checkpoint)}
         for segment in home.iterdir():
-            if segment.name not in needed:
+            if segment.name not in needed and SEGMENT.fullmatch(segment.name) and is_own(segment, Path.is_file):
                 segment.unlink()
+
+
+def is_own(path: Path, kind: Callable[[Path], bool]) -> bool:
+    """Whether a path is a folder, or a file, and no link to one."""
+    return kind(path) and not path.is_symlink()
 
 
 def named_segments(checkpoint: Path) -> set[str]:
@@ -203,9 +288,3 @@ def named_segments(checkpoint: Path) -> set[str]:
         return {segment["name"] for parts in segments.values() for segment in parts}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes what a crash in the middle of a save has left."""
-    for leftover in folder.glob(".*.tmp"):
-        shutil.rmtree(leftover)

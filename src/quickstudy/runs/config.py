@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +14,11 @@ import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, fill, require_device, shown
-from quickstudy.errors import UsageError, did_you_mean, require_at_least
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, require_at_least, shorten
 from quickstudy.families import describe, family, make
 from quickstudy.names import SETTINGS, named_now
 from quickstudy.protocol import Learner, TaskDistribution
+from quickstudy.storage import Refused, read_text, to_json
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
@@ -96,12 +100,64 @@ class RunConfig:
 
     def write(self) -> str:
         """The configuration as TOML."""
+        learnt = self.learnt
+        sections = {"format": FORMAT, "algorithm": learnt["algorithm"], "tasks": learnt["tasks"]}
+        sections |= {"training": asdict(self.training), "normalisation": learnt["normalisation"]}
+        return tomli_w.dumps(sections)
+
+    @property
+    def learnt(self) -> dict[str, dict[str, Any]]:
+        """What is learnt, on what and how, by sections: of training the seed alone, without budget, cadence and machine."""
         own_tasks = self.task_options is None
-        tasks = {"own": self.tasks} if own_tasks else {"name": self.tasks} | asdict(self.task_options)
         options = self.algorithm_options if self.own_algorithm else asdict(self.algorithm_options)
-        chosen = {"own" if self.own_algorithm else "name": self.algorithm} | options
-        sections = {"format": FORMAT, "algorithm": chosen, "tasks": tasks, "training": asdict(self.training)}
-        return tomli_w.dumps(sections | {"normalisation": asdict(self.normalisation)})
+        return {
+            "algorithm": {"own" if self.own_algorithm else "name": self.algorithm} | options,
+            "tasks": {"own": self.tasks} if own_tasks else {"name": self.tasks} | asdict(self.task_options),
+            "normalisation": asdict(self.normalisation),
+            "training": {"seed": self.training.seed},
+        }
+
+    @property
+    def identity(self) -> str:
+        """The sha256 of `learnt`: a checkpoint belongs to configurations of one identity."""
+        return hashlib.sha256(json.dumps(self.learnt, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a checkpoint says of its configuration."""
+        return {"format": FORMAT, "identity": self.identity, "learnt": self.learnt}
+
+    def require_same(self, checkpoint: Path, recorded: Any) -> None:
+        """Raises QuickstudyError, which names what differs, where a checkpoint was made under another configuration.
+
+        Those of earlier versions recorded none. What they called otherwise has its name of today, and a setting that they
+        didn't have its default.
+        """
+        if recorded is None or (isinstance(recorded, Mapping) and recorded.get("identity") == self.identity):
+            return
+        known = isinstance(recorded, Mapping) and isinstance(recorded.get("learnt"), Mapping)
+        if not known or not all(isinstance(section, Mapping) for section in recorded["learnt"].values()):
+            raise ValueError(f"{checkpoint / 'manifest.json'} tells its configuration in a way that can't be read")
+        found = [each for section, now in self.learnt.items() for each in self._differing(section, now, recorded)]
+        if found:
+            raise QuickstudyError(
+                f"{checkpoint.parent.parent}: its config.toml is not the one under which {checkpoint.name} was saved: "
+                f"{', '.join(found[:3])}; set that back, or train another run"
+            )
+
+    def _differing(self, section: str, now: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
+        """What of a section differs from what a checkpoint recorded, each with both values."""
+        then = recorded["learnt"].get(section, {})
+        if section == "algorithm" and recorded.get("format") != FORMAT:
+            then = named_now(self.algorithm, then)
+        made_of = {"algorithm": self.algorithm_options, "tasks": self.task_options, "normalisation": self.normalisation}
+        defaults = getattr(type(made_of.get(section)), "__dataclass_fields__", {})
+        found = []
+        for name, value in json.loads(to_json(now)).items():
+            stored = then.get(name, getattr(defaults.get(name), "default", None))
+            if stored != value or isinstance(stored, bool) is not isinstance(value, bool):
+                found.append(f"[{section}] {name} is {shorten(value)}, it was {shorten(stored)}")
+        return found
 
     def build_tasks(self, own: TaskDistribution | None) -> TaskDistribution:
         """The tasks of the run: built by name, or `own`, without which a run on tasks of one's own can't go on."""
@@ -169,10 +225,12 @@ def config_of(
 def read_config(path: Path) -> RunConfig:
     """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed."""
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(read_text(path))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except Refused as error:
+        raise UsageError(str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     known = ("algorithm", "tasks", "normalisation", "training")
     number = table.pop("format", 2)

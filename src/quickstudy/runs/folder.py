@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import torch
 
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
+from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
-from quickstudy.runs.checkpoint import load_checkpoint, load_latest, prune, save_checkpoint
+from quickstudy.runs.checkpoint import ANY, load_checkpoint, load_latest, prune, room_for, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
 from quickstudy.runs.trainer import leave_mark, remove_mark
 from quickstudy.runs.writers import open_writers
-from quickstudy.storage import flush_to_disk, to_json, write_atomically
+from quickstudy.storage import appended, flush_to_disk, remove_leftovers, require_folder, to_json, write_atomically
 
 SEEDS = "seeds.json"
 """The file that tells a folder of seeds from a run: see `runs/seeds.py`."""
@@ -54,10 +55,11 @@ class Run:
 
     def __init__(self, folder: Path, config: RunConfig, progress: Progress):
         refuse_links(folder)
+        remove_leftovers(folder)
         self.folder, self.config = folder, config
         self._saved: int | None = None
         self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
-        self._timing = (folder / "timing.jsonl").open("ab")
+        self._timing = appended(folder / "timing.jsonl")
         self._writers = open_writers(folder, config.training.log, config.write(), progress.timesteps)
         leave_mark(folder)
 
@@ -87,7 +89,7 @@ class Run:
                 os.fsync(file.fileno())
             for writer in self._writers:
                 writer.flush()
-            saved = save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict())
+            saved = save_checkpoint(self.folder / "checkpoints", progress.iteration, progress._asdict(), self.config.recorded)
         except OSError as error:
             # writing into an open file tells no name
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
@@ -117,17 +119,14 @@ class Run:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raises QuickstudyError where writing to a run would write elsewhere, as somebody else's run might make one do."""
-    for name in ("metrics.jsonl", "timing.jsonl", "tensorboard", "checkpoints", "replay", "wandb"):
-        if (folder / name).is_symlink():
-            raise QuickstudyError(
-                f"{folder / name} is a link: a run is written only where it lies; put what it points to there"
-            )
+    """Raises Refused where writing to a run would write elsewhere, as somebody else's run might make one do."""
+    for name in ("tensorboard", "checkpoints", "replay", "wandb", "profile"):
+        require_folder(folder / name)
 
 
 def open_at(path: Path, size: int) -> Any:
     """Opens a file to append after its first `size` bytes; what came later is cut off."""
-    file = path.open("ab")
+    file = appended(path)
     if file.seek(0, os.SEEK_END) < size:
         file.close()
         raise QuickstudyError(f"{path} is shorter than the {size} bytes that the checkpoint knows of: it was cut or replaced")
@@ -175,7 +174,7 @@ def free_folder(folder: Path) -> Path:
 
 def stored_config(folder: Path) -> RunConfig:
     """The configuration of a run, or of a folder of seeds; UsageError where the folder is neither."""
-    if not (folder / "config.toml").is_file():
+    if not os.path.lexists(folder / "config.toml"):
         raise UsageError(f"{folder} is no run: it has no config.toml")
     return read_config(folder / "config.toml")
 
@@ -188,14 +187,18 @@ def open_run(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = 
         raise UsageError(f"{folder} holds a run for each of several seeds; name one of them: {names}")
     config = stored_config(folder)
     learner = config.build_learner(tasks, own_algorithm)
-    state, complaints = load_latest(folder)
+    fresh = learner.state_dict()
+    room = ANY if config.own_algorithm else room_for(fresh)
+    state, complaints = load_latest(folder, room, config.require_same)
     try:
+        # shipped learners look at their own states, and know what may differ
+        learnt = fresh if config.own_algorithm else {}
+        require_fit("", state, dict.fromkeys(Progress._fields, COUNTED) | {"learner": learnt})
         progress = Progress(**state)
         learner.load_state_dict(progress.learner)
-        counts = progress.iteration, progress.timesteps, progress.metrics_bytes
-        if learner.iteration != progress.iteration or any(type(count) is not int or count < 0 for count in counts):
-            raise ValueError(f"it counts {counts} meta-iterations, steps and bytes of metrics")
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if learner.iteration != progress.iteration:
+            raise ValueError(f"it counts {learner.iteration} meta-iterations and {progress.iteration}")
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise QuickstudyError(
             f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})"
         ) from error

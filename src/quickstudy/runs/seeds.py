@@ -5,16 +5,29 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import UsageError, shorten
+from quickstudy.ops.fit import MAX_COUNT
 from quickstudy.protocol import TaskDistribution
 from quickstudy.runs.config import RunConfig
 from quickstudy.runs.folder import SEEDS, Opened, make_folder, open_run, stored_config
-from quickstudy.storage import flush_to_disk, read_json, to_json, write_atomically
+from quickstudy.storage import (
+    flush_to_disk,
+    read_json,
+    remove_leftovers,
+    require_folder,
+    temporary_name,
+    to_json,
+    write_atomically,
+)
+
+MAX_SEEDS_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -28,37 +41,42 @@ class SeedRun:
     def begun(self) -> bool:
         """Whether it was ever saved: one that was killed while its folder was made can't go on, and has nothing to lose."""
         metrics = self.folder / "metrics.jsonl"
-        return (self.folder / "latest.json").exists() or (metrics.exists() and metrics.stat().st_size > 0)
+        return os.path.lexists(self.folder / "latest.json") or (os.path.lexists(metrics) and os.lstat(metrics).st_size > 0)
 
 
 def create_seeds(folder: Path, config: RunConfig, seeds: list[int], command: str) -> None:
     """Makes a folder of seeds, which gets its files all at once; UsageError where it exists already, or can't be made."""
     make_folder(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    remove_leftovers(folder.parent, glob.escape(folder.name))
+    temporary = temporary_name(folder)
     temporary.mkdir()
-    write_atomically(temporary / "command.txt", command + "\n")
-    write_atomically(temporary / "config.toml", config.write())
-    write_atomically(temporary / SEEDS, to_json({"seeds": seeds}) + "\n")
-    temporary.rename(folder)
+    try:
+        write_atomically(temporary / "command.txt", command + "\n")
+        write_atomically(temporary / "config.toml", config.write())
+        write_atomically(temporary / SEEDS, to_json({"seeds": seeds}) + "\n")
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     flush_to_disk(folder.parent)
 
 
 def holds_seeds(folder: Path) -> bool:
     """Whether this is a folder of seeds, and no run itself."""
-    return (folder / SEEDS).exists()
+    return os.path.lexists(folder / SEEDS)
 
 
 def read_seeds(folder: Path) -> list[SeedRun]:
     """The runs of a folder of seeds, in the order in which they are trained; UsageError where its files are damaged."""
     path = folder / SEEDS
     try:
-        seeds = read_json(path)["seeds"]
+        seeds = read_json(path, MAX_SEEDS_BYTES)["seeds"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is damaged ({error}); use its runs one by one: {folder}/seed-...") from error
-    whole = isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)
+    whole = isinstance(seeds, list) and seeds and all(type(seed) is int and abs(seed) < MAX_COUNT for seed in seeds)
     if not whole or len(set(seeds)) < len(seeds):
         raise UsageError(
-            f'{path} is damaged: {{"seeds": ...}} must be a list of different whole numbers, not {seeds!r:.60};'
+            f'{path} is damaged: {{"seeds": ...}} must be a list of different whole numbers, not {shorten(seeds)};'
             f" use its runs one by one: {folder}/seed-..."
         )
     config = stored_config(folder)
@@ -74,15 +92,15 @@ def read_seeds(folder: Path) -> list[SeedRun]:
 def open_seed(run: SeedRun, tasks: TaskDistribution | None, own_algorithm: Any = None) -> Opened:
     """Opens one run of a folder of seeds; UsageError where it has not begun, or was not trained as the folder says."""
     together = run.folder.parent
+    require_folder(run.folder)
     if not run.begun:
         raise UsageError(f"{run.folder} has not begun; train it: quickstudy resume {together}{run.config.own_flags}")
-    opened = open_run(run.folder, tasks, own_algorithm)
-    if opened.config != run.config:
+    if stored_config(run.folder) != run.config:
         raise UsageError(
             f"{run.folder}/config.toml is not {together}/config.toml with seed {run.config.training.seed}: one of them was"
             f" changed; use the run by itself: {run.folder}"
         )
-    return opened
+    return open_run(run.folder, tasks, own_algorithm)
 
 
 def open_runs(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None) -> list[Opened]:

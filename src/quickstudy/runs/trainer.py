@@ -9,7 +9,7 @@ from typing import Literal
 
 import psutil
 
-from quickstudy.storage import read_json, to_json, write_atomically
+from quickstudy.storage import SMALL, read_json, to_json, write_atomically
 
 MARK = "trainer.json"
 
@@ -28,7 +28,7 @@ def remove_mark(folder: Path) -> None:
 def trainer_of(folder: Path) -> Literal["alive", "dead", "elsewhere", "none"]:
     """Whether the process that trains a run is alive, died without a word, or belongs to another machine; or there is none."""
     try:
-        mark = read_json(folder / MARK)
+        mark = read_json(folder / MARK, SMALL)
         if mark["host"] != platform.node():
             return "elsewhere"
         process = psutil.Process(mark["pid"])
@@ -37,5 +37,5 @@ def trainer_of(folder: Path) -> Literal["alive", "dead", "elsewhere", "none"]:
         return "alive" if same else "dead"
     except psutil.NoSuchProcess:
         return "dead"
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, psutil.Error):
         return "none"

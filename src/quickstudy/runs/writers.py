@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+import secrets
 import time
 import tomllib
 from importlib import import_module
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from quickstudy.errors import UsageError
+from quickstudy.printed import say
 from quickstudy.protocol import Metrics
-from quickstudy.storage import read_json, to_json, write_atomically
+from quickstudy.storage import SMALL, read_json, to_json, write_atomically
 
 STEPS = "time/total_timesteps"
 PROJECT = "quickstudy"
@@ -57,9 +58,13 @@ def require_package(log: str) -> Any:
 
 def record_of(folder: Path, log: str) -> str | None:
     """What a run was called there in an earlier session; None where there was none."""
-    path = folder / RECORDS
-    found = read_json(path).get(log, "") if path.exists() else ""
-    return found if re.fullmatch(r"\w{1,64}", found) else None
+    try:
+        found = read_json(folder / RECORDS, SMALL)[log]
+    except FileNotFoundError:
+        return None
+    except (LookupError, TypeError):
+        found = None
+    return found if isinstance(found, str) and re.fullmatch(r"\w{1,64}", found, re.ASCII) else None
 
 
 def keep_record(folder: Path, log: str, name: str) -> None:
@@ -86,7 +91,9 @@ class TensorBoard:
         # it takes a second to import, which nothing else here needs
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=timesteps + 1 if timesteps else None)
+        # it opens whatever has the name of its file, so that has to be one that nobody can guess
+        end, purged = f".{secrets.token_hex(8)}", timesteps + 1 if timesteps else None
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purged, filename_suffix=end)
 
     def write(self, row: Metrics, timesteps: int) -> None:
         for name, value in row.items():
@@ -150,7 +157,7 @@ class MLflow:
             self._client.log_batch(self._run, metrics=metrics)
         except self._fails as error:
             # a training of days need not end because a server did
-            print(f"warning: MLflow takes no metrics ({error}); metrics.jsonl has them", file=sys.stderr)
+            say(f"warning: MLflow takes no metrics ({error}); metrics.jsonl has them")
 
     def flush(self) -> None:
         """Each call has written all that it was given."""

@@ -23,7 +23,8 @@ from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import UsageError
 from quickstudy.insight import Trial
-from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
+from quickstudy.ops.fit import require_fit
+from quickstudy.ops.moments import Moments, merged, moments_fit, moments_of, no_moments
 from quickstudy.protocol import (
     Act,
     BatchEnv,
@@ -308,6 +309,8 @@ class Normalised:
         return {"learner": self.learner.state_dict(), "statistics": kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        kept = {name: moments_fit(moments) for name, moments in self.statistics._asdict().items() if moments is not None}
+        require_fit("", state, {"learner": {}, "statistics": kept})
         self.learner.load_state_dict(state["learner"])
         stored = {
             name: Moments(**{key: value.to(self.device) for key, value in moments.items()})

@@ -22,9 +22,10 @@ from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
-from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import stored_scale, unit_scale, value_head
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
 from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, episode_index
 from quickstudy.parts import ppo
 from quickstudy.parts.collecting import numbers, require_shards, rollout_metrics, shards_of
@@ -205,6 +206,8 @@ class MultiTask:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser), "value_scale": scale_fits}
+        require_fit("", state, {**self.state_dict(), **patterns})
         self.iteration = state["iteration"]
         copy_into(self.weights, state["weights"])
         load_adam_state(self.optimiser, state["optimiser"])

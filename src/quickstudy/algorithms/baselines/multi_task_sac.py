@@ -23,15 +23,16 @@ from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_positive, require_rates, require_share
 from quickstudy.nets import options
 from quickstudy.nets.networks import copied, copy_into, follow, initial_weights
-from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.adaptation import AdamMoments, adam_step
 from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
 from quickstudy.parts import soft
-from quickstudy.parts.collecting import collected_episodes, numbers, require_shards, rollout_metrics
+from quickstudy.parts.collecting import collected_episodes, numbers, require_shards, rollout_metrics, some_experience
 from quickstudy.parts.descend import descend
-from quickstudy.parts.remembering import load_replay, prioritise, replay_state
+from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -261,7 +262,9 @@ class MultiTaskSAC:
         self.target = copied(critics)
         self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)
         sizes = config.num_train_tasks, config.buffer_size, tasks.max_episode_steps
-        self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, prioritised=config.prioritised > 0, device=device)
+        kinds = {"on_disk": config.buffer_on_disk, "prioritised": config.prioritised > 0}
+        like = {name: value[0] for name, value in records_of(tasks, some_experience(tasks, device)).items() if name != "valid"}
+        self.replay = Replay(*sizes, **kinds, like=like, device=device)
 
     def explorer(self) -> FineTunedPolicy:
         return FineTunedPolicy(self.net, copied(soft.Brain(self.learned, self.target)), self.tasks)
@@ -330,8 +333,11 @@ class MultiTaskSAC:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        require_fit("", state, {**self.state_dict(), **patterns})
+        replay = read_replay(self.replay, state)
         self.iteration = state["iteration"]
         copy_into(as_mapping(self.learned), state["learned"])
         copy_into(self.target, state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
-        load_replay(self.replay, state)
+        take_replay(self.replay, replay, state)

@@ -25,10 +25,11 @@ from quickstudy.errors import UsageError, require_at_least, require_positive, re
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, tried
-from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
+from quickstudy.ops.fit import COUNTED, require_fit, require_range
+from quickstudy.ops.moments import Moments, merged, moments_fit, moments_of, no_moments
 from quickstudy.parts import collecting, soft
 from quickstudy.parts.descend import descend
 from quickstudy.parts.posterior import Posterior, context_vector, context_vector_size, posterior, transition_vectors
@@ -250,7 +251,8 @@ class PEARL:
         self.moments = no_moments((context_vector_size(tasks),), device)
         self.trial_steps = collecting.trial_steps(tasks)
         sizes = config.num_train_tasks, config.buffer_size, self.trial_steps
-        self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, device=device)
+        like = records_of(collecting.some_experience(tasks, device), 0, config.dense_training)
+        self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, like=like, device=device)
         self.newest = torch.zeros(config.num_train_tasks, dtype=torch.long)
         """How many transitions each training task's newest trial has: the context comes from no other."""
 
@@ -398,12 +400,24 @@ class PEARL:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {
+            "iteration": COUNTED,
+            "optimiser": adam_fits(self.optimiser),
+            "moments": moments_fit(self.moments),
+        }
+        # runs of version 0.1 took every trial for as long as the longest
+        older = {} if "newest" in state else {"newest": self.newest}
+        require_fit("", dict(state) | older, {**self.state_dict(), **patterns})
+        replay = self.replay.read(state["replay"])
+        newest = state["newest"].cpu() if "newest" in state else replay.counts.clamp(max=self.trial_steps)
+        require_range("newest", newest, 0, self.trial_steps)
+        if bool(((newest == 0) & (replay.counts > 0)).any()):
+            raise ValueError("newest has tasks whose newest trial has no transitions, and whose replay has some")
         self.iteration = state["iteration"]
         for part, weights in self.weights.items():
             copy_into(weights, state["weights"][part])
         copy_into(self.targets, state["targets"])
         load_adam_state(self.optimiser, state["optimiser"])
         self.moments = Moments(**{name: value.to(self.device) for name, value in state["moments"].items()})
-        self.replay.load(state["replay"])
-        # runs of version 0.1 took every trial for as long as the longest
-        self.newest = state["newest"].cpu() if "newest" in state else self.replay.counts.clamp(max=self.trial_steps)
+        self.replay.take(replay)
+        self.newest = newest

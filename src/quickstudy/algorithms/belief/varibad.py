@@ -29,16 +29,17 @@ from quickstudy.nets.belief import FIRST_LOG_VARIANCE, Belief, Predicts, belief_
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.novelty import Novelty, discounted_scale
-from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import stored_scale, unit_scale, value_head
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.moments import Moments, no_moments
+from quickstudy.ops.fit import COUNTED, require_fit
+from quickstudy.ops.moments import Moments, moments_fit, no_moments
 from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
 from quickstudy.parts.belief import Trials, as_records, as_trials, evidence, negative_elbo, paying, surprise, terms
 from quickstudy.parts.clock import CLOCK, clock, counted, first_memory, left
-from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics, trial_steps
+from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics, trial_steps
 from quickstudy.parts.descend import descend
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
@@ -232,7 +233,8 @@ class VariBAD:
         self.optimiser = Adam(self.weights.values(), lr=config.learning_rate, eps=1e-5)
         self.model_parameters = [weight for weights in self.model_weights.values() for weight in weights.values()]
         self.model_optimiser = Adam(self.model_parameters, lr=config.belief_rate)
-        self.replay = Replay(1, config.buffer_trials, config.trials, device=device)
+        like = as_records(some_experience(tasks, device), trial_steps(tasks))
+        self.replay = Replay(1, config.buffer_trials, config.trials, like=like, device=device)
         self.novelty = Novelty(read, config.belief_size, config.belief_rate, seed=seed, device=device)
         self.bonuses = {name: no_moments((), device) for name in ("novelty", "error")}
         """The moments of the bonuses' discounted sums."""
@@ -385,6 +387,16 @@ class VariBAD:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {
+            "iteration": COUNTED,
+            "optimiser": adam_fits(self.optimiser),
+            "model_optimiser": adam_fits(self.model_optimiser),
+            "value_scale": scale_fits,
+            "novelty": self.novelty.fits,
+            "bonuses": {name: moments_fit(moments) for name, moments in self.bonuses.items()},
+        }
+        require_fit("", state, {**self.state_dict(), **patterns})
+        replay = self.replay.read(state["replay"])
         self.iteration = state["iteration"]
         for name, weights in ({"policy": self.weights} | self.model_weights).items():
             copy_into(weights, state["weights"][name])
@@ -394,7 +406,7 @@ class VariBAD:
         self.novelty.load_state_dict(state["novelty"])
         for name, moments in state["bonuses"].items():
             self.bonuses[name] = Moments(**{key: value.to(self.device) for key, value in moments.items()})
-        self.replay.load(state["replay"])
+        self.replay.take(replay)
 
 
 @torch.no_grad()

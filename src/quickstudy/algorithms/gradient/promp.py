@@ -23,7 +23,8 @@ from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Build, copy_into
-from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
 from quickstudy.parts import gradient
 from quickstudy.parts.collecting import numbers, require_shards
@@ -153,6 +154,8 @@ class ProMP:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        require_fit("", state, {**self.state_dict(), **patterns})
         self.iteration = state["iteration"]
         copy_into(self.learned, state["learned"])
         load_adam_state(self.optimiser, state["optimiser"])

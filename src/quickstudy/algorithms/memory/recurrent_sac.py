@@ -23,15 +23,16 @@ from quickstudy.errors import UsageError, require_at_least, require_positive, re
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, last_layer, tried
-from quickstudy.nets.optimiser import adam_state, load_adam_state
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.packed import PackedEncoder
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
+from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
 from quickstudy.parts.clock import counted, first_memory, left, timed_percept, timed_size, with_clock
-from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
+from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics
 from quickstudy.parts.descend import descend
-from quickstudy.parts.remembering import load_replay, prioritise, replay_state
+from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
 from quickstudy.parts.trials import Batch, batch_of, mixed_returns, records_of, squared_error
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
@@ -294,7 +295,8 @@ class RecurrentSAC:
         ]
         self.optimiser = Adam(groups)  # gradients of sparse rewards are tiny: a large eps would stop them
         kinds = {"on_disk": config.buffer_on_disk, "prioritised": config.prioritised > 0}
-        self.replay = Replay(1, config.buffer_trials, config.trials, **kinds, device=device)
+        like = records_of(tasks, config.credit, some_experience(tasks, device))
+        self.replay = Replay(1, config.buffer_trials, config.trials, **kinds, like=like, device=device)
 
     def actor_alone(self) -> list[Tensor]:
         """The weights that the actor doesn't share with the critics."""
@@ -404,8 +406,11 @@ class RecurrentSAC:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        require_fit("", state, {**self.state_dict(), **patterns})
+        replay = read_replay(self.replay, state)
         self.iteration = state["iteration"]
         copy_into(self.own(), state["learned"])
         copy_into(as_mapping(self.target), state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
-        load_replay(self.replay, state)
+        take_replay(self.replay, replay, state)

@@ -35,8 +35,9 @@ from quickstudy.nets.networks import (
     last_linear,
     tried,
 )
-from quickstudy.nets.optimiser import adam_state, load_adam_state
-from quickstudy.nets.values import stored_scale, unit_scale, value_head
+from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
+from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
 from quickstudy.parts.clock import counted, first_memory, left, timed_percept, timed_size, with_clock
@@ -268,6 +269,8 @@ class RL2:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser), "value_scale": scale_fits}
+        require_fit("", state, {**self.state_dict(), **patterns})
         self.iteration = state["iteration"]
         copy_into(self.weights, state["weights"])
         load_adam_state(self.optimiser, state["optimiser"])
