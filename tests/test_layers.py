@@ -16,6 +16,7 @@ import quickstudy
 SOURCE = Path(quickstudy.__file__).parent
 FLOORS = {
     "arguments": 1,
+    "bounds": 0,
     "errors": 0,
     "names": 0,
     "printed": 0,

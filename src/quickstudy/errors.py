@@ -39,7 +39,7 @@ class NotFiniteFault(EnvironmentFault, NotFinite):
 def shorten(value: object) -> str:
     """A value in at most sixty characters."""
     try:
-        text = repr(value).replace("\n", " ")
+        text = repr(value[:1000] if isinstance(value, str) else value).replace("\n", " ")
     except Exception:  # whatever it is that somebody's own repr raises
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

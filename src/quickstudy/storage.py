@@ -52,6 +52,13 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
 
+def read_text(path: Path, most: int) -> str:
+    """The text of a small file; ValueError where it is longer than `most` bytes, or no text."""
+    if path.stat().st_size > most:
+        raise ValueError(f"it is larger than {most} bytes")
+    return path.read_text(encoding="utf-8")
+
+
 def sha256(path: Path) -> str:
     """The checksum of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,13 +12,19 @@ import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, fill, require_device, shown
+from quickstudy.bounds import DEEPEST, excess
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
 from quickstudy.names import SETTINGS, named_now
 from quickstudy.protocol import Learner, TaskDistribution
+from quickstudy.storage import read_text
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
+MOST_BYTES = 64 * 2**10
+"""Of a configuration; the longest that quickstudy writes is a thirtieth of it."""
+DEEP = re.compile(r"""(?:[\w"'-]+[ \t]*\.[ \t]*){%d}""" % (2 * DEEPEST))
+"""A name, or a text, of more parts than any configuration has."""
 FORMAT = 3
 """Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
 
@@ -166,14 +173,29 @@ def config_of(
     )
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; UsageError where it is none, or larger, longer or deeper than any configuration."""
+    try:
+        text = read_text(path, MOST_BYTES)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no configuration: {error}") from error
+    # the parser takes quadratic time for a name of many parts
+    if deep := DEEP.search(text):
+        raise UsageError(f"{path} is no configuration: {deep[0][:40]}... names a table within more than {DEEPEST} others")
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{path} is not TOML: {str(error) or 'it takes too much memory'}") from error
+    if wrong := excess(table):
+        raise UsageError(f"{path}: {wrong}")
+    return table
+
+
 def read_config(path: Path) -> RunConfig:
     """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    table = read_table(path)
     known = ("algorithm", "tasks", "normalisation", "training")
     number = table.pop("format", 2)
     if number not in (2, FORMAT):
