@@ -95,7 +95,8 @@ def taken(value: Any, kind: Any, before: str, after: str, name: str = "") -> Any
     value = plain(value)
     if not fits(value, kind):
         raise UsageError(f"{before}{shown(value)}{after} must be {described(kind)}{way(value, kind)}")
-    for part in value if isinstance(value, tuple) else (value,):
+    parts: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+    for part in parts:
         if limit := beyond(name, plain(part)):
             raise UsageError(f"{before}{shown(value)}{after} must be {limit}")
     return float(value) if wants_float(value, kind) else value

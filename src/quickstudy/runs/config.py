@@ -12,7 +12,7 @@ import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, fill, require_device, shown
-from quickstudy.bounds import DEEPEST, excess
+from quickstudy.bounds import excess
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
 from quickstudy.names import SETTINGS, named_now
@@ -23,7 +23,7 @@ from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 MOST_BYTES = 64 * 2**10
 """Of a configuration; the longest that quickstudy writes is a thirtieth of it."""
-DEEP = re.compile(r"""(?:[\w"'-]+[ \t]*\.[ \t]*){%d}""" % (2 * DEEPEST))
+DEEP = re.compile(r"""(?:[\w"'-]+[ \t]*\.[ \t]*){16}""")
 """A name, or a text, of more parts than any configuration has."""
 FORMAT = 3
 """Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
@@ -183,7 +183,7 @@ def read_table(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is no configuration: {error}") from error
     # the parser takes quadratic time for a name of many parts
     if deep := DEEP.search(text):
-        raise UsageError(f"{path} is no configuration: {deep[0][:40]}... names a table within more than {DEEPEST} others")
+        raise UsageError(f"{path} is no configuration: {deep[0][:40]}... names a table within sixteen others")
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError, MemoryError) as error:
