@@ -95,11 +95,15 @@ def taken(value: Any, kind: Any, before: str, after: str, name: str = "") -> Any
     value = plain(value)
     if not fits(value, kind):
         raise UsageError(f"{before}{shown(value)}{after} must be {described(kind)}{way(value, kind)}")
-    parts: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
-    for part in parts:
+    for part in parts_of(value):
         if limit := beyond(name, plain(part)):
             raise UsageError(f"{before}{shown(value)}{after} must be {limit}")
     return float(value) if wants_float(value, kind) else value
+
+
+def parts_of(value: Any) -> tuple[Any, ...]:
+    """The entries of a tuple; of anything else itself."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def require_short(value: Any, before: str, after: str) -> None:

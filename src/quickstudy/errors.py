@@ -45,6 +45,13 @@ def shorten(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def ending(error: BaseException) -> str:
+    """What somebody's own code did that didn't come back, in words."""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({'' if error.code is None else shorten(error.code)})"
+    return f"raised {type(error).__name__}: {error}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the closest known name, or lists them all where none is close."""
     known = sorted(known)
