@@ -18,6 +18,7 @@ FLOORS = {
     "arguments": 1,
     "bounds": 0,
     "errors": 0,
+    "footprint": 0,
     "names": 0,
     "printed": 0,
     "protocol": 0,

@@ -20,6 +20,7 @@ import torch
 
 from quickstudy.bounds import beyond, wordy
 from quickstudy.errors import UsageError, did_you_mean, shorten
+from quickstudy.footprint import shortage, to_build
 from quickstudy.names import renamed
 from quickstudy.protocol import Agent, Learner, Policy, TaskDistribution
 
@@ -69,6 +70,10 @@ def guarded(function: Any, thing: Any) -> Any:
         # a stored configuration may name a device of another machine: only what is to run here must run here
         if "device" in bound.arguments and not is_dataclass(thing):
             require_device(bound.arguments["device"])
+        settings = getattr(thing, "Config", None) if isinstance(thing, type) else None
+        if settings is not None:
+            config = bound.arguments.get("config") or settings()
+            require_room(spelled(thing), to_build(bound.arguments["tasks"], config), bound.arguments.get("device", "cpu"))
         return function(*bound.args, **bound.kwargs)
 
     return door
@@ -265,6 +270,12 @@ def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:
     for key, value in found.items():
         require_short(value, f"{where} {key} = ", "")
     return cls(**found)
+
+
+def require_room(what: str, parts: Mapping[str, float], device: str) -> None:
+    """Raises UsageError, which names the largest parts, where this machine has not so many bytes free."""
+    if short := shortage(parts, device):
+        raise UsageError(f"{what}: {short}")
 
 
 def require_device(device: str) -> None:

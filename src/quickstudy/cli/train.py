@@ -52,7 +52,9 @@ def train(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
     require_at_least(1, "train", given, "seeds")
 
-    from quickstudy.runs.config import config_of, normalised, read_config
+    from quickstudy.arguments import require_room
+    from quickstudy.footprint import to_build
+    from quickstudy.runs.config import config_of, normalised, read_config, require_memory
     from quickstudy.runs.folder import free_folder
     from quickstudy.runs.seeds import create_seeds
     from quickstudy.training import begin, resolve, train_seeds
@@ -69,9 +71,11 @@ def train(arguments: list[str]) -> int:
 
     training = resolve(options["training"])
     distribution = own_tasks or make_tasks(tasks, options["tasks"])
+    require_room(algorithm, to_build(distribution, options["algorithm"]), training.device)
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
     learner = normalised(learner, options["normalisation"])
     config = config_of(learner, training, tasks, algorithm)
+    require_memory(learner, training)
     seeds = list(range(training.seed, training.seed + given.seeds))
     called = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-{called}")

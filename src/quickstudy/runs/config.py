@@ -11,10 +11,11 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
-from quickstudy.arguments import checked, config_class, fill, require_device, shown
+from quickstudy.arguments import checked, config_class, fill, require_device, require_room, shown
 from quickstudy.bounds import excess
 from quickstudy.errors import UsageError, did_you_mean, require_at_least
 from quickstudy.families import describe, family, make
+from quickstudy.footprint import to_build, to_evaluate, to_train
 from quickstudy.names import SETTINGS, named_now
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.storage import read_text
@@ -135,8 +136,16 @@ class RunConfig:
             )
         tasks = self.build_tasks(own_tasks)
         require_device(self.training.device)
+        require_room(self.algorithm, to_build(tasks, options), self.training.device)
         learner = make_learner(tasks, options, seed=self.training.seed, device=self.training.device)
         return normalised(learner, self.normalisation)
+
+
+def require_memory(learner: Learner, training: Training) -> None:
+    """Raises UsageError where this machine has not the memory for meta-iterations, or for evaluations between them."""
+    require_room("train", to_train(learner.tasks, learner.config), learner.device)
+    if training.evaluate_every:
+        require_room("train", to_evaluate(learner, learner.tasks, training.evaluate_tasks), learner.device)
 
 
 def normalised(learner: Learner, normalisation: Normalisation) -> Learner:
