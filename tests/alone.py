@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -25,7 +26,9 @@ def alone(work: Callable[[], int], log: Path, seconds: int = 5, room: int = 2**3
             for number in (1, 2):
                 os.dup2(descriptor, number)
             sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+            faulthandler.dump_traceback_later(max(1, seconds - 1), file=2)  # where it hangs
             status = work()
+            faulthandler.cancel_dump_traceback_later()
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:

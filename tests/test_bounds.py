@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import alone
 from conftest import Share
 
 from quickstudy.algorithms import ALGORITHMS
@@ -86,21 +87,22 @@ def on_the_command_line() -> Iterator[list[str]]:
                 yield [*start.get(section, ["train", "rl2", "bandit"]), option]
 
 
-def test_every_number_is_bounded_on_the_command_line(capsys: pytest.CaptureFixture[str], share: Share, tmp_path: Path):
+def test_every_number_is_bounded_on_the_command_line(share: Share, tmp_path: Path):
     for command in share.some(on_the_command_line(), 12):
-        assert main([*command, "--run", str(tmp_path / "run")]) == 2, command
-        error = capsys.readouterr().err
+        status, error = alone(partial(main, [*command, "--run", str(tmp_path / "run")]), tmp_path / "log")
+        assert status == 2, (command, error)
         assert error.startswith("error: ") and error.count("\n") == 1 and "must be at most" in error, (command, error)
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [tmp_path / "log"]
 
 
-def test_options_of_commands_have_upper_bounds(small_run: Path, capsys: pytest.CaptureFixture[str]):
+def test_options_of_commands_have_upper_bounds(small_run: Path, tmp_path: Path):
+    commands = [["train", "rl2", "bandit", "--seeds", str(10**9)]]
     for option in ("--num-tasks", "--episodes", "--adapt-episodes", "--frozen-episodes", "--workers", "--seed"):
-        assert main(["evaluate", str(small_run), option, str(10**13)]) == 2, option
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1 and "must be at most" in error, (option, error)
-    assert main(["train", "rl2", "bandit", "--seeds", str(10**9)]) == 2
-    assert "seeds" in capsys.readouterr().err
+        commands += [[name, str(small_run), option, str(10**13)] for name in ("evaluate", "video")]
+    commands = [each for each in commands if each[0] != "video" or each[2] in ("--num-tasks", "--episodes", "--seed")]
+    for command in commands:
+        status, error = alone(partial(main, command), tmp_path / "log")
+        assert status == 2 and error.count("\n") == 1 and "must be at most" in error, (command, status, error)
 
 
 def test_tables_of_ones_own_are_bounded_too():

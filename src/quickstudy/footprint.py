@@ -29,6 +29,8 @@ LIMITS = (
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 """What a container may have, and has."""
+SLACK = 1.5
+"""How many times what is free may be reckoned: it supposes that all episodes last as long as they may."""
 COMFORTABLE = 2**26
 """Bytes for which nobody need ask what is free."""
 EVALUATED = 1024
@@ -108,8 +110,9 @@ def to_train(tasks: Any, config: Any) -> Parts:
         f"parameters of {many(sizes.trials)} tasks": 6.0 * NUMBER * sizes.trials * sizes.task,
     }
     if sizes.folds > 1:
+        graphs = 3 if getattr(config, "outer", "") == "trpo" else 2  # which a trust region keeps for its products
         parts[f"gradients through {many(sizes.folds - 1)} steps on {many(sizes.trials)} tasks"] = (
-            NUMBER * lived * 3 * (sizes.inputs + sizes.units) + 2 * NUMBER * sizes.weights * sizes.trials * sizes.folds
+            NUMBER * lived * graphs * (sizes.inputs + sizes.units) + 2 * NUMBER * sizes.weights * sizes.trials * sizes.folds
         )
     elif sizes.soft:
         name, drawn = learnt_from(sizes)
@@ -161,7 +164,7 @@ def to_evaluate(agent: Any, tasks: Any, num_tasks: int, batch: int | None = None
 def shortage(parts: Mapping[str, float], device: str = "cpu") -> str:
     """That all parts together are more than there is free, with the three largest, in words; nothing where they aren't."""
     needed = sum(parts.values())
-    if needed <= COMFORTABLE or needed <= (free := free_memory(device)):
+    if needed <= COMFORTABLE or needed <= SLACK * (free := free_memory(device)):
         return ""
     largest = sorted(parts.items(), key=lambda part: -part[1])[:3]
     told = ", ".join(f"{name} {in_words(size)}" for name, size in largest if size > 0.01 * needed)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quickstudy.bounds import beyond
 from quickstudy.cli.options import (
     add_own_algorithm,
     add_own_tasks,
@@ -51,6 +52,8 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=1)
     given, rest = parser.parse_known_args(arguments)
     require_at_least(1, "train", given, "seeds")
+    if limit := beyond("seeds", given.seeds):
+        raise UsageError(f"train: seeds is {given.seeds}, it must be {limit}")
 
     from quickstudy.arguments import require_room
     from quickstudy.footprint import to_build

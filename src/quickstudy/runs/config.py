@@ -24,7 +24,7 @@ from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 MOST_BYTES = 64 * 2**10
 """Of a configuration; the longest that quickstudy writes is a thirtieth of it."""
-DEEP = re.compile(r"""(?:[\w"'-]+[ \t]*\.[ \t]*){16}""")
+DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){16}""")
 """A name, or a text, of more parts than any configuration has."""
 FORMAT = 3
 """Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
