@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
+
+from quickstudy.printed import say
 
 DEAREST = 10
 """How many operations are printed."""
@@ -28,12 +29,14 @@ def profiled(iterations: int, done: int, folder: Path | None) -> Iterator[Callab
 
     def show(profiler: profile) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        print(profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=DEAREST), file=sys.stderr)
+        table = profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=DEAREST)
+        for line in table.splitlines():
+            say(line)
         if folder is not None:
             folder.mkdir(exist_ok=True)
             path = folder / f"{done + 2}-{done + profiler.step_num}.pt.trace.json"
             profiler.export_chrome_trace(str(path))
-            print(f"trace: {path}", file=sys.stderr)
+            say(f"trace: {path}")
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
     plan = schedule(wait=0, warmup=1, active=iterations, repeat=1)

@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.printed import say, tell
 
 USAGE = """\
 usage: quickstudy COMMAND ...
@@ -66,10 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status: 0 done or saved, 1 something failed, 2 the command was wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        tell(USAGE.rstrip("\n"))
         return 0
     if arguments[0] == "--version":
-        print(f"quickstudy {version('quickstudy')}")
+        tell(f"quickstudy {version('quickstudy')}")
         return 0
     run = partial(answered, arguments)
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
@@ -84,13 +85,13 @@ def answered(arguments: list[str]) -> int:
     try:
         return command(arguments[0])(arguments[1:])
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except QuickstudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        say(f"error: {error.filename or 'a file'}: {error.strerror}")
         return 1

@@ -11,6 +11,7 @@ from typing import Any
 from quickstudy.cli.options import default_family, make_tasks, parse_fields
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.printed import say, tell
 
 
 def check(arguments: list[str]) -> int:
@@ -45,7 +46,7 @@ def check(arguments: list[str]) -> int:
         from quickstudy.check.tasks import check_tasks
 
         report = check_tasks(tasks, seed=given.seed, called=given.subject)
-    print(json.dumps(report.as_json()) if given.json else report)
+    tell(json.dumps(report.as_json()) if given.json else str(report))
     return 1 if report.failed else 0
 
 
@@ -98,18 +99,18 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
     try:
         walk, _ = trial.first_walk, trial.long_walk
     except EnvironmentFault as fault:
-        print(f"error: {fault}")
+        tell(f"error: {fault}")
         if fault.replay is None:
             return 1
         return replay(tasks, fault.replay)
     told = in_words(parameters_of(tasks), trial.drawn, number, digits=17)
-    print(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
+    tell(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
     steps = walk.steps
     for step, action in enumerate(walk.actions):
         at = number, 0, step
         ended = bool(steps.terminated[at]), bool(steps.truncated[at])
         show(step, action[number, 0].tolist(), float(steps.reward[at]), *ended, steps.arrival[at].tolist())
-    print(f"{len(walk.actions)} steps without a fault")
+    tell(f"{len(walk.actions)} steps without a fault")
     return 0
 
 
@@ -123,7 +124,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     try:
         told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
-        print(", ".join(f"{name}={value}" for name, value in told.items()))
+        tell(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
             ended = bool(answer.terminated[0]), bool(answer.truncated[0])
             show(step, action, float(answer.reward[0]), *ended, answer.arrival[0].tolist())
@@ -133,9 +134,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         raise QuickstudyError(f"again: {fault.what}") from fault
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UsageError(f"the record doesn't fit {tasks!r}: {error}") from error
-    print(
-        f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions"
-    )
+    tell(f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions")
     return 0
 
 
@@ -144,11 +143,12 @@ def print_traceback(error: BaseException) -> None:
     package, frames = str(Path(__file__).parent.parent), error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(package):
         frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames)
+    for line in "".join(traceback.format_exception(type(error), error, frames)).splitlines():
+        say(line)
 
 
 def show(step: int, action: Any, reward: float, terminated: bool, truncated: bool, arrival: Any) -> None:
     """One step as a line."""
     ended = " terminated" if terminated else " truncated" if truncated else ""
     seen = [float(f"{value:.4g}") for value in arrival] if isinstance(arrival, list) else arrival
-    print(f"step {step}: action {action} -> reward {reward:.4g}, observation {seen}{ended}")
+    tell(f"step {step}: action {action} -> reward {reward:.4g}, observation {seen}{ended}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from quickstudy.cli.options import (
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.printed import say, tell
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -62,9 +62,9 @@ def evaluate(arguments: list[str]) -> int:
         runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
         evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
     if given.json:
-        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
+        tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     else:
-        print(evaluation, says, sep="\n") if says else print(evaluation)
+        tell(f"{evaluation}\n{says}" if says else str(evaluation))
     return 0
 
 
@@ -117,10 +117,9 @@ def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
         warn_of(run.complaints)
         if len(runs) > 1 and not run.finished:
             training = run.config.training
-            print(
+            say(
                 f"warning: seed {training.seed} has done {run.learner.iteration} of its {training.iterations} meta-iterations;"
-                f" go on with it: quickstudy resume {folder}{run.config.own_flags}",
-                file=sys.stderr,
+                f" go on with it: quickstudy resume {folder}{run.config.own_flags}"
             )
     return runs
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
 from quickstudy.cli.options import add_own_algorithm, natural, positive
 from quickstudy.errors import UsageError
+from quickstudy.printed import say, tell
 
 EXAMPLES = """\
 examples:
@@ -55,8 +55,8 @@ def video(arguments: list[str]) -> int:
     paths = [given.output] if given.output else [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     for path in paths:
         saved = save_video(shown, path, fps=given.fps or usual_fps(shown), width=given.width)
-        print(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
-    print("return by episode:", ", ".join(f"{episode[-1].total:.2f}" for episode in shown.episodes), file=sys.stderr)
+        tell(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
+    say("return by episode: " + ", ".join(f"{episode[-1].total:.2f}" for episode in shown.episodes))
     return 0
 
 

@@ -37,6 +37,7 @@ from quickstudy.families.classic.cart_pole import MAX_ANGLE, MAX_POSITION
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Weights, initial_weights, multilayer, skeleton
 from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.printed import tell
 from quickstudy.protocol import Act, Experience, Memory, Percept, TaskDistribution, Tasks, begin_trial, counter
 from quickstudy.work import threads
 
@@ -234,11 +235,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = tyro.cli(OnePole, args=arguments, prog="python -m quickstudy.recipes.cartpole_agent")
     tasks = make("cart-pole")
     task = tasks.sample(1, "test", counter(given.seed, 0, "test tasks"))
-    print(", ".join(f"{name} {value.item():.2f}" for name, value in task.items()))
-    print(f"   steps   falls  return (mean of {EPISODES} episodes, most likely actions)")
+    tell(", ".join(f"{name} {value.item():.2f}" for name, value in task.items()))
+    tell(f"   steps   falls  return (mean of {EPISODES} episodes, most likely actions)")
     with threads(1):
         for point in learn(ActorCritic(tasks, given.agent, given.seed, 0), task, given.seed, 0):
-            print(f"{point.steps:8,}  {point.falls:6}  {point.score:6.1f}", flush=True)
+            tell(f"{point.steps:8,}  {point.falls:6}  {point.score:6.1f}")
             if point.score >= tasks.max_episode_steps:
                 break
 

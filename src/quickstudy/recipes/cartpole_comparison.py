@@ -23,6 +23,7 @@ from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.families import describe
 from quickstudy.plots import COLORS
+from quickstudy.printed import say, tell
 from quickstudy.protocol import Shard, Tasks
 from quickstudy.recipes import cart_pole
 from quickstudy.recipes.cartpole_agent import EPISODES, ActorCritic, Config, Curve, Point, learn, returns
@@ -122,7 +123,7 @@ def meta_trained(run: Path | None, seed: int) -> tuple[RL2, int, Path]:
     """An RL2 that knows cart-poles, the environment steps that its meta-training took, and the run's folder."""
     if run is None:
         recipe, run = cart_pole(seed), free_folder(Path("runs") / "cartpole-comparison")
-        print("meta-training RL2, the price paid once, some ten minutes; later, name the run with --run", file=sys.stderr)
+        say("meta-training RL2, the price paid once, some ten minutes; later, name the run with --run")
         train(recipe.learner, recipe.iterations, run, command="python -m quickstudy.recipes.cartpole_comparison", threads=1)
     _, learner, progress, complaints = open_run(run, None)
     warn_of(complaints)
@@ -141,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     learner, paid, run = meta_trained(given.run, given.seed)
     longest = learner.tasks.max_episode_steps
     threshold, limits = BALANCED * longest, (given.agent.max_steps, longest * learner.tasks.episodes_per_trial)
-    print(f"steps on each task, and falls of its pole, until the mean return of {EPISODES} episodes is {threshold:g}")
-    print("  ".join(HEADS), flush=True)
+    tell(f"steps on each task, and falls of its pole, until the mean return of {EPISODES} episodes is {threshold:g}")
+    tell("  ".join(HEADS))
     tasks, adapting = adapt(learner, given.tasks, given.seed)
     learning: list[Curve] = []
     for number, lived in enumerate(adapting):
@@ -156,10 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     break
         learning.append(curve)
         names = [f"{task[name].item():.2f}" for name in PARAMETERS]
-        print(table_line(names, balanced(curve, threshold), balanced(lived, threshold), limits), flush=True)
+        tell(table_line(names, balanced(curve, threshold), balanced(lived, threshold), limits))
     learnt, adapted = (medians([balanced(curve, threshold) for curve in curves]) for curves in (learning, adapting))
     price = paid / min(learnt.steps, given.agent.max_steps)
-    print(
+    tell(
         f"{table_line(['median', '', '', '', ''], learnt, adapted, limits)}\n"
         f"\nfrom nothing: most likely actions, evaluated every {given.agent.eval_freq:,} steps; evaluations' steps don't count"
         f"\nadapting: sampled actions, {EPISODES} lives of RL2, counted to the episode's end: {threshold:g} steps is the least"
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     picture = given.picture or run / "cartpole_comparison.png"
     plot(learning, adapting, threshold, paid, picture)
-    print(f"\nthe curves as a picture: {picture}\nall of it took {time.monotonic() - began:.0f} s")
+    tell(f"\nthe curves as a picture: {picture}\nall of it took {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

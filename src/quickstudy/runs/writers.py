@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 import tomllib
 from importlib import import_module
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from quickstudy.errors import UsageError
+from quickstudy.printed import say
 from quickstudy.protocol import Metrics
 from quickstudy.storage import read_json, to_json, write_atomically
 
@@ -150,7 +150,7 @@ class MLflow:
             self._client.log_batch(self._run, metrics=metrics)
         except self._fails as error:
             # a training of days need not end because a server did
-            print(f"warning: MLflow takes no metrics ({error}); metrics.jsonl has them", file=sys.stderr)
+            say(f"warning: MLflow takes no metrics ({error}); metrics.jsonl has them")
 
     def flush(self) -> None:
         """Each call has written all that it was given."""
