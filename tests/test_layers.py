@@ -16,7 +16,9 @@ import quickstudy
 SOURCE = Path(quickstudy.__file__).parent
 FLOORS = {
     "arguments": 1,
+    "bounds": 0,
     "errors": 0,
+    "footprint": 0,
     "index": 1,
     "names": 0,
     "printed": 0,

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import json
+from pathlib import Path
+
 import pytest
 
+import quickstudy
 from quickstudy.printed import printable, say, tell
+from quickstudy.report.page import data
+
+SOURCE = Path(quickstudy.__file__).parent
+STILL = {"printed.py", "training.py", "display.py", "cli/train.py", "cli/listing.py", "cli/compare.py", "cli/own.py"}
+"""Files that may print by themselves."""
 
 
 @pytest.mark.parametrize(
@@ -26,3 +36,19 @@ def test_notes_are_one_line_and_answers_keep_their_own(capsys: pytest.CaptureFix
     tell("a\nb\x07")
     told, said = capsys.readouterr()
     assert (told, said) == ("a\nb\\x07\n", "a\\nb\\x07\n")
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_is_printed_past_it(path: Path) -> None:
+    if str(path.relative_to(SOURCE)) in STILL:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in ("print", "sys.stdout.write", "sys.stderr.write", "traceback.print_exc"), path
+
+
+def test_pages_show_what_would_turn_their_text() -> None:
+    text = "a\u202eb\x1b\x9b \\u202e \\\u2066\u2066 é \u00a0\n</script>"
+    written = data({"name\u200f": text})
+    assert json.loads(written) == {"name\\u200f": "a\\u202eb\\u001b\\u009b \\u202e \\\\u2066\\u2066 é \u00a0\n</script>"}
+    assert "<" not in written

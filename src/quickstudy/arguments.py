@@ -18,7 +18,9 @@ from typing import Any, Literal, TypeVar, Union
 import numpy as np
 import torch
 
+from quickstudy.bounds import beyond, wordy
 from quickstudy.errors import UsageError, did_you_mean, shorten
+from quickstudy.footprint import shortage, to_build
 from quickstudy.names import renamed
 from quickstudy.protocol import Agent, Learner, Policy, TaskDistribution
 
@@ -62,10 +64,16 @@ def guarded(function: Any, thing: Any) -> Any:
         kinds = kinds_of(thing)
         for name, value in bound.arguments.items():
             if name in kinds:
-                bound.arguments[name] = taken(value, kinds[name], f"{spelled(thing)}: {name} is ", ", it")
+                bound.arguments[name] = taken(value, kinds[name], f"{spelled(thing)}: {name} is ", ", it", name)
+                if is_dataclass(thing):
+                    require_short(bound.arguments[name], f"{spelled(thing)}: {name} is ", ", it")
         # a stored configuration may name a device of another machine: only what is to run here must run here
         if "device" in bound.arguments and not is_dataclass(thing):
             require_device(bound.arguments["device"])
+        settings = getattr(thing, "Config", None) if isinstance(thing, type) else None
+        if settings is not None:
+            config = bound.arguments.get("config") or settings()
+            require_room(spelled(thing), to_build(bound.arguments["tasks"], config), bound.arguments.get("device", "cpu"))
         return function(*bound.args, **bound.kwargs)
 
     return door
@@ -84,12 +92,29 @@ def kinds_of(thing: Any) -> dict[str, Any]:
     }
 
 
-def taken(value: Any, kind: Any, before: str, after: str) -> Any:
-    """A value as the type asks for it; UsageError, which shows it between two words, where it isn't of that type."""
+def taken(value: Any, kind: Any, before: str, after: str, name: str = "") -> Any:
+    """A value as the type asks for it; UsageError, which shows it between two words, where it isn't of that type.
+
+    A number has the bounds of all numbers, or those of the setting that is called `name`.
+    """
     value = plain(value)
     if not fits(value, kind):
         raise UsageError(f"{before}{shown(value)}{after} must be {described(kind)}{way(value, kind)}")
+    for part in parts_of(value):
+        if limit := beyond(name, plain(part)):
+            raise UsageError(f"{before}{shown(value)}{after} must be {limit}")
     return float(value) if wants_float(value, kind) else value
+
+
+def parts_of(value: Any) -> tuple[Any, ...]:
+    """The entries of a tuple; of anything else itself."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def require_short(value: Any, before: str, after: str) -> None:
+    """Raises UsageError where a text of a configuration is long, or holds what a terminal wouldn't show."""
+    if limit := wordy(value):
+        raise UsageError(f"{before}{shown(value)}{after} must be {limit}")
 
 
 def plain(value: Any) -> Any:
@@ -241,7 +266,16 @@ def fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:
     for key in values:
         if key not in known:
             raise UsageError(f"{where} has no key '{key}'; {hint(key, known)}")
-    return cls(**{key: taken(value, kinds[key], f"{where} {key} = ", "") for key, value in values.items()})
+    found = {key: taken(value, kinds[key], f"{where} {key} = ", "", key) for key, value in values.items()}
+    for key, value in found.items():
+        require_short(value, f"{where} {key} = ", "")
+    return cls(**found)
+
+
+def require_room(what: str, parts: Mapping[str, float], device: str) -> None:
+    """Raises UsageError, which names the largest parts, where this machine has not so many bytes free."""
+    if short := shortage(parts, device):
+        raise UsageError(f"{what}: {short}")
 
 
 def require_device(device: str) -> None:

@@ -39,10 +39,17 @@ class NotFiniteFault(EnvironmentFault, NotFinite):
 def shorten(value: object) -> str:
     """A value in at most sixty characters."""
     try:
-        text = repr(value).replace("\n", " ")
+        text = repr(value[:1000] if isinstance(value, str) else value).replace("\n", " ")
     except Exception:  # whatever it is that somebody's own repr raises
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def ending(error: BaseException) -> str:
+    """What somebody's own code did that didn't come back, in words."""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({'' if error.code is None else shorten(error.code)})"
+    return f"raised {type(error).__name__}: {error}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,10 +13,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quickstudy.arguments import checked
+from quickstudy.arguments import checked, require_room
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import UsageError, require_counts
 from quickstudy.families import describe
+from quickstudy.footprint import to_evaluate
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.work import open_work
@@ -293,6 +294,7 @@ def evaluate(
     if adapt_episodes is not None:
         episodes = folds_of(adapt_episodes, agent, episodes)
     episodes = tasks.episodes_per_trial if episodes is None else episodes
+    require_room("evaluate", to_evaluate(agent, tasks, num_tasks, batch), agent.device)
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy, frozen_episodes)
     work = open_work(tasks, agent.device, workers, deadline=deadline)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,9 @@ def profiled(iterations: int, done: int, folder: Path | None) -> Iterator[Callab
 
     def show(profiler: profile) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        print(profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=DEAREST), file=sys.stderr)
+        table = profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=DEAREST)
+        for line in table.splitlines():
+            say(line)
         if folder is not None:
             require_folder(folder)
             folder.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ from quickstudy.ops.tally import counted
 from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of
-from quickstudy.runs.config import RunConfig, Training, config_of
+from quickstudy.runs.config import RunConfig, Training, config_of, require_memory
 from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
@@ -127,6 +127,7 @@ def begin(
     places: Mapping[str, Any] = NOTHING,
 ) -> Metrics:
     """Meta-trains from the start, in a new folder where one is named."""
+    require_memory(learner, config.training)
     start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
     run = create_run(folder, config, command, start) if folder else None
     return loop(learner, config, run, start, quiet, together, places)
@@ -137,6 +138,7 @@ def go_on(
 ) -> Metrics:
     """Meta-trains a stored run from where it was saved."""
     config, learner, progress, _ = opened
+    require_memory(learner, config.training)
     require_writer(config.training.log)
     return loop(learner, config, Run(folder, config, progress), progress, quiet, together, places)
 

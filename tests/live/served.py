@@ -41,10 +41,14 @@ def looking(
     context.set_default_timeout(180_000)
     page = context.new_page()
     page.add_init_script(VIOLATIONS)
-    page.on("request", lambda request: None if request.url.startswith(server.url) else wrong.append(f"request {request.url}"))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(f"{server.origin}/") else wrong.append(f"request {request.url}"),
+    )
     page.on("console", lambda message: wrong.append(f"console {message.type}: {message.text}"))
     page.on("pageerror", lambda error: wrong.append(f"error {error}"))
     page.goto(server.url)
+    assert page.url == f"{server.origin}/"  # without the token
     yield page, wrong
     wrong += [f"violation {violation}" for violation in page.evaluate("window.violations")]
     context.close()
@@ -56,6 +60,14 @@ def until(page: Any, expression: str, arg: Any = None) -> None:
     while not page.evaluate(expression, arg):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(30)
+
+
+def cookie(server: Server) -> str:
+    """What the browser has of a server after its address was opened."""
+    url = urlsplit(server.url)
+    status, answer = asked(server, f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+    assert status == 303 and b"\r\nLocation: /\r\n" in answer
+    return answer.split(b"Set-Cookie: ")[1].split(b";")[0].decode()
 
 
 def asked(server: Server, request: bytes) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from served import asked, looking, serving, until
+from served import asked, cookie, looking, serving, until
 from small import SMALL
 
 import quickstudy as qs
@@ -49,7 +49,7 @@ def maml() -> Any:
 
 def post(server: Server, given: dict[str, Any]) -> tuple[int, str]:
     url, body = urlsplit(server.url), json.dumps(given).encode()
-    head = [f"POST {url.path}trial HTTP/1.1", f"Host: {url.netloc}", f"Origin: http://{url.netloc}"]
+    head = ["POST /trial HTTP/1.1", f"Host: {url.netloc}", f"Origin: http://{url.netloc}", f"Cookie: {cookie(server)}"]
     head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     status, answer = asked(server, "\r\n".join(head).encode() + b"\r\n\r\n" + body)
     return status, answer.split(b"\r\n\r\n", 1)[1].decode()
@@ -184,7 +184,7 @@ def test_numbers_out_of_bounds_are_refused_in_a_line():
 def test_whoever_leaves_in_the_middle_keeps_nobody_waiting():
     with serving(player(searcher(), "run", "play", episodes=12)) as server:
         url, body = urlsplit(server.url), b'{"luck": 0}'
-        head = f"POST {url.path}trial HTTP/1.1\r\nHost: {url.netloc}\r\nOrigin: http://{url.netloc}\r\n"
+        head = f"POST /trial HTTP/1.1\r\nHost: {url.netloc}\r\nOrigin: http://{url.netloc}\r\nCookie: {cookie(server)}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         for _ in range(2):
             with socket.create_connection((url.hostname, url.port)) as connection:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from served import asked, serving
+from served import asked, cookie, serving
 
 from quickstudy.cli import main
 from quickstudy.errors import UsageError
@@ -82,14 +82,14 @@ def request(
     target: str | None = None,
     **headers: str | None,
 ) -> tuple[int, bytes]:
-    """Asks for a name behind the token, or for a whole `target`, with the headers of the server's own page."""
+    """Asks for a name, or for a whole `target`, with cookie and headers of the server's own page."""
     url = urlsplit(server.url)
-    given: dict[str, str | None] = {"Host": url.netloc}
+    given: dict[str, str | None] = {"Host": url.netloc, "Cookie": cookie(server)}
     if body is not None:
         own = {"Origin": f"http://{url.netloc}", "Content-Type": "application/json", "Content-Length": str(len(body))}
         given |= own
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = [f"{method} {url.path + (path or '') if target is None else target} HTTP/1.1"]
+    lines = [f"{method} {'/' + (path or '') if target is None else target} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in given.items() if value is not None]
     return asked(server, ("\r\n".join(lines) + "\r\n\r\n").encode() + (body or b""))
 
@@ -111,12 +111,33 @@ def test_whatever_a_path_looks_like_no_file_is_read(server: Server, path: str):
 
 def test_a_wrong_token_and_none_at_all_find_nothing(server: Server):
     token = urlsplit(server.url).path.strip("/")
-    for wrong in ("", token[:-1], token + "x", token.swapcase(), "x" * len(token), "%", "é"):
+    for wrong in (token[:-1], token + "x", token.swapcase(), "x" * len(token), "%", "é"):
         assert request(server, target=f"/{wrong}/figures")[0] == 404
-    assert request(server, target=f"/figures?token={token}")[0] == 404
+        assert request(server, target=f"/{wrong}/", Cookie=None)[0] == 403
+    for target in ("/", "/figures", f"/{token}", f"/{token}/figures", f"/figures?token={token}", "/trial"):
+        status, answer = request(server, target=target, Cookie=None)
+        assert status == 403 and answer.endswith(b"open the address that the command has printed\n")
     assert request(server, target=f"/{token}")[0] == 404
     assert request(server, target=f"http://127.0.0.1/{token}/")[0] == 404
     assert request(server, target="*")[0] == 404
+
+
+def test_the_token_leaves_the_address_and_the_cookie_is_for_this_server_alone(server: Server):
+    url = urlsplit(server.url)
+    status, answer = request(server, target=url.path, Cookie=None)
+    [kept] = [line for line in answer.decode().split("\r\n") if line.startswith("Set-Cookie: ")]
+    assert status == 303 and kept.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    assert kept.startswith(f"Set-Cookie: quickstudy-{url.port}=")
+    # again, and in another tab
+    assert request(server, target=url.path)[0] == 303 and request(server)[0] == request(server, "figures")[0] == 200
+    with serving(Server({"": lambda query: Answer("text/html", ["other"])}, {})) as other:
+        assert cookie(other).split("=")[0] != cookie(server).split("=")[0]
+        both = f"{cookie(server)}; x; {cookie(other)}"
+        assert request(server, Cookie=both)[1].endswith(b"page") and request(other, Cookie=both)[1].endswith(b"other")
+        assert request(other, Cookie=cookie(server))[0] == 403
+    name, _, value = cookie(server).partition("=")
+    for wrong in ("", name, f"{name}=", f"{name}={value}x", f"x{name}={value}", f"{name}=é", "=" + value, ";" * 1000, "\x00"):
+        assert request(server, Cookie=wrong)[0] == 403, wrong
 
 
 @pytest.mark.parametrize(
@@ -159,10 +180,25 @@ def test_it_takes_a_few_finite_numbers_in_one_place(server: Server, posted: list
     ):
         assert request(server, "trial", "POST", body)[0] == 400, body[:20]
     assert request(server, "trial", "POST", b" " * (MOST_BODY + 1))[0] == 413
-    for length in ("-1", "1e3", "x", str(10**20), None, "1, 1"):
+    for length in ("-1", "1e3", "x", str(10**20), None, "1, 1", "9" * 5000, "\u0661", "+1", ""):
         assert request(server, "trial", "POST", b'{"x": 1}', Content_Length=length)[0] == 413
     assert request(server, "trial", "POST", b'{"x": 1}', Content_Type="text/plain")[0] == 415
     assert len(posted) == 1
+
+
+def test_what_fails_in_the_server_is_one_line(capsys: pytest.CaptureFixture[str]):
+    def fails(query: dict[str, str]) -> Answer:
+        raise KeyError("x\x1b[2J")
+
+    def vanished(query: dict[str, str]) -> Answer:
+        raise FileNotFoundError(2, "No such file or directory", "runs/gone")
+
+    with serving(Server({"": fails, "gone": vanished}, {})) as server:
+        assert request(server)[0] == 500
+        status, answer = request(server, "gone")
+        assert status == 500 and answer.endswith(b"runs/gone: No such file or directory\n")
+    said = capsys.readouterr().err
+    assert said == "error: GET '/': KeyError: 'x\\x1b[2J'\n"
 
 
 def test_nothing_else_can_be_done(server: Server, posted: list[Any]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from quickstudy.check.learner import differing
 from quickstudy.protocol import Metrics, Work
 from quickstudy.runs.checkpoint import load_latest
 from quickstudy.storage import sha256
+from quickstudy.work.nursery import NURSERIES
 
 OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 0, "checkpoint_every": 1}
 
@@ -88,6 +91,10 @@ class Cursed(gymnasium.Env[Any, Any]):
         now = self.steps == 3 and self.when.exists()
         if now and self.how == "raises":
             raise ZeroDivisionError("the wheel came off")
+        if now and self.how == "leaves":
+            sys.exit(3)
+        if now and self.how == "breaks off":
+            raise GeneratorExit("enough")
         if now and self.how == "hangs":
             time.sleep(1000)
         if now and self.how == "segfaults":
@@ -100,6 +107,8 @@ PLACED = r"task 0 \(number=\d\.0\), lane 0, step 2"
 WHERE = r"seed 5, iteration 2, train tasks, shard \d"
 SAYS = {
     "raises": rf"{PLACED}.*ZeroDivisionError: the wheel came off.*{WHERE}",
+    "leaves": rf"{PLACED}.*: step called sys.exit\(3\).*{WHERE}",
+    "breaks off": rf"{PLACED}.*: step raised GeneratorExit: enough.*{WHERE}",
     "returns NaN": rf"{PLACED}.*observation \[nan\]: NaN or infinite.*{WHERE}",
     "returns infinity": rf"{PLACED}.*observation \[inf\]: NaN or infinite.*{WHERE}",
     "returns a wrong shape": rf"{PLACED}.*has shape \(2,\), its space says \(1,\).*{WHERE}",
@@ -108,7 +117,81 @@ SAYS = {
     "hangs": rf"{WHERE}: no answer within 20 s",
     "segfaults": rf"{WHERE}: its worker process died by SIGSEGV",
 }
-IN_A_HURRY = ("raises", "returns NaN", "segfaults")
+IN_A_HURRY = ("raises", "leaves", "returns NaN", "segfaults")
+
+
+@pytest.mark.parametrize("workers", (0, 1))
+@pytest.mark.parametrize("when", ("in a step", "in a reset", "in dynamics"))
+def test_whoever_leaves_is_named_wherever_the_work_is_done(workers: int, when: str):
+    class Leaving(Cursed):
+        def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+            return super().reset(**options) if when == "in a step" else sys.exit("enough of this")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Left(HiddenButton):
+        def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Any, noise: Tensor) -> Tensor:
+            sys.exit()
+
+    tasks: Any = qs.NativeTasks(Left())
+    if when != "in dynamics":
+        tasks = qs.GymnasiumTasks(lambda: Leaving("leaves", Path("/")), number=qs.Choice(2.0, 3.0), max_episode_steps=5)
+    says = {
+        "in a step": r"task 0 \(number=\d\.0\), lane 0, step 2 of the trial: step called sys\.exit\(3\)",
+        "in a reset": r"task 0 \(number=\d\.0\), lane 0, step 0 of the trial: reset called sys\.exit\('enough of this'\)",
+        "in dynamics": r"the code of the tasks or of the learner called sys\.exit\(\) \(seed 5, iteration 0",
+    }
+    with pytest.raises(qs.EnvironmentFault, match=says[when]):
+        qs.train(learner_of("rl2", tasks), 1, workers=workers, **OPTIONS)
+
+
+def kill_the_nursery() -> None:
+    """kill -9 of the process that starts workers."""
+    os.kill(NURSERIES[os.getpid()]._process.pid, signal.SIGKILL)
+
+
+def test_where_the_nursery_is_killed_no_bit_is_changed(tmp_path: Path, share: Share):
+    """Before, in the middle of, and between trainings; in the middle a worker is killed as well, so that another is needed."""
+
+    def trained(workers: int, folder: str, killed: bool = False) -> Any:
+        learner = learner_of("rl2", qs.NativeTasks(HiddenButton()))
+        step = type(learner).train_step
+
+        def killing(work: Work) -> Metrics:
+            if killed and learner.iteration == 1:
+                kill_the_nursery()
+                os.kill(work.pids[0], signal.SIGKILL)  # type: ignore[attr-defined]
+            return step(learner, work)
+
+        learner.train_step = killing
+        qs.train(learner, 3, tmp_path / folder, workers=workers, **OPTIONS)
+        return sha256(tmp_path / folder / "metrics.jsonl")
+
+    whole, count = trained(0, "whole"), share.of(10, 1)
+    assert trained(2, "first") == whole
+    for number in range(count):
+        kill_the_nursery()
+        assert trained(2, f"between-{number}") == whole
+        assert trained(2, f"amid-{number}", killed=True) == whole
+    share.says("kill -9 of the process that starts workers", 2 * count, "same final hash")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked(HiddenButton):
+    """Buttons that hold what can't leave the process."""
+
+    lock: Any = None
+
+
+def test_what_cannot_be_sent_is_named(capsys: pytest.CaptureFixture[str]):
+    lock = threading.Lock()
+    locked = qs.NativeTasks(Locked(lock=lock))
+    enclosed = qs.GymnasiumTasks(lambda: Cursed("", Path(str(lock))), number=qs.Choice(2.0, 3.0), max_episode_steps=5)
+    for tasks, place in ((locked, r"the tasks\.dynamics\.lock"), (enclosed, r"the tasks\._env, its lock")):
+        with pytest.raises(
+            qs.UsageError, match=rf"{place} \(a lock\) can't be sent to workers: .*; .* take --workers 0"
+        ) as caught:
+            qs.train(learner_of("rl2", tasks), 1, workers=2, **OPTIONS)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("how", [pytest.param(how, marks=() if how in IN_A_HURRY else pytest.mark.slow) for how in SAYS])

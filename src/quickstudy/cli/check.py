@@ -14,7 +14,7 @@ from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
 from quickstudy.cli.words import Parser
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, shorten
 from quickstudy.index import index
-from quickstudy.printed import printable, tell
+from quickstudy.printed import tell
 
 
 def check(arguments: list[str]) -> int:
@@ -106,7 +106,7 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
     try:
         walk, _ = trial.first_walk, trial.long_walk
     except EnvironmentFault as fault:
-        tell(f"error: {printable(str(fault))}")
+        tell(f"error: {fault}")
         if fault.replay is None:
             return 1
         return replay(tasks, fault.replay)
@@ -177,7 +177,8 @@ def print_traceback(error: BaseException) -> None:
     package, frames = str(Path(__file__).parent.parent), error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(package):
         frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames)
+    for line in "".join(traceback.format_exception(type(error), error, frames)).splitlines():
+        say(line)
 
 
 def show(step: int, action: Any, reward: float, terminated: bool, truncated: bool, arrival: Any) -> None:

@@ -12,6 +12,7 @@ from quickstudy.cli.options import add_own_algorithm, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.errors import UsageError
+from quickstudy.printed import tell
 
 EXAMPLES = """\
 examples:
@@ -55,7 +56,7 @@ def report(arguments: list[str]) -> int:
     content = page(contents(Path(given.run), runs, informed, options=options_of(given)))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
-    print(f"{path}  {len(content.encode()) / 1e6:.2f} MB")
+    tell(f"{path}  {len(content.encode()) / 1e6:.2f} MB")
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quickstudy.bounds import beyond
 from quickstudy.cli.options import (
     add_own_algorithm,
     add_own_tasks,
@@ -56,6 +57,8 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs, from the seeds S, S + 1 ... (default: 1)")
     add_tuned(parser)
     given, rest = parser.parse_known_args(words)
+    if limit := beyond("seeds", given.seeds):
+        raise UsageError(f"train: seeds is {given.seeds}, it must be {limit}")
     stored = stored_config(given.config)
     algorithm, tasks = named(names, stored, given.config)
     own_learner = load_algorithm(algorithm) if is_own(algorithm) else None
@@ -68,7 +71,9 @@ def train(arguments: list[str]) -> int:
         say_tuned(recipe, parts, options)
 
     from quickstudy.algorithms import algorithm as registered
-    from quickstudy.runs.config import config_of, normalised
+    from quickstudy.arguments import require_room
+    from quickstudy.footprint import to_build
+    from quickstudy.runs.config import config_of, normalised, require_memory
     from quickstudy.runs.folder import free_folder
     from quickstudy.runs.seeds import create_seeds
     from quickstudy.training import begin, resolve, train_seeds
@@ -77,9 +82,11 @@ def train(arguments: list[str]) -> int:
     own_tasks = load_tasks(tasks) if is_own(tasks) else None
     training = resolve(options["training"])
     distribution = own_tasks or make_tasks(tasks, options["tasks"])
+    require_room(algorithm, to_build(distribution, options["algorithm"]), training.device)
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
     learner = normalised(learner, options["normalisation"])
     config = config_of(learner, training, tasks, algorithm)
+    require_memory(learner, training)
     seeds = list(range(training.seed, training.seed + given.seeds))
     called = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-{called}")

@@ -11,6 +11,7 @@ from quickstudy.errors import QuickstudyError
 from quickstudy.evaluation import evaluate
 from quickstudy.oracles import oracle
 from quickstudy.plots import plot_adaptation
+from quickstudy.printed import tell
 from quickstudy.recipes.tuned import built
 from quickstudy.runs.folder import free_folder
 from quickstudy.training import train
@@ -30,11 +31,11 @@ def main() -> None:
     }
     curves = {name: evaluate(agent, num_tasks=1000) for name, agent in agents.items()}
     for name, curve in curves.items():
-        print(f"\n{name}\n{curve}")
+        tell(f"\n{name}\n{curve}")
     picture = run / "adaptation.png"
     plot_adaptation(curves, picture, "A goal hidden anew in each trial: return on 1,000 held-out trials")
-    print(f"\nthe curve as a picture: {picture}\nthe run: {run}  (tensorboard --logdir {run})")
-    print(f"all of it took {time.monotonic() - began:.0f} s")
+    tell(f"\nthe curve as a picture: {picture}\nthe run: {run}  (tensorboard --logdir {run})")
+    tell(f"all of it took {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

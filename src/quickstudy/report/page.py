@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from quickstudy.printed import printable
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
@@ -24,6 +27,8 @@ class Kind(NamedTuple):
 
 
 REPORT = Kind(("adaptation.js", "taskmap.js", "world.js", "steps.js", "mind.js", "learning.js", "facts.js", "report.js"))
+TURNING = re.compile(r"(?<!\\)((?:\\\\)*)\\u(202[a-e]|206[6-9]|200[ef]|061c|00[01][0-9a-f]|00[7-9][0-9a-f])")
+"""Characters, as JSON writes them, that are not seen and change what is: they are shown as they are written here."""
 COMPARISON = Kind(("compare.js",))
 PLOT_STYLE = """\
 :where(.plot) {
@@ -58,7 +63,7 @@ def page(contents: dict[str, Any], kind: Kind = REPORT) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            f"<title>{escape(contents['title'])} - quickstudy</title>",
+            f"<title>{escape(printable(contents['title']))} - quickstudy</title>",
             f"<style>{style}</style>",
             "</head>",
             "<body>",
@@ -83,5 +88,6 @@ def digest(text: str) -> str:
 
 
 def data(contents: dict[str, Any]) -> str:
-    """Contents as JSON in which no text can end the element that holds it."""
-    return json.dumps(contents, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    """Contents as JSON in which no text can end the element that holds it, or turn the direction of what is beside it."""
+    text = json.dumps(contents, allow_nan=False, separators=(",", ":"))
+    return TURNING.sub(r"\1\\\\u\2", text).replace("<", "\\u003c")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from quickstudy.arguments import checked
+from quickstudy.printed import say
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.runs.folder import open_run
 
@@ -26,4 +26,4 @@ def load(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any 
 def warn_of(complaints: list[str]) -> None:
     """Says on stderr which checkpoints were passed over."""
     for complaint in complaints:
-        print(f"warning: {complaint}; using the checkpoint before", file=sys.stderr)
+        say(f"warning: {complaint}; using the checkpoint before")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,15 +14,21 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
-from quickstudy.arguments import checked, config_class, fill, require_device, shown
+from quickstudy.arguments import checked, config_class, fill, require_device, require_room, shown
+from quickstudy.bounds import excess
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, require_at_least, shorten
 from quickstudy.families import describe, family, make
+from quickstudy.footprint import to_build, to_evaluate, to_train
 from quickstudy.names import SETTINGS, named_now
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.storage import Refused, read_text, to_json
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
+MOST_BYTES = 64 * 2**10
+"""Of a configuration; the longest that quickstudy writes is a thirtieth of it."""
+DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){16}""")
+"""A name, or a text, of more parts than any configuration has."""
 FORMAT = 3
 """Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
 
@@ -184,8 +191,16 @@ class RunConfig:
             )
         tasks = self.build_tasks(own_tasks)
         require_device(self.training.device)
+        require_room(self.algorithm, to_build(tasks, options), self.training.device)
         learner = make_learner(tasks, options, seed=self.training.seed, device=self.training.device)
         return normalised(learner, self.normalisation)
+
+
+def require_memory(learner: Learner, training: Training) -> None:
+    """Raises UsageError where this machine has not the memory for meta-iterations, or for evaluations between them."""
+    require_room("train", to_train(learner.tasks, learner.config), learner.device)
+    if training.evaluate_every:
+        require_room("train", to_evaluate(learner, learner.tasks, training.evaluate_tasks), learner.device)
 
 
 def normalised(learner: Learner, normalisation: Normalisation) -> Learner:
@@ -222,16 +237,31 @@ def config_of(
     )
 
 
-def read_config(path: Path) -> RunConfig:
-    """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed."""
+def read_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; UsageError where it is none, or larger, longer or deeper than any configuration."""
     try:
-        table = tomllib.loads(read_text(path))
+        text = read_text(path, MOST_BYTES)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        raise UsageError(f"{path}: {error.strerror or error}") from error
     except Refused as error:
         raise UsageError(str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no configuration: {error}") from error
+    # the parser takes quadratic time for a name of many parts
+    if deep := DEEP.search(text):
+        raise UsageError(f"{path} is no configuration: {deep[0][:40]}... names a table within sixteen others")
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{path} is not TOML: {str(error) or 'it takes too much memory'}") from error
+    if wrong := excess(table):
+        raise UsageError(f"{path}: {wrong}")
+    return table
+
+
+def read_config(path: Path) -> RunConfig:
+    """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed."""
+    table = read_table(path)
     known = ("algorithm", "tasks", "normalisation", "training")
     number = table.pop("format", 2)
     if number not in (2, FORMAT):

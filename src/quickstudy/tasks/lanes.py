@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError, ending
 from quickstudy.ops.spaces import encode, encode_reward
 
 Env = gymnasium.Env[Any, Any]
@@ -61,7 +61,10 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Around the environment of one lane: gives it its task, encodes what it shows, and names the lane where it fails."""
 
     def __init__(self, source: Source, index: int, clock: Clock):
-        super().__init__(source.build())
+        try:
+            super().__init__(source.build())
+        except (SystemExit, GeneratorExit) as error:
+            raise EnvironmentFault(f"lane {index} of all: building its environment {ending(error)}") from error
         self._source, self._index, self._clock = source, index, clock
         self._space = source.env_observation_space
         self.observation_space = source.observation_space
@@ -132,10 +135,10 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._clock.start(self._index)
         try:
             return call()
-        except QuickstudyError:
+        except (QuickstudyError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise LaneFault(self._index, f"{what} raised {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            raise LaneFault(self._index, f"{what} {ending(error)}") from error
 
     def _encoded(self, observation: Any) -> np.ndarray:
         try:

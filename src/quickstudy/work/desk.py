@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import QuickstudyError, ending
 from quickstudy.ops.tally import counted
 from quickstudy.protocol import Shard, TaskDistribution
 from quickstudy.work.local import LocalSite, run_unit
@@ -50,8 +50,10 @@ class Desk:
             function, shared = self._order
             counted()
             return wrap(Answer(run_unit(function, self._place, shared, shard), counted()), known)
-        except Exception as error:
-            return wrap(failed(error), None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return wrap(failed(error if isinstance(error, Exception) else QuickstudyError(ending(error))), None)
 
     def close(self) -> None:
         """Closes the environments."""

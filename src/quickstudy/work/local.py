@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from quickstudy.errors import EnvironmentFault
+from quickstudy.errors import EnvironmentFault, ending
 from quickstudy.ops.tally import timed
 from quickstudy.protocol import BatchEnv, Result, Shard, Shared, Site, TaskDistribution
 
@@ -57,6 +57,11 @@ def run_unit(function: Callable[[Site, Shared, Shard], Result], site: Site, shar
         return function(site, shared, shard)
     except EnvironmentFault as fault:
         raise type(fault)(f"{fault} ({counters_of(shard)})", fault.replay) from fault.__cause__
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # who ends the process would end the run, or its worker, without a word
+        raise EnvironmentFault(f"the code of the tasks or of the learner {ending(error)} ({counters_of(shard)})") from error
 
 
 def counters_of(shard: Shard) -> str:

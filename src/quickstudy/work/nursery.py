@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-from functools import cache
 from importlib import import_module
 from struct import Struct
 from threading import Lock
@@ -25,6 +24,7 @@ from quickstudy.work.worker import main
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Workers share the processor: each has one thread for its arithmetic."""
+ATTEMPTS = 3
 QUESTION = Struct("qqq")
 """Its number, the worker to wait for (0: fork one), and how many bytes follow: where a worker is to be."""
 REPLY = Struct("qq")
@@ -53,12 +53,14 @@ class Nursery:
         channel.close()
         atexit.register(self.close)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended, as by kill -9."""
+        return self._process.poll() is not None
+
     def fork(self, channel: int, site: int) -> int:
-        """Starts a worker that serves these descriptors; returns its process id."""
-        try:
-            return self._ask(0, pickle.dumps((sys.path, os.getcwd())), [channel, site])
-        except (OSError, EOFError) as error:
-            raise QuickstudyError("the process that starts workers is gone") from error
+        """Starts a worker that serves these descriptors; returns its process id. OSError or EOFError where that was the end."""
+        return self._ask(0, pickle.dumps((sys.path, os.getcwd())), [channel, site])
 
     def wait(self, worker: int) -> int:
         """Waits for a worker that ends; returns its exit code, or -N where signal N ended it."""
@@ -85,12 +87,34 @@ class Nursery:
         self._channel.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5.0)
+        atexit.unregister(self.close)
 
 
-@cache
-def nursery_of(process: int) -> Nursery:
-    """The nursery of a process; a forked one has its own."""
-    return Nursery()
+NURSERIES: dict[int, Nursery] = {}
+"""The nursery of a process, by its id: a forked one has its own."""
+
+
+def started(site: int) -> tuple[socket.socket, Nursery, int]:
+    """A worker in a new process: the channel to it, the nursery that it is of, its process id.
+
+    A nursery that was killed is replaced: its workers live on, but whoever needs another would get none.
+    """
+    for _ in range(ATTEMPTS):
+        nursery = NURSERIES.get(os.getpid())
+        if nursery is None or nursery.gone:
+            if nursery is not None:
+                nursery.close()
+            nursery = NURSERIES[os.getpid()] = Nursery()
+        # another channel for each attempt: a worker that was forked just before the nursery's end finds its own closed
+        here, there = socket.socketpair()
+        try:
+            return here, nursery, nursery.fork(there.fileno(), site)
+        except (OSError, EOFError):
+            here.close()
+            nursery.close()
+        finally:
+            there.close()
+    raise QuickstudyError(f"the process that starts workers has died {ATTEMPTS} times; take --workers 0")
 
 
 def live(descriptors: list[int]) -> NoReturn:

@@ -6,16 +6,18 @@ exchange parcels; nothing stored is read this way.
 
 from __future__ import annotations
 
+import inspect
 import mmap
 import os
 import pickle
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from itertools import accumulate
 from pickle import PickleBuffer
-from typing import Any
+from types import CellType
+from typing import Any, TypeVar
 
 import cloudpickle
 import numpy as np
@@ -24,6 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from quickstudy.errors import UsageError, shorten
+
+Parcel = TypeVar("Parcel")
 ALIGNMENT = 64
 """Where tensors begin, as PyTorch itself lays them: a product rounds otherwise where its memory begins at another place."""
 HERE = "the task distribution"
@@ -116,6 +121,42 @@ def unpack(pages: Any, known: Any = None) -> Any:
     head = np.frombuffer(pages[: 8 * (1 + int(head[0]))], np.int64)
     body, *buffers = [copied(pages, start, size) for start, size in zip(starts(head), head[1:].tolist(), strict=True)]
     return Unpacker(BytesIO(body), buffers, known).load()
+
+
+def sent(make: Callable[[], Parcel], value: Any, what: str) -> Parcel:
+    """A parcel of a value; UsageError where it can't leave this process, which names the part that can't."""
+    try:
+        return make()
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        place, part = unsendable(value, what)
+        raise UsageError(
+            f"{place} (a {type(part).__name__}) can't be sent to workers: {type(error).__name__}: {shorten(str(error))};"
+            " make it where it is used, or take --workers 0"
+        ) from error
+
+
+def unsendable(value: Any, place: str, depth: int = 4) -> tuple[str, Any]:
+    """The innermost part of a value that can't be pickled, and where it lies."""
+    named = value.items() if isinstance(value, dict) else getattr(value, "__dict__", {}).items()
+    parts = [(f"{place}.{name}", part) for name, part in named]
+    if isinstance(value, tuple | list):
+        parts = [(f"{place}[{number}]", part) for number, part in enumerate(value)]
+    if inspect.isfunction(value) and value.__closure__:
+        parts += [(f"{place}, its {name}", cell.cell_contents) for name, cell in closure_of(value)]
+    for where, part in parts if depth else ():
+        try:
+            pieces(part, None)
+        except Exception:
+            return unsendable(part, where, depth - 1)
+    return place, value
+
+
+def closure_of(function: Any) -> list[tuple[str, Any]]:
+    """The variables that a function has from around it, as far as they have a value yet."""
+    cells = zip(function.__code__.co_freevars, function.__closure__, strict=True)
+    return [(name, cell) for name, cell in cells if cell != CellType()]
 
 
 def pieces(value: Any, known: Any) -> list[tuple[int, memoryview]]:

@@ -22,8 +22,8 @@ from quickstudy.errors import UsageError
 from quickstudy.ops.tally import count, timed
 from quickstudy.protocol import Result, Shard, Shared, Site, TaskDistribution
 from quickstudy.work.errands import START_SECONDS, Outcome, run_errands, too_late
-from quickstudy.work.nursery import end, nursery_of
-from quickstudy.work.parcel import receive, seal, send, unseal
+from quickstudy.work.nursery import end, started
+from quickstudy.work.parcel import receive, seal, send, sent, unseal
 from quickstudy.work.worker import ANSWER, READY, Job
 
 
@@ -32,10 +32,7 @@ class Worker:
 
     def __init__(self, site: int):
         self.ready = False
-        self.channel, channel = socket.socketpair()
-        self._nursery = nursery_of(os.getpid())
-        self.pid = self._nursery.fork(channel.fileno(), site)
-        channel.close()
+        self.channel, self._nursery, self.pid = started(site)
 
     def hear(self) -> tuple[bytes, int]:
         """READY, or ANSWER with its parcel, or nothing where it is dead."""
@@ -74,7 +71,7 @@ class Processes:
         if not hasattr(socket, "send_fds"):
             raise UsageError("worker processes need a Unix system; take --workers 0")
         self._distribution, self._count, self._deadline, self._attempts = distribution, workers, deadline, attempts
-        self._site = seal((distribution, device))
+        self._site = sent(lambda: seal((distribution, device)), distribution, "the tasks")
         self._idle: list[Worker] = []
         self._busy: dict[Worker, Errand] = {}
         self._version = 0
@@ -90,7 +87,7 @@ class Processes:
         self._version += 1
         began = time.monotonic()
         with timed("work"):
-            parcel = seal((function, shared), self._distribution)
+            parcel = sent(lambda: seal((function, shared), self._distribution), shared, "the learner's part")
             try:
                 hand_out = partial(self._hand_out, shards, parcel, began)
                 return run_errands(shards, self._attempts, hand_out, self._outcomes, self._drop)

@@ -29,7 +29,7 @@ from quickstudy.protocol import Result, Shard, Shared, Site, TaskDistribution
 from quickstudy.work.desk import Desk
 from quickstudy.work.errands import START_SECONDS, Outcome, run_errands, too_late
 from quickstudy.work.local import keep_freed_memory
-from quickstudy.work.parcel import pack, unpack
+from quickstudy.work.parcel import pack, sent, unpack
 
 LOOPBACK = "127.0.0.1"
 SETTINGS = {
@@ -103,7 +103,7 @@ class RayActors:
         self._ray, self._folder = join(workers)
         self._most = wanted(workers)
         self._class = self._ray.remote(num_cpus=1, max_restarts=0)(Actor)
-        self._site = self._ray.put(pack((distribution, device)))
+        self._site = self._ray.put(sent(lambda: pack((distribution, device)), distribution, "the tasks"))
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._busy: dict[Any, Errand] = {}
@@ -115,7 +115,7 @@ class RayActors:
         self._version += 1
         began = time.monotonic()
         with timed("work"):
-            order = [self._ray.put(pack((function, shared), self._distribution))]
+            order = [self._ray.put(sent(lambda: pack((function, shared), self._distribution), shared, "the learner's part"))]
             actors = self._most or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
             hand_out = partial(self._hand_out, shards, order, actors, began)
             return run_errands(shards, self._attempts, hand_out, self._outcomes, self._drop)

@@ -1,0 +1,209 @@
+"""How much memory a learner needs, reckoned from its settings and its tasks' spaces before any of it is taken.
+
+Settings are known by their standard names, so that a learner of one's own is reckoned as well, as far as it has them. The
+figures are within a factor of two or three of what is measured: enough to refuse what no machine could hold, in time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Parts = dict[str, float]
+"""Bytes, by what they are for."""
+NUMBER = 4
+CLOCK_AND_FLAGS = 8
+"""Features of a percept besides observation and action."""
+COPIES = 8
+"""Of a network's weights: themselves, gradients, Adam's two means, the policy that collects, the state before, one to save."""
+STEP_COPIES = 6
+"""Of an observation that is lived: before and behind a step, in percept and transition, as rows and stacked."""
+INPUT_COPIES = 4
+"""Of what a network reads at a step: by task, by time, and what a minibatch takes of them."""
+UNITS = 10
+"""Numbers that a memory's step keeps for its gradient, for each of its units."""
+LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""What a container may have, and has."""
+SLACK = 1.5
+"""How many times what is free may be reckoned: it supposes that all episodes last as long as they may."""
+COMFORTABLE = 2**26
+"""Bytes for which nobody need ask what is free."""
+EVALUATED = 1024
+"""Lanes that an evaluation lives at once."""
+
+
+class Sizes:
+    """The sizes that follow from a learner's settings, zero or one where it has none of that name, and from its tasks."""
+
+    def __init__(self, tasks: Any, config: Any):
+        self._config, value = config, self.value
+        self.episode = max(1, tasks.max_episode_steps)
+        self.trial = max(1, tasks.episodes_per_trial) * self.episode
+        self.observation, seen = held(tasks.observation_space)
+        self.action, done = held(tasks.action_space)
+        self.task = sum(math.prod(getattr(each, "shape", ())) for each in getattr(tasks, "parameters", {}).values())
+        latent = value("latent_size") + value("belief_size")
+        self.inputs = seen + done + CLOCK_AND_FLAGS
+        self.hidden, layers = value("hidden_size"), value("hidden_layers", 1)
+        self.soft, self.recurrent = hasattr(config, "tau"), hasattr(config, "memory")
+        self.heads = 5 if self.soft else 2
+        into = self.inputs + latent
+        memory = 4 * self.hidden * (into + self.hidden) if self.recurrent else 0
+        wide = value("belief_size")
+        belief = 4 * wide * (self.inputs + wide) + 2 * wide * (self.inputs + wide + latent) if wide else 0
+        self.weights = memory + belief + self.heads * (into * self.hidden + layers * self.hidden**2 + self.hidden * done)
+        self.units = (UNITS if self.recurrent else 1) * self.hidden + self.heads * self.hidden * (layers + 1) + 4 * done
+        self.lanes = value("lanes", 1)
+        self.trials = value("trials") or value("meta_batch_size") or value("n_envs")
+        self.folds = value("inner_steps") + 1
+        self.chosen = value("num_train_tasks")
+        # who adapts by gradient lives an episode for each step and one more, who lives in many environments one in each
+        self.steps = self.folds * self.episode if self.folds > 1 else self.episode if value("n_envs") else self.trial
+
+    def value(self, name: str, default: int = 0) -> int:
+        """A setting that is a whole number."""
+        found = getattr(self._config, name, default)
+        return found if isinstance(found, int) else default
+
+    @property
+    def step(self) -> int:
+        """Bytes of a step that is lived."""
+        return STEP_COPIES * self.observation + 3 * self.action + 60
+
+    @property
+    def read(self) -> int:
+        """Bytes of what a network reads at a step."""
+        return NUMBER * self.inputs
+
+
+def held(space: Any) -> tuple[int, int]:
+    """The bytes of an element of a space as it is kept, and how many numbers a network reads of it."""
+    if hasattr(space, "n"):
+        return 8, int(space.n)
+    if hasattr(space, "nvec"):
+        return 8 * int(space.nvec.size), int(space.nvec.sum())
+    count = max(1, math.prod(getattr(space, "shape", None) or (1,)))
+    return NUMBER * count, count
+
+
+def to_build(tasks: Any, config: Any) -> Parts:
+    """What making a learner takes: networks with all that training keeps of them, and the training tasks it draws."""
+    sizes = Sizes(tasks, config)
+    return {
+        f"networks of {many(sizes.weights)} weights": COPIES * NUMBER * sizes.weights,
+        f"parameters of {many(sizes.chosen)} training tasks": 6.0 * NUMBER * sizes.chosen * sizes.task,
+    }
+
+
+def to_train(tasks: Any, config: Any) -> Parts:
+    """What a meta-iteration and the replay take besides."""
+    sizes = Sizes(tasks, config)
+    lived = sizes.trials * sizes.lanes * sizes.steps
+    minibatches = max(1, sizes.value("minibatches", 1))
+    parts = {
+        f"experience of {many(sizes.trials)} x {many(sizes.lanes)} trials of {many(sizes.steps)} steps": lived * sizes.step,
+        f"parameters of {many(sizes.trials)} tasks": 6.0 * NUMBER * sizes.trials * sizes.task,
+    }
+    if sizes.folds > 1:
+        graphs = 3 if getattr(config, "outer", "") == "trpo" else 2  # which a trust region keeps for its products
+        parts[f"gradients through {many(sizes.folds - 1)} steps on {many(sizes.trials)} tasks"] = (
+            NUMBER * lived * graphs * (sizes.inputs + sizes.units) + 2 * NUMBER * sizes.weights * sizes.trials * sizes.folds
+        )
+    elif sizes.soft:
+        name, drawn = learnt_from(sizes)
+        parts[name] = NUMBER * drawn * 2 * (INPUT_COPIES * sizes.inputs + sizes.units)
+    else:
+        parts["minibatches and their gradients"] = NUMBER * lived * (INPUT_COPIES * sizes.inputs + sizes.units / minibatches)
+    return parts | replay_of(sizes)
+
+
+def learnt_from(sizes: Sizes) -> tuple[str, int]:
+    """What an off-policy update reads, and how many steps that is."""
+    batch = sizes.value("batch_size", 1)
+    if sizes.value("buffer_trials"):
+        steps = min(sizes.value("slice_length") or sizes.trial, sizes.trial)
+        return f"batches of {many(batch)} trials of {many(steps)} steps", batch * steps
+    tasks = sizes.value("meta_batch_size", 1)
+    return f"batches of {many(tasks)} x {many(batch)} transitions", tasks * (batch + sizes.value("context_size"))
+
+
+def replay_of(sizes: Sizes) -> Parts:
+    """What a replay keeps when it is full."""
+    if sizes.value("buffer_on_disk"):
+        return {}
+    if sizes.value("buffer_trials"):
+        trials = sizes.value("buffer_trials") + sizes.trials
+        return {f"replay of {many(trials)} trials": trials * sizes.trial * (sizes.read + sizes.action + 4 * NUMBER)}
+    if sizes.value("buffer_size"):
+        rows = sizes.value("buffer_size") + sizes.trial
+        name = f"replay of {many(sizes.chosen)} tasks x {many(rows)} transitions"
+        return {name: sizes.chosen * rows * (2 * sizes.observation + sizes.action + 4 * NUMBER)}
+    return {}
+
+
+def to_evaluate(agent: Any, tasks: Any, num_tasks: int, batch: int | None = None) -> Parts:
+    """What an evaluation lives and adapts at once."""
+    config = getattr(agent, "config", None)
+    sizes = Sizes(tasks, config)
+    count = min(num_tasks, max(1, EVALUATED // agent.lanes) if batch is None else batch)
+    own = 6 if hasattr(config, "fine_tune_steps") else 3 if hasattr(config, "inner_steps") else 0
+    return {
+        f"experience of {many(count)} x {many(agent.lanes)} episodes of {many(sizes.episode)} steps": (
+            count * agent.lanes * sizes.episode * (sizes.step + sizes.read)
+        ),
+        f"weights of {many(count)} tasks": NUMBER * own * count * sizes.weights,
+        f"parameters of {many(count)} tasks": 6.0 * NUMBER * count * sizes.task,
+    }
+
+
+def shortage(parts: Mapping[str, float], device: str = "cpu") -> str:
+    """That all parts together are more than there is free, with the three largest, in words; nothing where they aren't."""
+    needed = sum(parts.values())
+    if needed <= COMFORTABLE or needed <= SLACK * (free := free_memory(device)):
+        return ""
+    largest = sorted(parts.items(), key=lambda part: -part[1])[:3]
+    told = ", ".join(f"{name} {in_words(size)}" for name, size in largest if size > 0.01 * needed)
+    where = "this machine" if device == "cpu" else device
+    return f"it needs about {in_words(needed)}, {where} has {in_words(free)} free: {told}; make these smaller"
+
+
+def free_memory(device: str) -> float:
+    """Bytes that can still be had here, within the limits of a container, or on a GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(torch.device(device))[0])
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    for most, used in LIMITS:
+        try:
+            free = min(free, float(Path(most).read_text()) - float(Path(used).read_text()) + cached(Path(used).parent))
+        except (OSError, ValueError):  # no container, or one that says "max"
+            continue
+    return max(0.0, free)
+
+
+def cached(group: Path) -> float:
+    """Bytes that a container's use counts and that are given back where they are needed: files that were read."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0.0
+    figures = dict(line.split(" ", 1) for line in lines)
+    return float(figures.get("total_inactive_file", figures.get("inactive_file", 0)))
+
+
+def many(count: int) -> str:
+    """A number as people read it."""
+    return f"{count:,}" if count < 10**7 else f"{count:.2g}"
+
+
+def in_words(size: float) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1e9:,.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
