@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, Union
 import numpy as np
 import torch
 
-from quickstudy.bounds import beyond, wordy
+from quickstudy.bounds import DEEPEST, LONGEST_NAME, beyond, wordy
 from quickstudy.errors import UsageError, did_you_mean, shorten
 from quickstudy.footprint import shortage, to_build
 from quickstudy.names import renamed
@@ -276,6 +276,21 @@ def require_room(what: str, parts: Mapping[str, float], device: str) -> None:
     """Raises UsageError, which names the largest parts, where this machine has not so many bytes free."""
     if short := shortage(parts, device):
         raise UsageError(f"{what}: {short}")
+
+
+def excess(value: Any, name: str = "", depth: int = 0) -> str:
+    """What is too large, too long or too deep in a table of plain values, in words; nothing where all of it is within."""
+    if depth > DEEPEST:
+        return f"tables and lists must lie at most {DEEPEST} deep in each other"
+    if isinstance(value, Mapping):
+        for key in value:
+            if isinstance(key, str) and (len(key) > LONGEST_NAME or not key.isprintable()):
+                return f"the name {shorten(key)} must be at most {LONGEST_NAME} letters long, without control characters"
+        return next(filter(None, (excess(part, str(key), depth + 1) for key, part in value.items())), "")
+    if isinstance(value, list | tuple):
+        return next(filter(None, (excess(part, name, depth + 1) for part in value)), "")
+    limit = beyond(name, value) or wordy(value)
+    return f"{name} = {shorten(value)} must be {limit}" if limit else ""
 
 
 def require_device(device: str) -> None:

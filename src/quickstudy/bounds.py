@@ -5,7 +5,6 @@ Names of settings are one for each thing in all of the library, so that a bound 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 LARGEST_COUNT = 10**12
@@ -86,27 +85,3 @@ def wordy(value: Any) -> str:
     if len(value) > LONGEST_TEXT:
         return f"at most {LONGEST_TEXT} letters long"
     return "" if value.isprintable() else "without control characters"
-
-
-def excess(value: Any, name: str = "", depth: int = 0) -> str:
-    """What is too large, too long or too deep in a table of plain values, in words; nothing where all of it is within."""
-    if depth > DEEPEST:
-        return f"tables and lists must lie at most {DEEPEST} deep in each other"
-    if isinstance(value, Mapping):
-        for key in value:
-            if isinstance(key, str) and (len(key) > LONGEST_NAME or not key.isprintable()):
-                return f"the name {short(key)} must be at most {LONGEST_NAME} letters long, without control characters"
-        return next(filter(None, (excess(part, str(key), depth + 1) for key, part in value.items())), "")
-    if isinstance(value, list | tuple):
-        return next(filter(None, (excess(part, name, depth + 1) for part in value)), "")
-    limit = beyond(name, value) or wordy(value)
-    return f"{name} = {short(value)} must be {limit}" if limit else ""
-
-
-def short(value: Any) -> str:
-    """A value in at most sixty characters; of a number with thousands of digits, that it is one."""
-    try:
-        text = repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."

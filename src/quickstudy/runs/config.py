@@ -14,8 +14,7 @@ from typing import Any, Literal
 import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
-from quickstudy.arguments import checked, config_class, fill, require_device, require_room, shown
-from quickstudy.bounds import excess
+from quickstudy.arguments import checked, config_class, excess, fill, require_device, require_room, shown
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, require_at_least, shorten
 from quickstudy.families import describe, family, make
 from quickstudy.footprint import to_build, to_evaluate, to_train
