@@ -10,7 +10,9 @@ from typing import Any
 
 from quickstudy.cli.options import default_family, make_tasks, parse_fields
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
+from quickstudy.display import following
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.printed import tell
 
 
 def check(arguments: list[str]) -> int:
@@ -30,22 +32,26 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("--replay", type=Path, metavar="FILE", help="live the trial again that a run kept in its fault.json")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given, rest = parser.parse_known_args(arguments)
-    tasks, learner = subject_of(given.subject, rest)
-    if learner is not None:
-        from quickstudy.check.learner import check_learner
+    with following(f"checking {given.subject}"):
+        from quickstudy.work import threads
 
-        if given.task is not None or given.replay:
-            raise UsageError(f"{given.subject} is a learner; --task and --replay are for tasks")
-        report = check_learner(*learner, seed=given.seed)
-    elif given.replay:
-        return replay(tasks, read_record(given.replay))
-    elif given.task is not None:
-        return walk_again(tasks, given.task, given.seed)
-    else:
-        from quickstudy.check.tasks import check_tasks
+        tasks, learner = subject_of(given.subject, rest)
+        with threads(1):
+            if learner is not None:
+                from quickstudy.check.learner import check_learner
 
-        report = check_tasks(tasks, seed=given.seed, called=given.subject)
-    print(json.dumps(report.as_json()) if given.json else report)
+                if given.task is not None or given.replay:
+                    raise UsageError(f"{given.subject} is a learner; --task and --replay are for tasks")
+                report = check_learner(*learner, seed=given.seed)
+            elif given.replay:
+                return replay(tasks, read_record(given.replay))
+            elif given.task is not None:
+                return walk_again(tasks, given.task, given.seed)
+            else:
+                from quickstudy.check.tasks import check_tasks
+
+                report = check_tasks(tasks, seed=given.seed, called=given.subject)
+    tell(json.dumps(report.as_json()) if given.json else f"{report}")
     return 1 if report.failed else 0
 
 
@@ -98,18 +104,18 @@ def walk_again(tasks: Any, number: int, seed: int) -> int:
     try:
         walk, _ = trial.first_walk, trial.long_walk
     except EnvironmentFault as fault:
-        print(f"error: {fault}")
+        tell(f"error: {fault}")
         if fault.replay is None:
             return 1
         return replay(tasks, fault.replay)
     told = in_words(parameters_of(tasks), trial.drawn, number, digits=17)
-    print(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
+    tell(f"task {number}: {', '.join(f'{name}={value}' for name, value in told.items())}")
     steps = walk.steps
     for step, action in enumerate(walk.actions):
         at = number, 0, step
         ended = bool(steps.terminated[at]), bool(steps.truncated[at])
         show(step, action[number, 0].tolist(), float(steps.reward[at]), *ended, steps.arrival[at].tolist())
-    print(f"{len(walk.actions)} steps without a fault")
+    tell(f"{len(walk.actions)} steps without a fault")
     return 0
 
 
@@ -123,7 +129,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         raise UsageError(f"{tasks!r}: only faults of Gymnasium environments are kept step by step; use --task N --seed S")
     try:
         told = in_words(tasks.parameters, recorded_task(record), 0, digits=17)
-        print(", ".join(f"{name}={value}" for name, value in told.items()))
+        tell(", ".join(f"{name}={value}" for name, value in told.items()))
         for step, (action, answer) in enumerate(live_again(tasks, record)):
             ended = bool(answer.terminated[0]), bool(answer.truncated[0])
             show(step, action, float(answer.reward[0]), *ended, answer.arrival[0].tolist())
@@ -133,9 +139,7 @@ def replay(tasks: Any, record: dict[str, Any]) -> int:
         raise QuickstudyError(f"again: {fault.what}") from fault
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UsageError(f"the record doesn't fit {tasks!r}: {error}") from error
-    print(
-        f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions"
-    )
+    tell(f"{len(record['actions'])} steps without a fault this time: the environment depends on more than its seed and actions")
     return 0
 
 
@@ -151,4 +155,4 @@ def show(step: int, action: Any, reward: float, terminated: bool, truncated: boo
     """One step as a line."""
     ended = " terminated" if terminated else " truncated" if truncated else ""
     seen = [float(f"{value:.4g}") for value in arrival] if isinstance(arrival, list) else arrival
-    print(f"step {step}: action {action} -> reward {reward:.4g}, observation {seen}{ended}")
+    tell(f"step {step}: action {action} -> reward {reward:.4g}, observation {seen}{ended}")

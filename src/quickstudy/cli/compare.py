@@ -12,6 +12,7 @@ from typing import Any
 
 from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder, refuse
 from quickstudy.cli.own import load_algorithm, load_tasks
+from quickstudy.display import following
 from quickstudy.errors import UsageError
 from quickstudy.ops.statistics import (
     improvement_interval,
@@ -55,8 +56,9 @@ def compare(arguments: list[str]) -> int:
         )
     refuse_twice(given.runs)
 
-    opened = open_folders(given)
-    evaluations = evaluate_folders(opened, given)
+    with following(f"comparing {', '.join(given.runs)}"):
+        opened = open_folders(given)
+        evaluations = evaluate_folders(opened, given)
     first = next(iter(evaluations.values()))
     found = {
         "runs": [summary(name, opened[name], evaluation) for name, evaluation in evaluations.items()],
@@ -120,7 +122,10 @@ def open_folders(given: argparse.Namespace) -> dict[str, list[Any]]:
     if len(asked) == len(classes) == 1:
         # a file that was moved since
         classes = dict(zip(asked, classes.values(), strict=True))
-    return {name: open_folder(name, tasks, classes.get(config.algorithm)) for name, config in configs.items()}
+    return {
+        name: open_folder(name, tasks, classes.get(config.algorithm), given.device, "compare")
+        for name, config in configs.items()
+    }
 
 
 def tasks_of(config: Any) -> Any:

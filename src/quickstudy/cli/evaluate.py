@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from quickstudy.cli.options import (
     positive,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
+from quickstudy.display import following
 from quickstudy.errors import UsageError, did_you_mean
+from quickstudy.printed import say, tell
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -50,21 +52,25 @@ def evaluate(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
 
     if given.baseline_tasks and not Path(given.run).is_dir():
-        from quickstudy.evaluation import evaluate as score
+        refuse_device(given)
+        with following(f"evaluating {given.run} on {given.baseline_tasks}"):
+            from quickstudy.evaluation import evaluate as score
 
-        agent, rest = untrained(given.run, given.baseline_tasks, rest)
-        refuse(rest, parser)
-        evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
+            agent, rest = untrained(given.run, given.baseline_tasks, rest)
+            refuse(rest, parser)
+            evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
         says = getattr(agent, "says", "")
     else:
         refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
-        tasks = load_tasks(given.tasks) if given.tasks else None
-        runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
-        evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
+        with following(f"evaluating {given.run}"):
+            tasks = load_tasks(given.tasks) if given.tasks else None
+            algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+            runs = open_folder(given.run, tasks, algorithm, given.device)
+            evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
     if given.json:
-        print(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
+        tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     else:
-        print(evaluation, says, sep="\n") if says else print(evaluation)
+        tell(f"{evaluation}\n{says}" if says else f"{evaluation}")
     return 0
 
 
@@ -87,7 +93,14 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
+    parser.add_argument("--device", metavar="D", help="where a run's agent lives: cpu, cuda, cuda:1 ... (default cpu)")
     add_own_tasks(parser)
+
+
+def refuse_device(given: argparse.Namespace) -> None:
+    """Raises UsageError where a device is named for an agent that has no use for one."""
+    if given.device not in (None, "cpu"):
+        raise UsageError(f"{given.run} lives on the CPU; --device {given.device} is for a run")
 
 
 def options_of(given: argparse.Namespace) -> dict[str, Any]:
@@ -107,20 +120,28 @@ def refuse(rest: list[str], parser: argparse.ArgumentParser) -> None:
         raise UsageError(f"{parser.prog.split()[-1]} has no option '{rest[0]}'; {did_you_mean(rest[0], known)}")
 
 
-def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
-    """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished."""
-    from quickstudy.runs import warn_of
+def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = None, command: str = "evaluate") -> list[Any]:
+    """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished.
+
+    `device` is where its agents are to live, wherever they were trained, as `command` was told.
+    """
+    from quickstudy.runs import warn_of, warn_of_machine
+    from quickstudy.runs.folder import stored_config
     from quickstudy.runs.seeds import open_runs
 
-    runs = open_runs(Path(folder), tasks, algorithm)
+    given, config = {"device": device} if device else {}, stored_config(Path(folder))
+    warn_of_machine(config.elsewhere(["device"], given), f"quickstudy {command} {shlex.quote(folder)}{config.own_flags}")
+    runs = open_runs(Path(folder), tasks, algorithm, given)
     for run in runs:
         warn_of(run.complaints)
         if len(runs) > 1 and not run.finished:
             training = run.config.training
-            print(
-                f"warning: seed {training.seed} has done {run.learner.iteration} of its {training.iterations} meta-iterations;"
-                f" go on with it: quickstudy resume {folder}{run.config.own_flags}",
-                file=sys.stderr,
+            done = f"{run.progress.iteration} meta-iterations, {run.progress.timesteps:,} environment steps,"
+            if training.last and not training.steps:
+                done = f"{run.progress.iteration}"
+            say(
+                f"warning: seed {training.seed} has done {done} of its {training.budget};"
+                f" go on with it: quickstudy resume {shlex.quote(folder)}{run.config.own_flags}"
             )
     return runs
 
@@ -164,12 +185,14 @@ def one_agent(given: argparse.Namespace, rest: list[str], parser: argparse.Argum
     """The agent of a run, a baseline or an oracle, for a command that takes one; UsageError where there are several seeds."""
     command = parser.prog.split()[-1]
     if given.baseline_tasks and not Path(given.run).is_dir():
+        refuse_device(given)
         agent, rest = untrained(given.run, given.baseline_tasks, rest, command)
         refuse(rest, parser)
         return agent
     refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest, parser)
     tasks = load_tasks(given.tasks) if given.tasks else None
-    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+    algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+    runs = open_folder(given.run, tasks, algorithm, given.device, command)
     if len(runs) > 1:
         first = f"{given.run}/seed-{runs[0].config.training.seed}"
         raise UsageError(f"{given.run} holds a run for each of several seeds; take one: quickstudy {command} {first}")

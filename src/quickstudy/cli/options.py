@@ -69,13 +69,12 @@ def add_own_algorithm(parser: argparse.ArgumentParser) -> None:
 
 def add_places(parser: argparse.ArgumentParser, workers: int | None, deadline: float | None) -> None:
     """Where a command's units of work are done, which changes its speed and never its result."""
-    says = "in this process" if workers == 0 else "as the run says"
     parser.add_argument(
         "--workers",
         type=place,
         default=workers,
         metavar="N",
-        help=f"processes that share it, or ray, ray:N or ray://HOST:10001 (default: {says})",
+        help="processes that share it, or ray, ray:N or ray://HOST:10001 (default: in this process)",
     )
     parser.add_argument(
         "--deadline", type=seconds, default=deadline, metavar="S", help="seconds after which a worker is taken for hung"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,20 @@ from quickstudy.cli.options import (
     add_places,
     default_family,
     make_tasks,
+    natural,
     parse_fields,
-    places_of,
+    positive,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
-from quickstudy.errors import UsageError, require_at_least
+from quickstudy.errors import QuickstudyError, UsageError, require_at_least
+from quickstudy.printed import say
 
 TRAIN_USAGE = """\
-usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--seeds N] [--run DIR] [--config FILE.toml]
-                        [--device D] [--KEY VALUE ...]
+usage: quickstudy train ALGORITHM TASKS [--iterations N] [--steps N] [--seed S] [--seeds N] [--run DIR]
+                        [--config FILE.toml] [--device D] [--KEY VALUE ...]
 
 Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
+--steps N ends with the meta-iteration in which so many environment steps are taken; with --iterations, whichever is first.
 --seeds N trains N times, one after the other, from the seeds S, S + 1 ...; each is a run of its own, DIR/seed-S ...
 --config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
 ALGORITHM is a registered name or FILE.py:CLASS, TASKS a registered name or FILE.py:OBJECT.
@@ -52,7 +54,8 @@ def train(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
     require_at_least(1, "train", given, "seeds")
 
-    from quickstudy.runs.config import config_of, normalised, read_config
+    from quickstudy.runs import warn_of_machine
+    from quickstudy.runs.config import MACHINE, config_of, machine_of, normalised, read_config
     from quickstudy.runs.folder import free_folder
     from quickstudy.runs.seeds import create_seeds
     from quickstudy.training import begin, resolve, train_seeds
@@ -67,7 +70,13 @@ def train(arguments: list[str]) -> int:
     parts |= {"normalisation": stored.normalisation, "training": stored.training} if stored else common_options()
     options = parse_fields(f"quickstudy train {algorithm} {tasks}", parts, rest)
 
+    command = shlex.join(["quickstudy", "train", *names, *arguments])
     training = resolve(options["training"])
+    if stored:
+        asked = stored.elsewhere(MACHINE, machine_of(training))
+        # of tasks that have workers themselves, the option of the same name is theirs
+        theirs = hasattr(options.get("tasks"), "workers")
+        warn_of_machine({f"training_{name}" if theirs and name == "workers" else name: asked[name] for name in asked}, command)
     distribution = own_tasks or make_tasks(tasks, options["tasks"])
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
     learner = normalised(learner, options["normalisation"])
@@ -75,16 +84,15 @@ def train(arguments: list[str]) -> int:
     seeds = list(range(training.seed, training.seed + given.seeds))
     called = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-{called}")
-    command = shlex.join(["quickstudy", "train", *names, *arguments])
 
     def work() -> None:
         if len(seeds) == 1:
             begin(learner, config, run, command, quiet=False)
         else:
             create_seeds(run, config, seeds, command)
-            train_seeds(run, own_tasks, make_learner if config.own_algorithm else None)
-        evaluate = f"quickstudy evaluate {run}{config.own_flags}"
-        print(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}", file=sys.stderr)
+            train_seeds(run, own_tasks, make_learner if config.own_algorithm else None, **machine_of(training))
+        evaluate = f"quickstudy evaluate {shlex.quote(str(run))}{config.own_flags}"
+        say(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}")
 
     return interruptible_status(work)
 
@@ -145,14 +153,29 @@ def resume(arguments: list[str]) -> int:
     """`quickstudy resume`."""
     parser = argparse.ArgumentParser(
         prog="quickstudy resume",
-        description="Goes on with a stopped run, or with the runs of a folder of seeds, to the last meta-iteration.",
+        description="Goes on with a stopped run, or with the runs of a folder of seeds, to the end of its budget, or of another"
+        " one, which may go beyond what a finished run has done.",
+        epilog="Nothing that belongs to the machine is taken from the folder: workers, device, threads ... are given again.",
+        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds")
+    parser.add_argument("--iterations", type=positive, metavar="N", help="another budget: meta-iterations in all")
+    parser.add_argument("--steps", type=positive, metavar="N", help="another budget: environment steps in all")
     add_own_tasks(parser)
     add_own_algorithm(parser)
     add_places(parser, None, None)
+    parser.add_argument("--attempts", type=positive, metavar="N", help="failures of one unit of work that stop the run (3)")
+    parser.add_argument("--device", metavar="D", help="where tensors live: cpu, cuda, cuda:1 ... (default cpu)")
+    parser.add_argument(
+        "--threads", type=natural, metavar="N", help="of the update (default 1); another number may change bits"
+    )
+    parser.add_argument("--log", choices=("tensorboard", "wandb", "mlflow"), help="where metrics go besides (tensorboard)")
+    parser.add_argument("--profile", type=natural, metavar="N", help="meta-iterations of which a profile is made (0)")
     given = parser.parse_args(arguments)
+    say(f"going on with {given.run} ...")
 
+    from quickstudy.recipes.demo import finish, is_unfinished
+    from quickstudy.runs.config import MACHINE
     from quickstudy.runs.seeds import holds_seeds
     from quickstudy.training import resume as resume_run
     from quickstudy.training import train_seeds
@@ -160,7 +183,32 @@ def resume(arguments: list[str]) -> int:
     tasks = load_tasks(given.tasks) if given.tasks else None
     algorithm = load_algorithm(given.algorithm) if given.algorithm else None
     go_on = train_seeds if holds_seeds(given.run) else resume_run
-    return interruptible_status(lambda: go_on(given.run, tasks, algorithm, **places_of(given)))
+
+    here = {name: getattr(given, name) for name in MACHINE if getattr(given, name) is not None}
+
+    def work() -> None:
+        go_on(given.run, tasks, algorithm, iterations=given.iterations, steps=given.steps, **here)
+        if is_unfinished(given.run):
+            finish(given.run)
+
+    return interruptible_status(work)
+
+
+def demo(arguments: list[str]) -> int:
+    """`quickstudy demo`."""
+    parser = argparse.ArgumentParser(
+        prog="quickstudy demo",
+        description="Meta-trains RL2 on a grid with a hidden goal, shows that it adapts, beside the best that is possible, and"
+        " keeps the curves as a picture: two to four minutes. One that was stopped goes on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--run", type=Path, metavar="DIR", help="where to (default: runs/demo)")
+    given = parser.parse_args(arguments)
+    say("the demo: meta-training RL2 on a grid with a hidden goal ...")
+
+    from quickstudy.recipes.demo import show
+
+    return interruptible_status(lambda: show(given.run))
 
 
 def interruptible_status(run: Callable[[], Any]) -> int:
@@ -169,4 +217,12 @@ def interruptible_status(run: Callable[[], Any]) -> int:
         run()
     except KeyboardInterrupt:
         pass
+    except (QuickstudyError, OSError):
+        raise
+    except BaseException as error:
+        # what training saved it has noted; before that there is only the traceback to see
+        if not hasattr(error, "__notes__"):
+            raise
+        said = " ".join(str(error).split())
+        raise QuickstudyError(f"{type(error).__name__}{f': {said}' if said else ''}; {error.__notes__[-1]}") from error
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
 from quickstudy.cli.options import add_own_algorithm, natural, positive
+from quickstudy.display import following
 from quickstudy.errors import UsageError
+from quickstudy.printed import say, tell
 
 EXAMPLES = """\
 examples:
@@ -40,8 +41,15 @@ def video(arguments: list[str]) -> int:
     add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
 
+    with following(f"filming {given.run}"):
+        return filmed(given, rest, parser)
+
+
+def filmed(given: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> int:
+    """Films what the arguments say, and prints where it is."""
     from quickstudy.video.files import SUFFIXES, save_video, usual_fps, video_packages
     from quickstudy.video.film import film
+    from quickstudy.work import threads
 
     if given.output and given.output.suffix not in SUFFIXES:
         raise UsageError(f"{given.output} is no name for a video; name it FILE.mp4 or FILE.gif")
@@ -50,13 +58,14 @@ def video(arguments: list[str]) -> int:
     name, folder = "", Path(given.run) / "video"
     if given.baseline_tasks:
         name, folder = f"{given.run}-{Path(given.baseline_tasks).name.replace(':', '-')}-", Path("runs") / "video"
-    shown = film(agent, task=given.task, **options_of(given))
+    with threads(1):
+        shown = film(agent, task=given.task, **options_of(given))
     stem = f"{name}{given.split}-task{given.task}-seed{given.seed}{'-greedy' if given.greedy else ''}"
     paths = [given.output] if given.output else [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     for path in paths:
         saved = save_video(shown, path, fps=given.fps or usual_fps(shown), width=given.width)
-        print(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
-    print("return by episode:", ", ".join(f"{episode[-1].total:.2f}" for episode in shown.episodes), file=sys.stderr)
+        tell(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
+    say(f"return by episode: {', '.join(f'{episode[-1].total:.2f}' for episode in shown.episodes)}")
     return 0
 
 

@@ -132,9 +132,9 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._clock.start(self._index)
         try:
             return call()
-        except QuickstudyError:
+        except (QuickstudyError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # an environment that calls sys.exit() is no reason to leave
             raise LaneFault(self._index, f"{what} raised {type(error).__name__}: {error}") from error
 
     def _encoded(self, observation: Any) -> np.ndarray:
