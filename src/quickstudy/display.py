@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.box import SQUARE
 from rich.console import Console, Group
@@ -32,6 +32,7 @@ KEY_FIGURES = (
 MOST_FIGURES = 8
 
 
+@runtime_checkable
 class Budget(Protocol):
     """When a training ends: see `Training` of `runs/config.py`."""
 

@@ -155,13 +155,8 @@ class Follower:
         # seeds that are trained one after the other are one training
         found = [trainer_of(folder) for folder in {self.folder, *(line.folder for line in lines)}]
         known = [state for state in ("alive", "elsewhere", "dead") if state in found]
-        state = (
-            known[0]
-            if known
-            else "finished"
-            if all(training.share(line.last, line.steps) >= 1 for line in lines)
-            else "stopped"
-        )
+        finished = all(training.share(line.last, line.steps) >= 1 for line in lines)
+        state = known[0] if known else "finished" if finished else "stopped"
         command = {"finished": "report", "dead": "resume", "stopped": "resume"}.get(state)
         return {
             "state": state,

@@ -6,13 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Thing = TypeVar("Thing")
 _COUNTED: dict[str, float] = defaultdict(float)
 _LISTENERS: list[Listener] = []
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Hears how far a piece of work is."""
 
