@@ -56,7 +56,8 @@ def both(start, run):
     return sorted(os.waitstatus_to_exitcode(os.waitpid(racer, 0)[1]) for racer in racers)
 
 for kind, run in zip(sys.argv[1::2], sys.argv[2::2]):
-    start = {"train": train, "resume": lambda run: qs.resume(run, quiet=True), "seeds": lambda run: train_seeds(Path(run), quiet=True)}
+    resume = lambda run: qs.resume(run, quiet=True)
+    start = {"train": train, "resume": resume, "seeds": lambda run: train_seeds(Path(run), quiet=True)}
     print(both(start[kind], run), flush=True)
 """
 """Two forked processes that begin at one moment: to import PyTorch takes each another while."""
@@ -107,7 +108,9 @@ def test_the_second_changes_nothing_and_says_who_is_first(tmp_path: Path):
         with sole_trainer(folder):
             before = everything(tmp_path)
             for budget in ({}, {"iterations": 99}):
-                with pytest.raises(qs.QuickstudyError, match=rf"{folder} is being trained by process {os.getpid()} on .* since"):
+                with pytest.raises(
+                    qs.QuickstudyError, match=rf"{folder} is being trained by process {os.getpid()} on .* since"
+                ):
                     go_on(folder, **budget)
             assert everything(tmp_path) == before
         go_on(folder, quiet=True)
@@ -125,7 +128,8 @@ def test_a_killed_trainer_and_what_it_has_forked_hold_nothing(tmp_path: Path):
     """An environment may have processes of its own, which outlive a trainer that is killed with -9."""
     script = (
         "import os, signal, sys; from pathlib import Path; from quickstudy.runs.lock import sole_trainer\n"
-        "with sole_trainer(Path(sys.argv[1])):\n    print(os.fork() or os.getpid(), flush=True); signal.pause()"
+        "with sole_trainer(Path(sys.argv[1])):\n"
+        "    child = os.fork()\n    if child: print(child, flush=True)\n    signal.pause()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:

@@ -45,7 +45,9 @@ def test_a_strangers_configuration_connects_nowhere(strangers_run: Path, capsys:
     run, path = str(strangers_run), strangers_run / "config.toml"
     with listening() as server:
         place = f"ray://127.0.0.1:{server.getsockname()[1]}"
-        theirs = f'workers = "{place}"\ndevice = "cuda:7"\nlog = "wandb"\nprofile = 9\nthreads = 5\ndeadline = 1.5\nattempts = 99'
+        theirs = (
+            f'workers = "{place}"\ndevice = "cuda:7"\nlog = "wandb"\nprofile = 9\nthreads = 5\ndeadline = 1.5\nattempts = 99'
+        )
         lines = [line for line in path.read_text().splitlines() if line.split(" = ")[0] not in MACHINE]
         path.write_text("\n".join(lines).replace("[training]", f"[training]\n{theirs}") + "\n")
         few = ["--num-tasks", "2"]
