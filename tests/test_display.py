@@ -38,8 +38,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal of 80 columns and 24 lines."""
     for name, value in {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
@@ -61,7 +60,10 @@ def lines_of(screen: Terminal) -> list[str]:
         ({"iterations": 10**6, "steps": 10**7}, "3,000,000/10,000,000 steps"),
     ],
 )
-def test_a_small_terminal_shows_eight_figures_and_the_time_left(budget: dict[str, int], far: str, terminal: Terminal):
+def test_eight_figures_and_the_time_left_fit_a_small_terminal(
+    budget: dict[str, int], far: str, monkeypatch: pytest.MonkeyPatch
+):
+    terminal = open_terminal(monkeypatch)
     scores = {f"validation/episode_{number}/return_mean": 2.0 for number in (1, 2)}
     with Display(f"rl2 on {'a-long-name' * 9}", Training(**budget), 0, 0, quiet=False) as display:
         display.show(1, ROW | scores)
@@ -97,9 +99,8 @@ def test_elsewhere_there_are_lines_at_once_and_at_the_end(capsys: pytest.Capture
     assert "iteration 3/3" in last and last.endswith("left 0:00:00")
 
 
-def test_an_evaluation_says_how_far_it_is(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_an_evaluation_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
+    terminal = open_terminal(monkeypatch)
     learner = qs.RL2(qs.tasks.make("bandit", pulls=2), qs.RL2.Config(hidden_size=4))
     with following("evaluating something"):
         evaluate(learner, num_tasks=9, episodes=3)
@@ -137,6 +138,7 @@ for command in ("evaluate run", "report run", "compare run other", "video run", 
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_demo_is_finished_by_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
