@@ -91,7 +91,7 @@ def test_seconds_in_words():
 
 def test_elsewhere_there_are_lines_at_once_and_at_the_end(capsys: pytest.CaptureFixture[str]):
     with Display("rl2 on bandit", Training(steps=10**6, iterations=3), 0, 0, quiet=False) as display:
-        assert capsys.readouterr().err == "rl2 on bandit: 3 meta-iterations or 1,000,000 environment steps\n"
+        assert capsys.readouterr().err == "rl2 on bandit: 3 meta-iterations or 1,000,000 environment steps ...\n"
         for iteration in (1, 2, 3):
             display.show(iteration, ROW | {"time/total_timesteps": 1000 * iteration})
     first, last = capsys.readouterr().err.splitlines()

@@ -62,7 +62,7 @@ class Display:
         if self._live:
             self._live.start()
         elif not self._quiet:
-            say(f"{self._title}: {self._training.budget}")
+            say(f"{self._title}: {self._training.budget} ...")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -87,8 +87,8 @@ class Training:
     @property
     def budget(self) -> str:
         """When training ends, in words."""
-        steps = f"{self.steps:,} environment steps" if self.steps else ""
-        return " or ".join(part for part in (f"{self.last} meta-iterations" if self.last else "", steps) if part)
+        budgets = (self.last, "meta-iteration"), (self.steps, "environment step")
+        return " or ".join(f"{count:,} {what}{'s' * (count > 1)}" for count, what in budgets if count)
 
 
 @dataclass(frozen=True)
