@@ -71,6 +71,7 @@ def train(arguments: list[str]) -> int:
     options = parse_fields(f"quickstudy train {algorithm} {tasks}", parts, rest)
 
     command = shlex.join(["quickstudy", "train", *names, *arguments])
+    say(f"training {algorithm} on {tasks} ...")
     training = resolve(options["training"])
     if stored:
         asked = stored.elsewhere(MACHINE, machine_of(training))
