@@ -122,5 +122,7 @@ def test_a_run_that_vanishes_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(qs.RL2, "train_step", vanishing)
     assert main(["train", "rl2", "bandit", *SMALL, "--run", "run"]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if "  iteration " not in line]
-    assert [line for line in lines if not line.endswith(" ...")] == ["error: run was moved or removed while it was trained: what was done since can't be saved"]
+    assert [line for line in lines if not line.endswith(" ...")] == [
+        "error: run was moved or removed while it was trained: what was done since can't be saved"
+    ]
     assert not Path("run").exists()

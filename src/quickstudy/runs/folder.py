@@ -161,15 +161,16 @@ def refuse_links(folder: Path) -> None:
 
 def open_at(path: Path, size: int) -> Any:
     """Opens a file of rows to append after its first `size` bytes; what came later is cut off, scores of a former end too."""
-    file = path.open("r+b" if path.exists() else "w+b")
-    if file.seek(0, os.SEEK_END) < size:
+    file, whole = path.open("ab"), max(0, size - len(END))
+    if file.seek(0, os.SEEK_END) < whole:
         file.close()
         raise QuickstudyError(f"{path} is shorter than the {size} bytes that the checkpoint knows of: it was cut or replaced")
-    file.truncate(size)
+    file.truncate(whole)
     if size:
-        file.seek(size - len(END))
+        # of a row to which scores were added the end lies behind them
         file.write(END)
-    file.seek(size)
+        file.flush()
+    file.seek(0, os.SEEK_END)
     return file
 
 
