@@ -14,7 +14,7 @@ install: .venv/installed
 	@touch $@
 
 demo: install
-	$(BIN)/python -m quickstudy.recipes.grid_navigation
+	$(BIN)/quickstudy demo
 
 # pyright works while the tests run; what it says is shown after them where it found something
 test: install

@@ -85,7 +85,14 @@ def test_seeds_are_runs_of_their_own_that_are_evaluated_together(capsys: pytest.
     assert "quickstudy evaluate runs/rl2-bandit-seeds10-11" in capsys.readouterr().err
     assert run("train", "rl2", "bandit", *TINY, "--seed", "11", "--seeds", "1", "--run", "alone") == 0
     folder = Path("runs/rl2-bandit-seeds10-11")
-    assert {path.name for path in folder.iterdir()} == {"command.txt", "config.toml", "seeds.json", "seed-10", "seed-11"}
+    assert {path.name for path in folder.iterdir()} == {
+        "command.txt",
+        "config.toml",
+        "lock",
+        "seeds.json",
+        "seed-10",
+        "seed-11",
+    }
     for name in ("config.toml", "metrics.jsonl"):
         assert (folder / "seed-11" / name).read_text() == Path("alone", name).read_text()
     assert run("evaluate", str(folder), "--num-tasks", "7", "--json") == 0

@@ -67,6 +67,7 @@ def test_a_run_keeps_everything(finished: Path):
         "command.txt",
         "config.toml",
         "latest.json",
+        "lock",
         "metrics.jsonl",
         "system.json",
         "tensorboard",

@@ -19,6 +19,7 @@ from quickstudy.errors import UsageError, require_counts
 from quickstudy.families import describe
 from quickstudy.footprint import to_evaluate
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
+from quickstudy.ops.tally import begins
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.work import open_work
 
@@ -296,6 +297,8 @@ def evaluate(
     episodes = tasks.episodes_per_trial if episodes is None else episodes
     require_room("evaluate", to_evaluate(agent, tasks, num_tasks, batch), agent.device)
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy, frozen_episodes)
+    lives = num_tasks * agent.lanes * (episodes + frozen_episodes)
+    begins(f"{agent.name} on {num_tasks} {split} tasks", lives, "episodes")
     work = open_work(tasks, agent.device, workers, deadline=deadline)
     try:
         size = batch_of(agent.lanes) if batch is None else batch

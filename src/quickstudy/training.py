@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -21,133 +22,243 @@ from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, Usag
 from quickstudy.evaluation import batch_of, score, shards_of
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tally import counted
+from quickstudy.printed import say
 from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
-from quickstudy.runs import warn_of
-from quickstudy.runs.config import RunConfig, Training, config_of, require_memory
-from quickstudy.runs.folder import Opened, Progress, Run, create_run, open_run
+from quickstudy.runs import warn_of, warn_of_machine
+from quickstudy.runs.config import MACHINE, RunConfig, Training, config_of, flags, machine_of, require_memory
+from quickstudy.runs.folder import (
+    NOTHING,
+    Opened,
+    Progress,
+    Run,
+    amended,
+    create_run,
+    make_folder,
+    open_run,
+    refuse_seeds,
+    stored_config,
+)
+from quickstudy.runs.lock import sole_trainer
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
-from quickstudy.runs.trainer import leave_mark, remove_mark
 from quickstudy.runs.writers import require_writer
-from quickstudy.storage import read_text, remove_leftovers, require_folder
+from quickstudy.storage import read_text, remove_leftovers, require_folder, write_atomically
 from quickstudy.work import open_work, threads
 
-NOTHING: Mapping[str, Any] = {}
-PLACES = ("workers", "deadline", "attempts")
-"""What of a stored configuration may be otherwise when a run goes on: no result depends on it."""
+BUDGET = ("iterations", "steps")
+SCHEDULES = {
+    "anneal_iterations": "step size and entropy bonus fall over the first {} meta-iterations and stay at 1 %",
+    "bonus_iterations": "the bonuses fall to nothing over the first {} meta-iterations",
+    "early_iterations": "the belief's early updates are those of the first {} meta-iterations",
+}
+"""Settings by which a learner changes with its meta-iterations, whatever the budget, and what they do."""
 
 
 @checked
 def train(
     learner: Learner,
-    iterations: int = 200,
+    iterations: int | None = None,
     run: str | Path | None = None,
     *,
+    steps: int | None = None,
     quiet: bool = False,
     own_tasks: str | None = None,
     own_algorithm: str | None = None,
     command: str = "quickstudy.train(...)",
     **options: Any,
 ) -> Metrics:
-    """Meta-trains a learner until it has done `iterations` meta-iterations; returns the metrics of the last one.
+    """Meta-trains a learner for `iterations` meta-iterations in all, or until it has taken `steps` environment steps.
 
-    With `run`, everything is kept in that folder, which must not exist yet, and an interrupted run can go on: see `resume`.
+    Given both, it ends with whichever is reached first, given neither after 200 meta-iterations; it returns the metrics of the
+    last one. With `run`, everything is kept in that folder, which must not exist yet, and training can go on: see `resume`.
     `options` are the other fields of `Training` (checkpoint_every, evaluate_every, threads ...). `own_tasks` and
     `own_algorithm` are what the folder calls tasks and a learner of one's own. Ctrl-C saves the last complete meta-iteration
-    and raises KeyboardInterrupt.
+    and raises KeyboardInterrupt, as does whatever else ends a training.
     """
     for name in {"seed", "device"} & options.keys():
         raise UsageError(f"train: {name} is the learner's: give it there, such as RL2(tasks, {name}={options[name]!r})")
-    training = resolve(Training(iterations=iterations, seed=learner.seed, device=learner.device, **options))
+    training = resolve(Training(iterations=iterations, steps=steps, seed=learner.seed, device=learner.device, **options))
     return begin(learner, config_of(learner, training, own_tasks, own_algorithm), Path(run) if run else None, command, quiet)
 
 
 @checked
 def resume(
-    run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False, **places: Any
+    run: str | Path,
+    tasks: TaskDistribution | None = None,
+    algorithm: Any = None,
+    *,
+    iterations: int | None = None,
+    steps: int | None = None,
+    quiet: bool = False,
+    **here: Any,
 ) -> Metrics:
-    """Goes on with a stored run to its last meta-iteration; on the CPU it ends with the same bits as one that never stopped.
+    """Goes on with a stored run to the end of its budget; on the CPU it ends with the same bits as one that never stopped.
 
-    `places` may be `workers`, `deadline` and `attempts` in place of what the folder says: no result depends on them.
+    `iterations` and `steps` are another budget, which may go beyond what a finished run has done. `here` is what belongs to
+    this machine (`workers`, `deadline`, `attempts`, `device`, `threads`, `log`, `profile`), of which nothing is taken from the
+    folder.
     """
-    for name in places:
-        if name not in PLACES:
-            raise UsageError(f"resume has no argument '{name}'; {did_you_mean(name, PLACES)}; the rest stays as the run began")
-    opened = open_run(Path(run), tasks, algorithm)
-    warn_of(opened.complaints)
-    if opened.finished:
-        print(f"{run} is finished: it has done its {opened.config.training.iterations} meta-iterations", file=sys.stderr)
-        return {}
-    return go_on(Path(run), opened, quiet, places=places)
+    require_machine(here)
+    folder = Path(run)
+    refuse_seeds(folder)
+    config = stored_config(folder)
+    with sole_trainer(folder):
+        warn_of_machine(config.elsewhere(MACHINE, here), resuming(folder, config))
+        opened = open_run(folder, tasks, algorithm, here)
+        warn_of(opened.complaints)
+        opened = extended(folder, opened, iterations, steps)
+        if is_done(folder, opened):
+            say(f"{folder} is finished: it has done its {opened.config.training.budget}")
+            return {}
+        return go_on(folder, opened, quiet)
 
 
 def train_seeds(
-    folder: Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, quiet: bool = False, **places: Any
+    folder: Path,
+    tasks: TaskDistribution | None = None,
+    algorithm: Any = None,
+    *,
+    iterations: int | None = None,
+    steps: int | None = None,
+    quiet: bool = False,
+    **here: Any,
 ) -> None:
     """Meta-trains the runs of a folder of seeds, one after the other: what was interrupted goes on, the others begin.
 
-    `tasks` and `algorithm` are the task distribution and the learner's class where they are one's own, `places` those of
+    `tasks` and `algorithm` are the task distribution and the learner's class where they are one's own; the rest is that of
     `resume`. Ctrl-C saves, as in `train`, and raises KeyboardInterrupt.
     """
-    runs = read_seeds(folder)
-    remove_leftovers(folder)
-    leave_mark(folder)
-    try:
-        trained = any([train_seed(run, tasks, algorithm, quiet, places) for run in runs])
-    finally:
-        remove_mark(folder)
-    if not trained:
-        iterations = runs[0].config.training.iterations
-        print(f"{folder} is finished: its {len(runs)} seeds have done their {iterations} meta-iterations", file=sys.stderr)
+    require_machine(here)
+    read_seeds(folder)
+    with sole_trainer(folder):
+        remove_leftovers(folder)
+        config = stored_config(folder)
+        warn_of_machine(config.elsewhere(MACHINE, here), resuming(folder, config))
+        if iterations or steps:
+            extend_seeds(folder, tasks, algorithm, config.extended(iterations, steps))
+        runs = read_seeds(folder)
+        if not any([train_seed(run, tasks, algorithm, quiet, here) for run in runs]):
+            say(f"{folder} is finished: its {len(runs)} seeds have done their {runs[0].config.training.budget}")
 
 
 def train_seed(
-    run: SeedRun, tasks: TaskDistribution | None, algorithm: Any, quiet: bool, places: Mapping[str, Any] = NOTHING
+    run: SeedRun, tasks: TaskDistribution | None, algorithm: Any, quiet: bool, here: Mapping[str, Any] = NOTHING
 ) -> Metrics:
-    """Meta-trains one run of a folder of seeds to its last meta-iteration; no metrics where it has done that already."""
+    """Meta-trains one run of a folder of seeds to the end of its budget; no metrics where it has come there already."""
     together = run.folder.parent
     require_folder(run.folder)
     if not run.begun:
         shutil.rmtree(run.folder, ignore_errors=True)
-        learner, command = run.config.build_learner(tasks, algorithm), read_text(together / "command.txt").strip()
-        return begin(learner, run.config, run.folder, command, quiet, together, places)
-    opened = open_seed(run, tasks, algorithm)
-    warn_of(opened.complaints)
-    return {} if opened.finished else go_on(run.folder, opened, quiet, together, places)
+        config = replace(run.config, training=resolve(replace(run.config.training, **here)), trained_with=NOTHING)
+        learner, command = config.build_learner(tasks, algorithm), read_text(together / "command.txt").strip()
+        return begin(learner, config, run.folder, command, quiet, together)
+    with sole_trainer(run.folder):
+        opened = open_seed(run, tasks, algorithm, here)
+        warn_of(opened.complaints)
+        # the folder's budget may have been extended since
+        write_budget(run.folder, opened.config.training)
+        return {} if is_done(run.folder, opened) else go_on(run.folder, opened, quiet, together)
+
+
+def extend_seeds(folder: Path, tasks: TaskDistribution | None, algorithm: Any, config: RunConfig) -> None:
+    """Gives a folder of seeds another budget; UsageError where one of its runs has done more."""
+    for run in read_seeds(folder):
+        if run.begun:
+            require_left(run.folder, open_seed(run, tasks, algorithm).progress, config.training)
+    write_budget(folder, config.training)
+    tell_schedules(config)
+
+
+def extended(folder: Path, opened: Opened, iterations: int | None, steps: int | None) -> Opened:
+    """A run with another budget, where one is given; UsageError where it has done more."""
+    if not (iterations or steps):
+        return opened
+    config = opened.config.extended(iterations, steps)
+    require_left(folder, opened.progress, config.training)
+    write_budget(folder, config.training)
+    tell_schedules(config)
+    return opened._replace(config=config)
+
+
+def require_left(folder: Path, done: Progress, training: Training) -> None:
+    """Raises UsageError where a run has done more than a budget."""
+    for what, count, most in (
+        ("meta-iterations", done.iteration, training.iterations),
+        ("environment steps", done.timesteps, training.steps),
+    ):
+        if most and count > most:
+            raise UsageError(f"{folder} has done {count} {what} already, so it can't end after {most}; name more")
+
+
+def write_budget(folder: Path, training: Training) -> None:
+    """Writes a budget into the configuration of a run, or of a folder of seeds, and changes nothing else there."""
+    config = stored_config(folder)
+    if (config.training.iterations, config.training.steps) != (training.iterations, training.steps):
+        write_atomically(folder / "config.toml", config.extended(training.iterations, training.steps).write())
+
+
+def tell_schedules(config: RunConfig) -> None:
+    """Says what a learner's schedules do in a budget that is another than the one that they were made for."""
+    options = config.algorithm_options if config.own_algorithm else vars(config.algorithm_options)
+    told = [does.format(options[name]) for name, does in SCHEDULES.items() if options.get(name)]
+    if told:
+        say(f"the budget is {config.training.budget} now, the schedules are what they were: {'; '.join(told)}")
+
+
+def resuming(folder: Path, config: RunConfig) -> str:
+    """The command that goes on with a run, or a folder of seeds, but for what belongs to this machine."""
+    return f"quickstudy resume {shlex.quote(str(folder))}{config.own_flags}"
+
+
+def is_done(folder: Path, opened: Opened) -> bool:
+    """Whether a run has come to the end of its budget and was evaluated there."""
+    return opened.finished and not (ends_unscored(opened) and not amended(folder, opened.progress))
+
+
+def ends_unscored(opened: Opened) -> bool:
+    """Whether the last meta-iteration is to be evaluated besides, since its turn by `evaluate_every` it is not."""
+    return opened.progress.iteration % (opened.config.training.evaluate_every or 1) != 0
+
+
+def require_machine(here: Mapping[str, Any]) -> None:
+    """Raises UsageError where an argument is none that belongs to this machine."""
+    for name in here:
+        if name not in MACHINE:
+            raise UsageError(
+                f"resume has no argument '{name}'; {did_you_mean(name, (*BUDGET, *MACHINE))}; the rest stays as the run began"
+            )
 
 
 def begin(
-    learner: Learner,
-    config: RunConfig,
-    folder: Path | None,
-    command: str,
-    quiet: bool,
-    together: Path | None = None,
-    places: Mapping[str, Any] = NOTHING,
+    learner: Learner, config: RunConfig, folder: Path | None, command: str, quiet: bool, together: Path | None = None
 ) -> Metrics:
     """Meta-trains from the start, in a new folder where one is named."""
     require_memory(learner, config.training)
     start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
-    run = create_run(folder, config, command, start) if folder else None
-    return loop(learner, config, run, start, quiet, together, places)
+    if folder is None:
+        return loop(learner, config, None, start, quiet)
+    make_folder(folder)
+    with sole_trainer(folder):
+        return loop(learner, config, create_run(folder, config, command, start), start, quiet, together)
 
 
-def go_on(
-    folder: Path, opened: Opened, quiet: bool, together: Path | None = None, places: Mapping[str, Any] = NOTHING
-) -> Metrics:
+def go_on(folder: Path, opened: Opened, quiet: bool, together: Path | None = None) -> Metrics:
     """Meta-trains a stored run from where it was saved."""
     config, learner, progress, _ = opened
     require_memory(learner, config.training)
-    require_writer(config.training.log)
-    return loop(learner, config, Run(folder, config, progress), progress, quiet, together, places)
+    config = replace(config, training=resolve(config.training))
+    before, now = config.trained_with.get("threads", Training.threads), config.training.threads
+    if now != before:
+        say(f"it goes on with {now} threads in place of {before}: what comes may differ in the last bits")
+    return loop(learner, config, Run(folder, config, progress), progress, quiet, together)
 
 
 def resolve(training: Training) -> Training:
     """Replaces what depends on the machine by what it comes to here, so that the run can be repeated elsewhere."""
     require_device(training.device)
     require_writer(training.log)
-    return replace(training, threads=training.threads or torch.get_num_threads())
+    return replace(training, iterations=training.last, threads=training.threads or torch.get_num_threads())
 
 
 def loop(
@@ -157,14 +268,12 @@ def loop(
     complete: Progress,
     quiet: bool,
     together: Path | None = None,
-    places: Mapping[str, Any] = NOTHING,
 ) -> Metrics:
-    """Meta-iterations up to the last one; `complete` is the state after the last whole one, so that a stop loses nothing.
+    """Meta-iterations to the end of the budget; `complete` is the state after the last whole one, so that a stop loses nothing.
 
-    `together` is the folder of seeds that the run belongs to, which is what to resume; `places` stands in for what the
-    configuration says of workers.
+    `together` is the folder of seeds that the run belongs to, which is what to resume.
     """
-    training, row = replace(config.training, **places), {}
+    training, row = config.training, {}
     if training.not_finite == "rollback" and run is None:
         raise UsageError("not_finite is rollback, which needs a folder with checkpoints; name one: run=...")
     limits = {"deadline": training.deadline, "attempts": training.attempts}
@@ -176,13 +285,14 @@ def loop(
             threads(training.threads),
             stoppable() as stops,
             profiled(training.profile, learner.iteration, run and run.folder / "profile") as profile_step,
-            Display(title, learner.iteration, training.iterations, quiet) as display,
+            Display(title, training, complete.iteration, complete.timesteps, quiet) as display,
         ):
-            while learner.iteration < training.iterations:
+            while training.share(complete.iteration, complete.timesteps) < 1:
                 began = time.monotonic()
                 counted()
                 try:
                     metrics = learner.train_step(work)
+                    require_steps(metrics, config)
                 except NotFinite as error:
                     metrics = passed_over(error, learner, training, run, complete)
                 timesteps = complete.timesteps + int(metrics["rollout/timesteps"])
@@ -202,27 +312,61 @@ def loop(
                 with stops.held():
                     size = run.log(row, timesteps) if run else 0
                     complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
-                    if run and (learner.iteration % training.checkpoint_every == 0 or learner.iteration == training.iterations):
+                    due = learner.iteration % training.checkpoint_every == 0
+                    if run and (due or training.share(learner.iteration, timesteps) >= 1):
                         timing |= run.save(complete)
                     if run:
                         run.log_timing(timing, timesteps)
                     display.show(learner.iteration, {**row, **timing})
                     profile_step()
-    except (KeyboardInterrupt, QuickstudyError) as stop:
+            if learner.iteration % (training.evaluate_every or 1):
+                scores = validation(learner, work, training.evaluate_tasks)
+                row |= scores
+                if run:
+                    with stops.held():
+                        run.amend(scores, complete.timesteps)
+    except BaseException as stop:
         if run:
-            with undisturbed(stop):
-                run.save(complete)
-            done = f"stopped after meta-iteration {complete.iteration}{f' of {run.folder}' if together else ''}, saved"
-            print(f"\n{done}; resume with: quickstudy resume {together or run.folder}{config.own_flags}", file=sys.stderr)
-            if isinstance(stop, EnvironmentFault):
-                again = f"quickstudy resume {together or run.folder} --workers 0{config.own_flags}" if training.workers else ""
-                raise type(stop)(f"{stop}{run.keep_fault(stop, again)}", stop.replay) from stop.__cause__
+            save_end(stop, run, complete, together)
         raise
     finally:
         work.close()
         if run:
             run.close()
     return row
+
+
+def save_end(stop: BaseException, run: Run, complete: Progress, together: Path | None) -> None:
+    """Saves the last complete meta-iteration, whatever ended the training, and says how to go on.
+
+    A fault of an environment is raised anew with the command that lives it again.
+    """
+    config, folder = run.config, together or run.folder
+    here = machine_of(config.training)
+    again = resuming(folder, config)
+    try:
+        with undisturbed(stop):
+            run.save(complete)
+            if not isinstance(stop, KeyboardInterrupt | QuickstudyError):
+                stop.add_note(f"its traceback is in {run.keep_traceback(stop)}")
+    except (OSError, QuickstudyError) as trouble:
+        # a full disk, or a folder that is gone, says so once
+        if str(trouble) != str(stop):
+            say(f"meta-iteration {complete.iteration} of {run.folder} can't be saved: {trouble}")
+        return
+    done = f"stopped after meta-iteration {complete.iteration}{f' of {run.folder}' if together else ''}, saved"
+    if isinstance(stop, KeyboardInterrupt) and sys.stderr.isatty():
+        say("")  # leaves the line with ^C
+    say(f"{done}; resume with: {again}{flags(here)}")
+    if isinstance(stop, EnvironmentFault):
+        alone = f"{again}{flags(here | {'workers': 0})}" if config.training.workers else ""
+        raise type(stop)(f"{stop}{run.keep_fault(stop, alone)}", stop.replay) from stop.__cause__
+
+
+def require_steps(metrics: Metrics, config: RunConfig) -> None:
+    """Raises UsageError where training ends after so many environment steps, and a learner takes none."""
+    if config.training.last is None and not metrics["rollout/timesteps"] > 0:
+        raise UsageError(f"{config.algorithm} takes no environment steps, so that a budget of them never ends; give iterations")
 
 
 def validation(learner: Learner, work: Work, num_tasks: int) -> Metrics:
@@ -249,7 +393,7 @@ def passed_over(error: NotFinite, learner: Learner, training: Training, run: Run
         back -= back % training.checkpoint_every
         learner.load_state_dict(run.saved(back).learner)
     learner.iteration = complete.iteration + 1
-    print(f"{error}; passed over, with the state after meta-iteration {back}", file=sys.stderr)
+    say(f"{error}; passed over, with the state after meta-iteration {back}")
     return {"rollout/timesteps": 0.0, "train/not_finite": 1.0, "train/state_of_iteration": float(back)}
 
 

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.arguments import checked, config_class, fill, unwrapped
-from quickstudy.check.report import Broken, Report, judge
+from quickstudy.check.report import Broken, Report, judged
 from quickstudy.check.walk import global_seeds, global_states, seed_globally
 from quickstudy.data.rollout import Lifetime, collect_lives, start_trials
 from quickstudy.data.session import Session
@@ -65,7 +66,7 @@ def check_learner(make: Make, config: Any = None, *, seed: int = 0) -> Report:
     config = config or config_class(make)()
     subject = Subject(make, config, seed)
     with global_seeds(seed):
-        findings = [judge(name, lambda clause=clause: clause(subject)) for name, clause in CLAUSES.items()]
+        findings = judged({name: partial(clause, subject) for name, clause in CLAUSES.items()})
     named = unwrapped(make)
     return Report(f"{getattr(named, '__name__', named)}, seed {seed}", findings)
 

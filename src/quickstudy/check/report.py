@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from quickstudy.errors import QuickstudyError
+from quickstudy.ops.tally import begins, count
 
 
 class Finding(NamedTuple):
@@ -64,3 +65,13 @@ def judge(name: str, clause: Callable[[], str]) -> Finding:
         return Finding(name, False, str(error))
     except Exception as error:
         return Finding(name, False, f"raised {type(error).__name__}: {error}")
+
+
+def judged(clauses: Mapping[str, Callable[[], str]]) -> list[Finding]:
+    """Runs checks by name, one after another."""
+    begins("checking", len(clauses), "checks")
+    findings = []
+    for name, clause in clauses.items():
+        findings.append(judge(name, clause))
+        count({"checks": 1.0})
+    return findings

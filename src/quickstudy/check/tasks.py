@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from quickstudy.arguments import shown
 from quickstudy.check import arrays, copies, drawing, living
-from quickstudy.check.report import Report, judge
+from quickstudy.check.report import Report, judged
 from quickstudy.check.walk import Trial, global_seeds
 from quickstudy.errors import UsageError
 from quickstudy.protocol import TaskDistribution
@@ -43,5 +44,5 @@ def check_tasks(tasks: TaskDistribution, *, seed: int = 0, called: str = "FILE.p
         )
     trial = Trial(tasks, seed, called)
     with global_seeds(seed):
-        findings = [judge(name, lambda clause=clause: clause(trial)) for name, clause in CLAUSES.items()]
+        findings = judged({name: partial(clause, trial) for name, clause in CLAUSES.items()})
     return Report(f"{tasks!r}, seed {seed}", findings)

@@ -20,6 +20,7 @@ Meta-reinforcement learning: agents that meta-learn on a distribution of tasks a
 commands:
   list                         what there is, a line a name (list tasks, algorithms or recipes: only these)
   list NAME                    the options of one, with types and defaults; task parameters with their bounds
+  demo                         see an agent learn to adapt, in some minutes
   train ALGORITHM TASKS ...    meta-train; every option of the two: quickstudy train ALGORITHM TASKS --help
   resume RUN                   go on with a run that was stopped
   evaluate RUN                 adapt to held-out tasks and show the return by episode
@@ -42,6 +43,7 @@ an example:
 
 COMMANDS = {
     "list": "listing.list_names",
+    "demo": "train.demo",
     "train": "train.train",
     "resume": "train.resume",
     "evaluate": "evaluate.evaluate",

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from quickstudy.algorithms import algorithm
-from quickstudy.cli.options import make_tasks, parse_fields, part, whole
+from quickstudy.cli.options import make_tasks, part, read_fields, whole
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
 from quickstudy.cli.words import Parser
+from quickstudy.display import following
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, shorten
 from quickstudy.index import index
-from quickstudy.printed import tell
+from quickstudy.printed import say, tell
 
 
 def check(arguments: list[str]) -> int:
@@ -33,46 +36,61 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("--replay", type=Path, metavar="FILE", help="live the trial again that a run kept in its fault.json")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given, rest = parser.parse_known_args(arguments)
-    tasks, learner = subject_of(given.subject, rest, parser)
-    if learner is not None:
-        from quickstudy.check.learner import check_learner
+    load = subject_of(given.subject, rest, parser)
+    with following(f"checking {given.subject}"):
+        from quickstudy.work import threads
 
-        if given.task is not None or given.replay:
-            raise UsageError(f"{given.subject} is a learner; --task and --replay are for tasks")
-        report = check_learner(*learner, seed=given.seed)
-    elif given.replay:
-        return replay(tasks, read_record(given.replay))
-    elif given.task is not None:
-        return walk_again(tasks, given.task, given.seed)
-    else:
-        from quickstudy.check.tasks import check_tasks
+        tasks, learner = load()
+        with threads(1):
+            if learner is not None:
+                from quickstudy.check.learner import check_learner
 
-        report = check_tasks(tasks, seed=given.seed, called=given.subject)
+                if given.task is not None or given.replay:
+                    raise UsageError(f"{given.subject} is a learner; --task and --replay are for tasks")
+                report = check_learner(*learner, seed=given.seed)
+            elif given.replay:
+                return replay(tasks, read_record(given.replay))
+            elif given.task is not None:
+                return walk_again(tasks, given.task, given.seed)
+            else:
+                from quickstudy.check.tasks import check_tasks
+
+                report = check_tasks(tasks, seed=given.seed, called=given.subject)
     tell(json.dumps(report.as_json()) if given.json else str(report))
     return 1 if report.failed else 0
 
 
-def subject_of(name: str, rest: list[str], parser: Parser) -> tuple[Any, Any]:
-    """What is to be checked: a task distribution, or how to make a learner and its configuration."""
+def subject_of(name: str, rest: list[str], parser: Parser) -> Callable[[], tuple[Any, Any]]:
+    """What makes what is to be checked: a task distribution, or how to make a learner and its settings. All words are read before."""
     program, see = f"quickstudy check {shlex.quote(name)}", f"quickstudy list {name}, quickstudy check --help"
     if is_own(name):
-        from quickstudy.arguments import config_class
-
-        found = load_object(name, lambda value: is_distribution(value) or is_learner(value))
-        if is_learner(found):
-            return None, (found, parse_fields(program, {"algorithm": config_class(found)()}, rest, parser)["algorithm"])
-        if not is_distribution(found):
-            raise UsageError(f"{name} is a {type(found).__name__}, neither a task distribution nor a learner's class")
-        if rest:
-            raise UsageError(f"check has no option '{rest[0]}'; options of your own tasks are in their file")
-        return found, None
+        if not rest:
+            return partial(own_subject, name, program, rest, parser)
+        # which options there are is told by the file
+        found = own_subject(name, program, rest, parser)
+        return lambda: found
     if name in index()["algorithms"]:
-        config = parse_fields(program, {"algorithm": part("algorithms", name)}, rest, parser, see)["algorithm"]
-        return None, (algorithm(name).make, config)
+        read = read_fields(program, {"algorithm": part("algorithms", name)}, rest, parser, see)
+        return lambda: (None, (algorithm(name).make, read()["algorithm"]))
     if name not in index()["tasks"]:
         known = [*index()["tasks"], *index()["algorithms"]]
         raise UsageError(f"unknown tasks or algorithm '{name}'; {did_you_mean(name, known)}")
-    return make_tasks(name, parse_fields(program, {"tasks": part("tasks", name)}, rest, parser, see)["tasks"]), None
+    read = read_fields(program, {"tasks": part("tasks", name)}, rest, parser, see)
+    return lambda: (make_tasks(name, read()["tasks"]), None)
+
+
+def own_subject(name: str, program: str, rest: list[str], parser: Parser) -> tuple[Any, Any]:
+    """The task distribution in a file of the user's, or the learner's class there and its settings."""
+    from quickstudy.arguments import config_class
+
+    found = load_object(name, lambda value: is_distribution(value) or is_learner(value))
+    if is_learner(found):
+        return None, (found, read_fields(program, {"algorithm": config_class(found)()}, rest, parser)()["algorithm"])
+    if not is_distribution(found):
+        raise UsageError(f"{name} is a {type(found).__name__}, neither a task distribution nor a learner's class")
+    if rest:
+        raise UsageError(f"check has no option '{rest[0]}'; options of your own tasks are in their file")
+    return found, None
 
 
 def read_record(path: Path) -> dict[str, Any]:

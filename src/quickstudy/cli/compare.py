@@ -15,6 +15,7 @@ from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder
 from quickstudy.cli.options import require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
+from quickstudy.display import following
 from quickstudy.errors import UsageError
 
 TAUS, DRAWN_TAUS = 12, 101
@@ -52,8 +53,9 @@ def compare(arguments: list[str]) -> int:
     for run in given.runs:
         require_run(run)
 
-    opened = open_folders(given)
-    evaluations = evaluate_folders(opened, given)
+    with following(f"comparing {', '.join(given.runs)}"):
+        opened = open_folders(given)
+        evaluations = evaluate_folders(opened, given)
     first = next(iter(evaluations.values()))
     found = {
         "runs": [summary(name, opened[name], evaluation) for name, evaluation in evaluations.items()],
@@ -118,7 +120,10 @@ def open_folders(given: argparse.Namespace) -> dict[str, list[Any]]:
     if len(asked) == len(classes) == 1:
         # a file that was moved since
         classes = dict(zip(asked, classes.values(), strict=True))
-    return {name: open_folder(name, tasks, classes.get(config.algorithm)) for name, config in configs.items()}
+    return {
+        name: open_folder(name, tasks, classes.get(config.algorithm), given.device, "compare")
+        for name, config in configs.items()
+    }
 
 
 def tasks_of(config: Any) -> Any:

@@ -15,15 +15,16 @@ from quickstudy.cli.options import (
     add_places,
     make_tasks,
     one_of,
-    parse_fields,
     part,
     places_of,
     positive,
+    read_fields,
     require_run,
     whole,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
+from quickstudy.display import following
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.index import index, sections_of
 from quickstudy.printed import say, tell
@@ -56,18 +57,22 @@ def evaluate(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
 
     if given.baseline_tasks and not Path(given.run).is_dir():
+        refuse_device(given)
         make = untrained(given.run, given.baseline_tasks, rest, parser)
+        with following(f"evaluating {given.run} on {given.baseline_tasks}"):
+            from quickstudy.evaluation import evaluate as score
 
-        from quickstudy.evaluation import evaluate as score
-
-        agent = make()
-        evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
+            agent = make()
+            evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
         says = getattr(agent, "says", "")
     else:
         parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
-        tasks = load_tasks(given.tasks) if given.tasks else None
-        runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
-        evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
+        require_run(given.run)
+        with following(f"evaluating {given.run}"):
+            tasks = load_tasks(given.tasks) if given.tasks else None
+            algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+            runs = open_folder(given.run, tasks, algorithm, given.device)
+            evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
     if given.json:
         tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     else:
@@ -95,7 +100,14 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
+    parser.add_argument("--device", metavar="D", help="where a run's agent lives: cpu, cuda, cuda:1 ... (default cpu)")
     add_own_tasks(parser)
+
+
+def refuse_device(given: argparse.Namespace) -> None:
+    """Raises UsageError where a device is named for an agent that has no use for one."""
+    if given.device not in (None, "cpu"):
+        raise UsageError(f"{given.run} lives on the CPU; --device {given.device} is for a run")
 
 
 def options_of(given: argparse.Namespace) -> dict[str, Any]:
@@ -108,20 +120,29 @@ def protocol_of(given: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(given, name) for name in ("adapt_episodes", "frozen_episodes")}
 
 
-def open_folder(folder: str, tasks: Any, algorithm: Any) -> list[Any]:
-    """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished."""
+def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = None, command: str = "evaluate") -> list[Any]:
+    """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished.
+
+    `device` is where its agents are to live, wherever they were trained, as `command` was told.
+    """
     require_run(folder)
 
-    from quickstudy.runs import warn_of
+    from quickstudy.runs import warn_of, warn_of_machine
+    from quickstudy.runs.folder import stored_config
     from quickstudy.runs.seeds import open_runs
 
-    runs = open_runs(Path(folder), tasks, algorithm)
+    given, config = {"device": device} if device else {}, stored_config(Path(folder))
+    warn_of_machine(config.elsewhere(["device"], given), f"quickstudy {command} {shlex.quote(folder)}{config.own_flags}")
+    runs = open_runs(Path(folder), tasks, algorithm, given)
     for run in runs:
         warn_of(run.complaints)
         if len(runs) > 1 and not run.finished:
             training = run.config.training
+            done = f"{run.progress.iteration} meta-iterations, {run.progress.timesteps:,} environment steps,"
+            if training.last and not training.steps:
+                done = f"{run.progress.iteration}"
             say(
-                f"warning: seed {training.seed} has done {run.learner.iteration} of its {training.iterations} meta-iterations;"
+                f"warning: seed {training.seed} has done {done} of its {training.budget};"
                 f" go on with it: quickstudy resume {shlex.quote(folder)}{run.config.own_flags}"
             )
     return runs
@@ -143,18 +164,19 @@ def untrained(name: str, tasks: str, rest: list[str], parser: Parser) -> Callabl
         if "algorithms" in sections_of(name):
             raise UsageError(f"{name} is trained first: quickstudy train {shlex.join([name, tasks])}")
         raise UsageError(f"unknown baseline '{name}'; {did_you_mean(name, [*baselines, *oracles])}")
-    options: dict[str, Any] = {}
+    read: Callable[[], dict[str, Any]] = dict
     if is_own(tasks):
         parser.refuse(rest)
     else:
         parts = {"tasks": part("tasks", tasks)} | ({"oracle": part("oracles", name)} if name in oracles else {})
         see = f"quickstudy list {tasks}, {parser.prog} --help"
-        options = parse_fields(shlex.join([*parser.prog.split(), name, tasks]), parts, rest, parser, see)
+        read = read_fields(shlex.join([*parser.prog.split(), name, tasks]), parts, rest, parser, see)
 
     def make() -> Any:
         from quickstudy.algorithms import BASELINES
         from quickstudy.oracles import oracle
 
+        options = read()
         distribution = make_tasks(tasks, options["tasks"]) if options else load_tasks(tasks)
         return BASELINES[name].make(distribution) if name in baselines else oracle(name, distribution, options.get("oracle"))
 
@@ -175,13 +197,15 @@ def one_agent(given: argparse.Namespace, rest: list[str], parser: Parser) -> Cal
     What it raises: UsageError where there are several seeds.
     """
     if given.baseline_tasks and not Path(given.run).is_dir():
+        refuse_device(given)
         return untrained(given.run, given.baseline_tasks, rest, parser)
     parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
     require_run(given.run)
 
     def load() -> Any:
         tasks = load_tasks(given.tasks) if given.tasks else None
-        runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
+        algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+        runs = open_folder(given.run, tasks, algorithm, given.device, parser.command)
         if len(runs) > 1:
             first = shlex.quote(f"{given.run}/seed-{runs[0].config.training.seed}")
             raise UsageError(f"{given.run} holds a run for each of several seeds; take one: {parser.prog} {first}")

@@ -74,6 +74,7 @@ def play(arguments: list[str]) -> int:
     add_agent(parser)
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of a trial (default: as in training)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
+    parser.add_argument("--device", metavar="D", help="where a run's agent lives: cpu, cuda, cuda:1 ... (default cpu)")
     add_own_tasks(parser)
     add_own_algorithm(parser)
     add_port(parser)
@@ -82,8 +83,10 @@ def play(arguments: list[str]) -> int:
 
     from quickstudy.live.play import player
     from quickstudy.live.server import serve
+    from quickstudy.work import threads
 
     agent = load()
     command = shlex.join(["quickstudy", "play", *arguments])
-    serve(player(agent, given.run, command, given.port, given.episodes, given.greedy))
+    with threads(1):
+        serve(player(agent, given.run, command, given.port, given.episodes, given.greedy))
     return 0

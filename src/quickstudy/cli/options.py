@@ -71,13 +71,13 @@ def make_tasks(name: str, options: Any) -> Any:
     return make(name, **vars(options))
 
 
-def parse_fields(
+def read_fields(
     program: str, parts: dict[str, Any], arguments: Sequence[str], beside: Parser | None = None, see: str = ""
-) -> dict[str, Any]:
-    """Reads options into configurations: those of a `Part`, or of an instance, whose values are the defaults.
+) -> Callable[[], dict[str, Any]]:
+    """Reads options of configurations: those of a `Part`, or of an instance, whose values are the defaults.
 
-    Nothing is made, and none of what that needs is imported, before all words have been read. An option whose name is taken
-    begins with its part's. `beside` has the options that the command reads itself, `see` is the command that shows them all.
+    What comes back makes them, and imports what that needs: a command says what it is about before. An option whose name is
+    taken begins with its part's. `beside` has the options that the command reads itself, `see` is the command that shows them all.
     """
     told = told_parts(parts)
     parser = Parser(
@@ -95,10 +95,11 @@ def parse_fields(
         add_options(group, part.options, name, taken)
         taken |= {option.name for option in part.options}
     given = vars(parser.parse_args(arguments))
-    return {
-        name: part.make(**{option.name: given[key] for option in part.options if (key := f"{name} {option.name}") in given})
+    typed = {
+        name: {option.name: given[key] for option in part.options if (key := f"{name} {option.name}") in given}
         for name, part in told.items()
     }
+    return lambda: {name: part.make(**typed[name]) for name, part in told.items()}
 
 
 def show_options(parser: Parser, beside: Parser) -> None:
@@ -159,13 +160,12 @@ def add_own_algorithm(parser: argparse.ArgumentParser) -> None:
 
 def add_places(parser: argparse.ArgumentParser, workers: int | None, deadline: float | None) -> None:
     """Where a command's units of work are done, which changes its speed and never its result."""
-    says = "in this process" if workers == 0 else "as the run says"
     parser.add_argument(
         "--workers",
         type=place,
         default=workers,
         metavar="N",
-        help=f"processes that share it, or ray, ray:N or ray://HOST:10001 (default: {says})",
+        help="processes that share it, or ray, ray:N or ray://HOST:10001 (default: in this process)",
     )
     parser.add_argument(
         "--deadline", type=seconds, default=deadline, metavar="S", help="seconds after which a worker is taken for hung"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from quickstudy.cli.options import Part, parse_fields, told_parts
+from quickstudy.cli.options import Part, read_fields, told_parts
 from quickstudy.errors import UsageError
 from quickstudy.printed import say, tell
 from quickstudy.recipes import Recipe, as_option, closest, recipe, recipes
@@ -39,7 +39,7 @@ def chosen(given: argparse.Namespace, algorithm: str, tasks: str, parts: Mapping
         return closest(algorithm, tasks, {}, {})
     words = [word for word in arguments if word not in ("-h", "--help")]
     typed = {name: Part(part.options, dict) for name, part in told.items()}
-    asked = parse_fields(f"quickstudy train {algorithm} {tasks}", typed, words)["tasks"]
+    asked = read_fields(f"quickstudy train {algorithm} {tasks}", typed, words)()["tasks"]
     return closest(algorithm, tasks, asked, defaults(told["tasks"]))
 
 

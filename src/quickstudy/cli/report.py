@@ -11,6 +11,7 @@ from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of
 from quickstudy.cli.options import add_own_algorithm, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
+from quickstudy.display import following
 from quickstudy.errors import UsageError
 from quickstudy.printed import tell
 
@@ -45,24 +46,28 @@ def report(arguments: list[str]) -> int:
     if given.informed:
         refuse_twice([given.run, given.informed])
 
-    from quickstudy.report.contents import contents
-    from quickstudy.report.page import page
-    from quickstudy.storage import write_atomically
+    with following(f"reporting on {given.run}"):
+        from quickstudy.report.contents import contents
+        from quickstudy.report.page import page
+        from quickstudy.storage import write_atomically
+        from quickstudy.work import threads
 
-    tasks = load_tasks(given.tasks) if given.tasks else None
-    runs = open_folder(given.run, tasks, load_algorithm(given.algorithm) if given.algorithm else None)
-    informed = open_informed(given.informed, runs, tasks) if given.informed else []
+        tasks = load_tasks(given.tasks) if given.tasks else None
+        algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+        runs = open_folder(given.run, tasks, algorithm, given.device, "report")
+        informed = open_informed(given.informed, runs, tasks, given.device) if given.informed else []
+        with threads(1):
+            content = page(contents(Path(given.run), runs, informed, options=options_of(given)))
     path = given.output or Path(given.run) / "report.html"
-    content = page(contents(Path(given.run), runs, informed, options=options_of(given)))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
     tell(f"{path}  {len(content.encode()) / 1e6:.2f} MB")
     return 0
 
 
-def open_informed(folder: str, runs: list[Any], tasks: Any) -> list[Any]:
+def open_informed(folder: str, runs: list[Any], tasks: Any, device: str | None) -> list[Any]:
     """The runs of a policy that is told the task; UsageError where it isn't, or was trained on others than the runs."""
-    informed = open_folder(folder, tasks, None)
+    informed = open_folder(folder, tasks, None, device, "report")
     ours, theirs = runs[0].config, informed[0].config
     if theirs.algorithm != "task-informed":
         raise UsageError(f"{folder} was trained with {theirs.algorithm}; --informed takes a run of task-informed")

@@ -13,24 +13,26 @@ from quickstudy.cli.options import (
     add_own_tasks,
     add_places,
     make_tasks,
-    parse_fields,
+    natural,
+    one_of,
     part,
-    places_of,
     positive,
+    read_fields,
     require_run,
 )
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.cli.recipes import add_tuned, chosen, say_tuned, tuned_parts
 from quickstudy.cli.words import Parser
-from quickstudy.errors import UsageError
+from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.index import entry, sections_of
 from quickstudy.printed import say, tell
 
 TRAIN_USAGE = """\
-usage: quickstudy train ALGORITHM TASKS [--iterations N] [--seed S] [--seeds N] [--run DIR] [--config FILE.toml]
-                        [--tuned [RECIPE]] [--device D] [--KEY VALUE ...]
+usage: quickstudy train ALGORITHM TASKS [--iterations N] [--steps N] [--seed S] [--seeds N] [--run DIR]
+                        [--config FILE.toml] [--tuned [RECIPE]] [--device D] [--KEY VALUE ...]
 
 Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
+--steps N ends with the meta-iteration in which so many environment steps are taken; with --iterations, whichever is first.
 --seeds N trains N times, one after the other, from the seeds S, S + 1 ...; each is a run of its own, DIR/seed-S ...
 --config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
 --tuned takes settings known to work for these, and says which; options here win. Those there are: quickstudy list recipes
@@ -66,14 +68,18 @@ def train(arguments: list[str]) -> int:
     program = shlex.join(["quickstudy", "train", algorithm, tasks])
     recipe = None if given.tuned is None else chosen(given, algorithm, tasks, parts, rest)
     parts = tuned_parts(recipe, parts) if recipe else parts
-    options = parse_fields(program, parts, rest, parser)
+    read = read_fields(program, parts, rest, parser)
+    command = shlex.join(["quickstudy", "train", *names, *words])
+    say(f"training {algorithm} on {tasks} ...")
+    options = read()
     if recipe:
         say_tuned(recipe, parts, options)
 
     from quickstudy.algorithms import algorithm as registered
     from quickstudy.arguments import require_room
     from quickstudy.footprint import to_build
-    from quickstudy.runs.config import config_of, normalised, require_memory
+    from quickstudy.runs import warn_of_machine
+    from quickstudy.runs.config import MACHINE, config_of, machine_of, normalised, require_memory
     from quickstudy.runs.folder import free_folder
     from quickstudy.runs.seeds import create_seeds
     from quickstudy.training import begin, resolve, train_seeds
@@ -81,6 +87,11 @@ def train(arguments: list[str]) -> int:
     make_learner = own_learner or registered(algorithm).make
     own_tasks = load_tasks(tasks) if is_own(tasks) else None
     training = resolve(options["training"])
+    if stored:
+        asked = stored.elsewhere(MACHINE, machine_of(training))
+        # of tasks that have workers themselves, the option of the same name is theirs
+        theirs = hasattr(options.get("tasks"), "workers")
+        warn_of_machine({f"training_{name}" if theirs and name == "workers" else name: asked[name] for name in asked}, command)
     distribution = own_tasks or make_tasks(tasks, options["tasks"])
     require_room(algorithm, to_build(distribution, options["algorithm"]), training.device)
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
@@ -90,14 +101,13 @@ def train(arguments: list[str]) -> int:
     seeds = list(range(training.seed, training.seed + given.seeds))
     called = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     run = given.run or free_folder(Path("runs") / f"{stem(algorithm)}-{stem(tasks)}-{called}")
-    command = shlex.join(["quickstudy", "train", *names, *arguments])
 
     def work() -> None:
         if len(seeds) == 1:
             begin(learner, config, run, command, quiet=False)
         else:
             create_seeds(run, config, seeds, command)
-            train_seeds(run, own_tasks, make_learner if config.own_algorithm else None)
+            train_seeds(run, own_tasks, make_learner if config.own_algorithm else None, **machine_of(training))
         evaluate = f"quickstudy evaluate {shlex.quote(str(run))}{config.own_flags}"
         say(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}")
 
@@ -178,15 +188,34 @@ def resume(arguments: list[str]) -> int:
     """`quickstudy resume`."""
     parser = Parser(
         prog="quickstudy resume",
-        description="Goes on with a stopped run, or with the runs of a folder of seeds, to the last meta-iteration.",
+        description="Goes on with a stopped run, or with the runs of a folder of seeds, to the end of its budget, or of another"
+        " one, which may go beyond what a finished run has done.",
+        epilog="Nothing that belongs to the machine is taken from the folder: workers, device, threads ... are given again.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds")
+    parser.add_argument("--iterations", type=positive, metavar="N", help="another budget: meta-iterations in all")
+    parser.add_argument("--steps", type=positive, metavar="N", help="another budget: environment steps in all")
     add_own_tasks(parser)
     add_own_algorithm(parser)
     add_places(parser, None, None)
+    parser.add_argument("--attempts", type=positive, metavar="N", help="failures of one unit of work that stop the run (3)")
+    parser.add_argument("--device", metavar="D", help="where tensors live: cpu, cuda, cuda:1 ... (default cpu)")
+    parser.add_argument(
+        "--threads", type=natural, metavar="N", help="of the update (default 1); another number may change bits"
+    )
+    parser.add_argument(
+        "--log",
+        type=one_of("tensorboard", "wandb", "mlflow"),
+        metavar="{tensorboard,wandb,mlflow}",
+        help="where metrics go besides (tensorboard)",
+    )
+    parser.add_argument("--profile", type=natural, metavar="N", help="meta-iterations of which a profile is made (0)")
     given = parser.parse_args(arguments)
     require_run(given.run)
+    say(f"going on with {given.run} ...")
 
+    from quickstudy.recipes.demo import finish, is_unfinished
+    from quickstudy.runs.config import MACHINE
     from quickstudy.runs.seeds import holds_seeds
     from quickstudy.training import resume as resume_run
     from quickstudy.training import train_seeds
@@ -194,7 +223,31 @@ def resume(arguments: list[str]) -> int:
     tasks = load_tasks(given.tasks) if given.tasks else None
     algorithm = load_algorithm(given.algorithm) if given.algorithm else None
     go_on = train_seeds if holds_seeds(given.run) else resume_run
-    return interruptible_status(lambda: go_on(given.run, tasks, algorithm, **places_of(given)))
+
+    here = {name: getattr(given, name) for name in MACHINE if getattr(given, name) is not None}
+
+    def work() -> None:
+        go_on(given.run, tasks, algorithm, iterations=given.iterations, steps=given.steps, **here)
+        if is_unfinished(given.run):
+            finish(given.run)
+
+    return interruptible_status(work)
+
+
+def demo(arguments: list[str]) -> int:
+    """`quickstudy demo`."""
+    parser = Parser(
+        prog="quickstudy demo",
+        description="Meta-trains RL2 on a grid with a hidden goal, shows that it adapts, beside the best that is possible, and"
+        " keeps the curves as a picture: two to four minutes. One that was stopped goes on.",
+    )
+    parser.add_argument("--run", type=Path, metavar="DIR", help="where to (default: runs/demo)")
+    given = parser.parse_args(arguments)
+    say("the demo: meta-training RL2 on a grid with a hidden goal ...")
+
+    from quickstudy.recipes.demo import show
+
+    return interruptible_status(lambda: show(given.run))
 
 
 def interruptible_status(run: Callable[[], Any]) -> int:
@@ -203,4 +256,12 @@ def interruptible_status(run: Callable[[], Any]) -> int:
         run()
     except KeyboardInterrupt:
         pass
+    except (QuickstudyError, OSError):
+        raise
+    except BaseException as error:
+        # what training saved it has noted; before that there is only the traceback to see
+        if not hasattr(error, "__notes__"):
+            raise
+        said = " ".join(str(error).split())
+        raise QuickstudyError(f"{type(error).__name__}{f': {said}' if said else ''}; {error.__notes__[-1]}") from error
     return 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
 from quickstudy.cli.options import add_own_algorithm, natural, positive
 from quickstudy.cli.words import Parser, read
+from quickstudy.display import following
 from quickstudy.errors import UsageError
 from quickstudy.printed import say, tell
 
@@ -41,8 +44,15 @@ def video(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(arguments)
     load = one_agent(given, rest, parser)
 
+    with following(f"filming {given.run}"):
+        return filmed(given, load)
+
+
+def filmed(given: argparse.Namespace, load: Callable[[], Any]) -> int:
+    """Films what the arguments say, and prints where it is."""
     from quickstudy.video.files import SUFFIXES, save_video, usual_fps, video_packages
     from quickstudy.video.film import film
+    from quickstudy.work import threads
 
     if given.output and given.output.suffix not in SUFFIXES:
         raise UsageError(f"{given.output} is no name for a video; name it FILE.mp4 or FILE.gif")
@@ -51,7 +61,8 @@ def video(arguments: list[str]) -> int:
     name, folder = "", Path(given.run) / "video"
     if given.baseline_tasks:
         name, folder = f"{given.run}-{Path(given.baseline_tasks).name.replace(':', '-')}-", Path("runs") / "video"
-    shown = film(agent, task=given.task, **options_of(given))
+    with threads(1):
+        shown = film(agent, task=given.task, **options_of(given))
     stem = f"{name}{given.split}-task{given.task}-seed{given.seed}{'-greedy' if given.greedy else ''}"
     paths = [given.output] if given.output else [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     for path in paths:

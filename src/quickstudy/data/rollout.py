@@ -183,6 +183,7 @@ def live(site: Site, life: Lifetime, shard: Shard, tasks: Tasks | None = None) -
             percept = begin_episode(env.restart(), percept)
         memory = policy.initial_memory(shard.tasks, life.lanes)
         experience = rollout(env, policy, percept, memory, site.distribution.max_episode_steps, actions, episodes=1)
+        count({"episodes": float(shard.tasks * life.lanes)})
         yield experience
         if episode < life.episodes:
             percept = experience.end_percept

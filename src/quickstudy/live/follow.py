@@ -77,7 +77,7 @@ class Line:
         self._metrics, self._timing = Grown(self.folder / "metrics.jsonl"), Grown(self.folder / "timing.jsonl")
         self._clock = Clock()
         self._means = Buckets(thinning), Buckets(thinning)
-        self.last = 0
+        self.last = self.steps = 0
         self._pace: deque[tuple[int, float]] = deque(maxlen=20)
         self.validation: dict[int, Row] = {}
 
@@ -90,6 +90,7 @@ class Line:
         for row in map_rows(self._metrics.lines()):
             found = True
             self.last = row["iteration"]
+            self.steps = int(figures(row).get(STEPS, 0))
             room(self.last)
             self._means[0].add(row)
             if validated(row):
@@ -152,11 +153,12 @@ class Follower:
 
     def _state(self) -> dict[str, str]:
         """How the training stands, and the command that goes on with it."""
-        lines, total = self._lines, self.config.training.iterations
+        lines, training = self._lines, self.config.training
         # seeds that are trained one after the other are one training
         found = [trainer_of(folder) for folder in {self.folder, *(line.folder for line in lines)}]
         known = [state for state in ("alive", "elsewhere", "dead") if state in found]
-        state = known[0] if known else "finished" if all(line.last >= total for line in lines) else "stopped"
+        finished = all(training.share(line.last, line.steps) >= 1 for line in lines)
+        state = known[0] if known else "finished" if finished else "stopped"
         command = {"finished": "report", "dead": "resume", "stopped": "resume"}.get(state)
         return {
             "state": state,
@@ -169,7 +171,15 @@ class Follower:
         paces = [line.pace for line in self._lines if line.pace is not None]
         if self._trainer["state"] != "alive" or not paces:
             return None
-        return paces[-1] * sum(max(0, self.config.training.iterations - line.last) for line in self._lines)
+        return paces[-1] * sum(self._iterations_left(line) for line in self._lines)
+
+    def _iterations_left(self, line: Line) -> float:
+        """How many meta-iterations a run still takes, those that steps bound as long as those so far were on average."""
+        last, steps = self.config.training.last, self.config.training.steps
+        bounds = [last - line.last] if last else []
+        if steps and line.last:
+            bounds.append((steps - line.steps) / (line.steps / line.last) if line.steps else 0)
+        return max(0.0, min(bounds, default=0.0))
 
     def figures(self) -> dict[str, Any]:
         """All that changes on the page, as plain values."""
@@ -185,6 +195,7 @@ class Follower:
             "trainer": self._trainer,
             "left": self._left,
             "done": min(line.last for line in self._lines),
+            "lived": min(line.steps for line in self._lines),
             "series": drawn_lines(means, [run.config.training.seed for run in self._runs], last, self._thinning.rows),
             "validation": stops(scored, len(self._lines)),
         }
@@ -196,6 +207,7 @@ class Follower:
             "title": f"{self.config.algorithm} on {self.config.tasks}",
             "run": self.folder.name,
             "seeds": [run.config.training.seed for run in self._runs],
-            "iterations": self.config.training.iterations,
+            "iterations": self.config.training.last,
+            "steps": self.config.training.steps,
             "facts": facts(self.folder, self._runs[0].folder),
         }

@@ -47,7 +47,9 @@ def contents(
         "run": folder.name,
         "seeds": seeds,
         "done": min(run.learner.iteration for run in runs),
-        "iterations": config.training.iterations,
+        "iterations": config.training.last,
+        "lived": min(run.progress.timesteps for run in runs),
+        "steps": config.training.steps,
         "facts": facts(folder, folders[0]),
         "adaptation": adaptation(scored) | {"validation": validations(folders)},
         "map": task_map(

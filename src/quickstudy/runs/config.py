@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import tomli_w
 
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, excess, fill, require_device, require_room, shown
-from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, require_at_least, shorten
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, require_at_least, require_counts, shorten
 from quickstudy.families import describe, family, make
 from quickstudy.footprint import to_build, to_evaluate, to_train
 from quickstudy.names import SETTINGS, named_now
@@ -30,6 +31,10 @@ DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){16}""")
 """A name, or a text, of more parts than any configuration has."""
 FORMAT = 3
 """Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
+USUAL_ITERATIONS = 200
+"""Meta-iterations of a training that is told no budget."""
+MACHINE = ("workers", "deadline", "attempts", "device", "threads", "log", "profile")
+"""What of `Training` belongs to this machine: it is never taken from a stored configuration unasked."""
 
 
 @checked
@@ -37,13 +42,15 @@ FORMAT = 3
 class Training:
     """How a run trains."""
 
-    iterations: int = 200
-    """Meta-iterations in all."""
+    iterations: int | None = None
+    """Meta-iterations in all; where neither these nor steps are given: 200."""
+    steps: int | None = None
+    """Environment steps in all: training ends with the meta-iteration in which they are reached, or before by iterations."""
     seed: int = 0
     """Seed of everything random in the run."""
     device: str = "cpu"
     """Where tensors live: cpu, cuda, cuda:1 ..."""
-    threads: int = 0
+    threads: int = 1
     """Threads of matrix products, part of the result; 0 takes as many as PyTorch would, and records how many that was."""
     workers: int | str = 0
     """Processes that do units of work (see an algorithm's `shards`), 0: this one; or ray, ray:N, ray://HOST:10001: Ray actors.
@@ -69,12 +76,28 @@ class Training:
 
     def __post_init__(self) -> None:
         require_at_least(0, "training", self, "threads", "evaluate_every", "profile")
-        require_at_least(1, "training", self, "iterations", "checkpoint_every", "attempts")
+        require_counts("training", 1, iterations=self.iterations, steps=self.steps)
+        require_at_least(1, "training", self, "checkpoint_every", "attempts")
         require_place("training", self.workers)
         if not self.deadline > 0:
             raise UsageError(f"training: deadline is {self.deadline} seconds, it must be more than 0")
         require_at_least(1, "training", self, "evaluate_tasks")
         require_at_least(2, "training", self, "keep_checkpoints")
+
+    @property
+    def last(self) -> int | None:
+        """The last meta-iteration; None where environment steps alone say when training ends."""
+        return self.iterations or (None if self.steps else USUAL_ITERATIONS)
+
+    def share(self, iteration: int, timesteps: int) -> float:
+        """How much of the budget so many meta-iterations and environment steps are: 1 where one of the two is reached."""
+        return max(iteration / self.last if self.last else 0.0, timesteps / self.steps if self.steps else 0.0)
+
+    @property
+    def budget(self) -> str:
+        """When training ends, in words."""
+        budgets = (self.last, "meta-iteration"), (self.steps, "environment step")
+        return " or ".join(f"{count:,} {what}{'s' * (count > 1)}" for count, what in budgets if count)
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,8 @@ class RunConfig:
     """The family's options; None for tasks of one's own, which a stored run can't build."""
     normalisation: Normalisation
     training: Training
+    trained_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What its file says of the machine (`MACHINE`) otherwise than `training`, which has what holds here."""
 
     @property
     def own_algorithm(self) -> bool:
@@ -100,15 +125,24 @@ class RunConfig:
     @property
     def own_flags(self) -> str:
         """What a command on the run needs besides its folder: the user's own files again."""
-        tasks = f" --tasks {self.tasks}" if self.task_options is None else ""
-        place = self.algorithm if ".py" in self.algorithm else "FILE.py:CLASS"
+        tasks = f" --tasks {shlex.quote(self.tasks)}" if self.task_options is None else ""
+        place = shlex.quote(self.algorithm) if ".py" in self.algorithm else "FILE.py:CLASS"
         return tasks + (f" --algorithm {place}" if self.own_algorithm else "")
+
+    def elsewhere(self, options: Iterable[str], given: Iterable[str] = ()) -> dict[str, Any]:
+        """What the file says of the machine, of some options that were not given here."""
+        return {name: self.trained_with[name] for name in options if name in self.trained_with.keys() - set(given)}
+
+    def extended(self, iterations: int | None, steps: int | None) -> RunConfig:
+        """The same with another budget."""
+        return replace(self, training=replace(self.training, iterations=iterations, steps=steps))
 
     def write(self) -> str:
         """The configuration as TOML."""
         learnt = self.learnt
         sections = {"format": FORMAT, "algorithm": learnt["algorithm"], "tasks": learnt["tasks"]}
-        sections |= {"training": asdict(self.training), "normalisation": learnt["normalisation"]}
+        training = {name: value for name, value in asdict(self.training).items() if value is not None} | dict(self.trained_with)
+        sections |= {"training": training, "normalisation": learnt["normalisation"]}
         return tomli_w.dumps(sections)
 
     @property
@@ -259,7 +293,10 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed."""
+    """Reads a run's TOML file; UsageError names the key that is unknown or ill-typed, and what is allowed.
+
+    What belongs to the machine that wrote it stays aside, in `trained_with`.
+    """
     table = read_table(path)
     known = ("algorithm", "tasks", "normalisation", "training")
     number = table.pop("format", 2)
@@ -285,7 +322,19 @@ def read_config(path: Path) -> RunConfig:
         task_options = fill(family(tasks_name), tasks, f"{path} [tasks]")
     normalisation = fill(Normalisation, _section(table, "normalisation", path, {}), f"{path} [normalisation]")
     training = fill(Training, _section(table, "training", path, {}), f"{path} [training]")
-    return RunConfig(name, options, tasks_name, task_options, normalisation, training)
+    trained_with = machine_of(training)
+    training = replace(training, **{setting: getattr(Training, setting) for setting in MACHINE})
+    return RunConfig(name, options, tasks_name, task_options, normalisation, training, trained_with)
+
+
+def machine_of(training: Training) -> dict[str, Any]:
+    """The settings of the machine that aren't the usual ones."""
+    return {name: getattr(training, name) for name in MACHINE if getattr(training, name) != getattr(Training, name)}
+
+
+def flags(options: Mapping[str, Any]) -> str:
+    """Options as one would type them, each after a space."""
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(f'{value}')}" for name, value in options.items())
 
 
 def _section(table: dict[str, Any], name: str, path: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import os
 import platform
 import sys
 import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +21,12 @@ from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import ANY, load_checkpoint, load_latest, prune, room_for, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
-from quickstudy.runs.trainer import leave_mark, remove_mark
 from quickstudy.runs.writers import open_writers
 from quickstudy.storage import appended, flush_to_disk, remove_leftovers, require_folder, to_json, write_atomically
 
+NOTHING: Mapping[str, Any] = {}
+END = b"}\n"
+"""With what each row ends."""
 SEEDS = "seeds.json"
 """The file that tells a folder of seeds from a run: see `runs/seeds.py`."""
 
@@ -46,8 +51,8 @@ class Opened(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether all its meta-iterations are done."""
-        return self.learner.iteration >= self.config.training.iterations
+        """Whether its budget is used up."""
+        return self.config.training.share(self.progress.iteration, self.progress.timesteps) >= 1
 
 
 class Run:
@@ -61,12 +66,33 @@ class Run:
         self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
         self._timing = appended(folder / "timing.jsonl")
         self._writers = open_writers(folder, config.training.log, config.write(), progress.timesteps)
-        leave_mark(folder)
 
     def log(self, row: Metrics, timesteps: int) -> int:
         """Appends a meta-iteration's metrics, environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""
+        self.require_folder()
         self._append(self._metrics, row, timesteps)
         return self._metrics.tell()
+
+    def amend(self, scores: Metrics, timesteps: int) -> None:
+        """Adds scores to the last row, of a run at its end: no checkpoint counts them, so that a longer run cuts them off."""
+        self.require_folder()
+        self._metrics.seek(-len(END), os.SEEK_END)
+        self._metrics.truncate()
+        self._metrics.write(f", {to_json(scores)[1:]}\n".encode())
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        self._show(scores, timesteps)
+
+    def require_folder(self) -> None:
+        """Raises QuickstudyError where the folder was moved or removed, which an open file doesn't feel."""
+        try:
+            there = os.path.samestat((self.folder / "metrics.jsonl").stat(), os.fstat(self._metrics.fileno()))
+        except OSError:
+            there = False
+        if not there:
+            raise QuickstudyError(
+                f"{self.folder} was moved or removed while it was trained: what was done since can't be saved"
+            )
 
     def log_timing(self, timing: Metrics, timesteps: int) -> None:
         """Appends what a meta-iteration took on this machine, its save included."""
@@ -75,13 +101,17 @@ class Run:
     def _append(self, file: Any, row: Metrics, timesteps: int) -> None:
         file.write(f"{to_json(row)}\n".encode())
         file.flush()  # whoever watches sees it at once
+        self._show({name: value for name, value in row.items() if "/" in name}, timesteps)
+
+    def _show(self, row: Metrics, timesteps: int) -> None:
         for writer in self._writers:
-            writer.write({name: value for name, value in row.items() if "/" in name}, timesteps)
+            writer.write(row, timesteps)
 
     def save(self, progress: Progress) -> Metrics:
         """Writes a checkpoint that knows how much of `metrics.jsonl` belongs to it; returns its time and size."""
         if progress.iteration == self._saved:
             return {}
+        self.require_folder()
         began = time.monotonic()
         try:
             for file in (self._metrics, self._timing):
@@ -109,13 +139,17 @@ class Run:
         write_atomically(self.folder / "fault.json", to_json(fault.replay) + "\n")
         return f"; live it again: quickstudy check {self.config.tasks} --replay {self.folder / 'fault.json'}"
 
+    def keep_traceback(self, error: BaseException) -> Path:
+        """Keeps where an error was raised that is nobody's message to the user; returns the file."""
+        path = self.folder / "error.txt"
+        write_atomically(path, "".join(traceback.format_exception(error)))
+        return path
+
     def close(self) -> None:
         """Closes the files; what a full disk kept from being written is not part of any checkpoint."""
         for file in (self._metrics, self._timing, *self._writers):
             with contextlib.suppress(OSError):
                 file.close()
-        with contextlib.suppress(OSError):
-            remove_mark(self.folder)
 
 
 def refuse_links(folder: Path) -> None:
@@ -125,19 +159,31 @@ def refuse_links(folder: Path) -> None:
 
 
 def open_at(path: Path, size: int) -> Any:
-    """Opens a file to append after its first `size` bytes; what came later is cut off."""
-    file = appended(path)
-    if file.seek(0, os.SEEK_END) < size:
+    """Opens a file of rows to append after its first `size` bytes; what came later is cut off, scores of a former end too."""
+    file, whole = appended(path), max(0, size - len(END))
+    if file.seek(0, os.SEEK_END) < whole:
         file.close()
         raise QuickstudyError(f"{path} is shorter than the {size} bytes that the checkpoint knows of: it was cut or replaced")
-    file.truncate(size)
-    file.seek(size)
+    file.truncate(whole)
+    if size:
+        # of a row to which scores were added the end lies behind them
+        file.write(END)
+        file.flush()
+    file.seek(0, os.SEEK_END)
     return file
 
 
+def amended(folder: Path, progress: Progress) -> bool:
+    """Whether the last row of a run has scores of its end, which were measured after its last save."""
+    with (folder / "metrics.jsonl").open("rb") as file:
+        if file.seek(0, os.SEEK_END) <= progress.metrics_bytes:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def create_run(folder: Path, config: RunConfig, command: str, start: Progress) -> Run:
-    """Makes a run's folder, with a checkpoint of the start; UsageError where it exists already."""
-    make_folder(folder)
+    """Fills the new folder of a run, with a checkpoint of the start."""
     write_atomically(folder / "command.txt", command + "\n")
     write_atomically(folder / "system.json", to_json(system()) + "\n")
     write_atomically(folder / "config.toml", config.write())
@@ -179,13 +225,24 @@ def stored_config(folder: Path) -> RunConfig:
     return read_config(folder / "config.toml")
 
 
-def open_run(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None) -> Opened:
-    """Reads a stored run and builds its learner; UsageError where the folder is no run."""
+def refuse_seeds(folder: Path) -> None:
+    """Raises UsageError for a folder of seeds, which names its runs."""
     if (folder / SEEDS).exists():
         runs = sorted(folder.glob("seed-*"), key=lambda run: (len(run.name), run.name))
         names = ", ".join(map(str, runs)) or f"none has begun yet, quickstudy resume {folder}"
         raise UsageError(f"{folder} holds a run for each of several seeds; name one of them: {names}")
+
+
+def open_run(
+    folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None, given: Mapping[str, Any] = NOTHING
+) -> Opened:
+    """Reads a stored run and builds its learner; UsageError where the folder is no run.
+
+    `given` is what was said of this machine (`MACHINE` of `runs/config.py`), of which `device` is where the learner lives.
+    """
+    refuse_seeds(folder)
     config = stored_config(folder)
+    config = replace(config, training=replace(config.training, **given))
     learner = config.build_learner(tasks, own_algorithm)
     fresh = learner.state_dict()
     room = ANY if config.own_algorithm else room_for(fresh)

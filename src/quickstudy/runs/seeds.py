@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from quickstudy.errors import UsageError, shorten
 from quickstudy.ops.fit import MAX_COUNT
 from quickstudy.protocol import TaskDistribution
 from quickstudy.runs.config import RunConfig
-from quickstudy.runs.folder import SEEDS, Opened, make_folder, open_run, stored_config
+from quickstudy.runs.folder import NOTHING, SEEDS, Opened, make_folder, open_run, stored_config
 from quickstudy.storage import (
     flush_to_disk,
     read_json,
@@ -89,22 +90,32 @@ def read_seeds(folder: Path) -> list[SeedRun]:
     return runs
 
 
-def open_seed(run: SeedRun, tasks: TaskDistribution | None, own_algorithm: Any = None) -> Opened:
-    """Opens one run of a folder of seeds; UsageError where it has not begun, or was not trained as the folder says."""
+def open_seed(
+    run: SeedRun, tasks: TaskDistribution | None, own_algorithm: Any = None, given: Mapping[str, Any] = NOTHING
+) -> Opened:
+    """Opens one run of a folder of seeds; UsageError where it has not begun, or was not trained as the folder says.
+
+    Its budget is the folder's, which is extended first.
+    """
     together = run.folder.parent
     require_folder(run.folder)
     if not run.begun:
         raise UsageError(f"{run.folder} has not begun; train it: quickstudy resume {together}{run.config.own_flags}")
-    if stored_config(run.folder) != run.config:
+    config, training = stored_config(run.folder), run.config.training
+    config = config.extended(training.iterations, training.steps)
+    if config != run.config:
         raise UsageError(
             f"{run.folder}/config.toml is not {together}/config.toml with seed {run.config.training.seed}: one of them was"
             f" changed; use the run by itself: {run.folder}"
         )
-    return open_run(run.folder, tasks, own_algorithm)
+    opened = open_run(run.folder, tasks, own_algorithm, given)
+    return opened._replace(config=replace(config, training=replace(config.training, **given)))
 
 
-def open_runs(folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None) -> list[Opened]:
-    """Opens a run, or all runs of a folder of seeds."""
+def open_runs(
+    folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None, given: Mapping[str, Any] = NOTHING
+) -> list[Opened]:
+    """Opens a run, or all runs of a folder of seeds; `given` is what was said of this machine."""
     if not holds_seeds(folder):
-        return [open_run(folder, tasks, own_algorithm)]
-    return [open_seed(run, tasks, own_algorithm) for run in read_seeds(folder)]
+        return [open_run(folder, tasks, own_algorithm, given)]
+    return [open_seed(run, tasks, own_algorithm, given) for run in read_seeds(folder)]

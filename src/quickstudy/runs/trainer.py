@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -25,10 +26,23 @@ def remove_mark(folder: Path) -> None:
     (folder / MARK).unlink(missing_ok=True)
 
 
-def trainer_of(folder: Path) -> Literal["alive", "dead", "elsewhere", "none"]:
-    """Whether the process that trains a run is alive, died without a word, or belongs to another machine; or there is none."""
+def mark_of(folder: Path) -> dict[str, Any] | None:
+    """A trainer's mark: process number, when that began, and host; None where there is none, or what is there is no mark."""
     try:
         mark = read_json(folder / MARK, SMALL)
+        host, began, pid = str(mark["host"]), float(mark["began"]), int(mark["pid"])
+        datetime.fromtimestamp(began)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        return None
+    return {"pid": pid, "began": began, "host": host}
+
+
+def trainer_of(folder: Path) -> Literal["alive", "dead", "elsewhere", "none"]:
+    """Whether the process that trains a run is alive, died without a word, or belongs to another machine; or there is none."""
+    mark = mark_of(folder)
+    if mark is None:
+        return "none"
+    try:
         if mark["host"] != platform.node():
             return "elsewhere"
         process = psutil.Process(mark["pid"])
@@ -37,5 +51,5 @@ def trainer_of(folder: Path) -> Literal["alive", "dead", "elsewhere", "none"]:
         return "alive" if same else "dead"
     except psutil.NoSuchProcess:
         return "dead"
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, psutil.Error):
+    except (OSError, ValueError, OverflowError, psutil.Error):
         return "none"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quickstudy.arguments import checked
-from quickstudy.display import tracked
 from quickstudy.errors import UsageError
+from quickstudy.ops.tally import tracked
 from quickstudy.storage import write_atomically
 from quickstudy.video.film import Film
 from quickstudy.video.frames import frames, lay_out, moments

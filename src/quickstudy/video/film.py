@@ -15,10 +15,10 @@ import numpy as np
 from quickstudy.arguments import checked
 from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
-from quickstudy.display import tracked
 from quickstudy.errors import UsageError, require_counts
 from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.families import describe, drawn_families
+from quickstudy.ops.tally import tracked
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
 from quickstudy.tasks.mujoco.stage import without_display

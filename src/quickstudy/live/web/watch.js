@@ -10,7 +10,6 @@ Object.assign(WORDS.en, {
   stopped: "Stopped and saved. Go on with:",
   finished: "Finished. See how it adapts to held-out tasks:",
   lost: "The server of this page doesn't answer any more. Start it again with:",
-  doing: "{done} of {iterations} meta-iterations",
   left: "about {left} left",
   "h min": "{hours} h {minutes} min",
   min: "{minutes} min",
@@ -29,7 +28,6 @@ Object.assign(WORDS.zh, {
   stopped: "已停止并保存。继续训练：",
   finished: "已完成。查看它如何适应留出任务：",
   lost: "此页面的服务器不再响应。重新启动：",
-  doing: "元迭代 {done} / {iterations}",
   left: "约剩 {left}",
   "h min": "{hours} 小时 {minutes} 分",
   min: "{minutes} 分",
@@ -50,7 +48,7 @@ function subtitle() {
 function training() {
   const says = element("p", { id: "says", role: "status" });
   const doing = element("p", { class: "note", id: "doing" });
-  const bar = element("progress", { max: CONTENTS.iterations, "aria-label": word("training") });
+  const bar = element("progress", { max: 1, "aria-label": word("training") });
   const made = section("training", says, element("pre", { id: "type" }), bar, doing);
   tellTraining(made);
   return made;
@@ -64,9 +62,9 @@ function tellTraining(place) {
   place.dataset.state = stands;
   place.querySelector("#type").textContent = command;
   place.querySelector("#type").hidden = !command;
-  place.querySelector("progress").value = CONTENTS.done;
-  const [done, iterations] = [CONTENTS.done, CONTENTS.iterations].map((count) => count.toLocaleString("en"));
-  const doing = [word("doing", { done, iterations })];
+  const { done, iterations, lived, steps } = CONTENTS;
+  place.querySelector("progress").value = Math.max(iterations ? done / iterations : 0, steps ? lived / steps : 0);
+  const doing = howFar();
   if (CONTENTS.left !== null) doing.push(word("left", { left: duration(CONTENTS.left) }));
   place.querySelector("#doing").textContent = doing.join(", ");
 }

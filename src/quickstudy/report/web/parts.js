@@ -27,6 +27,15 @@ function word(key, values = {}) {
   return WORDS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
+// How much of its budget a training has used up, in meta-iterations, environment steps or both.
+function howFar() {
+  const budgets = [["progress", "done", "iterations"], ["progressSteps", "lived", "steps"]];
+  const count = (name) => CONTENTS[name].toLocaleString("en");
+  return budgets
+    .filter(([, , most]) => CONTENTS[most])
+    .map(([key, far, most]) => word(key, { [far]: count(far), [most]: count(most) }));
+}
+
 function number(value) {
   if (value === null || value === undefined) return "–";
   if (value !== 0 && (Math.abs(value) < 0.01 || Math.abs(value) >= 1e7))

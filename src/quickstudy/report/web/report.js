@@ -6,9 +6,6 @@ function subtitle() {
   return [
     CONTENTS.run,
     seeds.length > 1 ? word("seeds", { seeds: seeds.join(", ") }) : word("seed", { seed: seeds[0] }),
-    word("progress", {
-      done: CONTENTS.done.toLocaleString("en"),
-      iterations: CONTENTS.iterations.toLocaleString("en"),
-    }),
+    ...howFar(),
   ];
 }
