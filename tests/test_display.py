@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_training import rows
@@ -61,7 +62,7 @@ def lines_of(screen: Terminal) -> list[str]:
     ],
 )
 def test_eight_figures_and_the_time_left_fit_a_small_terminal(
-    budget: dict[str, int], far: str, monkeypatch: pytest.MonkeyPatch
+    budget: dict[str, Any], far: str, monkeypatch: pytest.MonkeyPatch
 ):
     terminal = open_terminal(monkeypatch)
     scores = {f"validation/episode_{number}/return_mean": 2.0 for number in (1, 2)}

@@ -107,7 +107,7 @@ def test_the_second_changes_nothing_and_says_who_is_first(tmp_path: Path):
     for folder, go_on in ((tmp_path / "run", qs.resume), (tmp_path / "seeds", train_seeds)):
         with sole_trainer(folder):
             before = everything(tmp_path)
-            for budget in ({}, {"iterations": 99}):
+            for budget in list[dict[str, Any]]([{}, {"iterations": 99}]):
                 with pytest.raises(
                     qs.QuickstudyError, match=rf"{folder} is being trained by process {os.getpid()} on .* since"
                 ):

@@ -43,7 +43,7 @@ def last_row(run: Path) -> dict[str, Any]:
         ({"iterations": 7, "steps": 1000}, (3, 1003), "7 meta-iterations or 1,000 environment steps"),
     ],
 )
-def test_a_budget_is_used_up_by_whichever_is_first(budget: dict[str, int], ends: tuple[int, int], words: str):
+def test_a_budget_is_used_up_by_whichever_is_first(budget: dict[str, Any], ends: tuple[int, int], words: str):
     training, (iteration, timesteps) = Training(**budget), ends
     assert training.share(iteration, timesteps) >= 1 > training.share(0, 0)
     assert training.share(iteration - 1, 4) < 1 and training.budget == words
@@ -96,7 +96,7 @@ def test_by_steps_a_run_goes_on_as_well_and_never_back(tmp_path: Path, capsys: p
     steps = int(qs.train(learner(), 2, run, **QUIET)["time/total_timesteps"])
     qs.train(learner(), run=whole, steps=2 * steps, **QUIET)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    for budget in ({"iterations": 1}, {"steps": steps - 1}):
+    for budget in list[dict[str, Any]]([{"iterations": 1}, {"steps": steps - 1}]):
         with pytest.raises(qs.UsageError, match=r"has done \d+ .* already, so it can't end after \d+; name more"):
             qs.resume(run, **budget)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
