@@ -77,7 +77,7 @@ def read_fields(
     """Reads options of configurations: those of a `Part`, or of an instance, whose values are the defaults.
 
     What comes back makes them, and imports what that needs: a command says what it is about before. An option whose name is
-    taken begins with its part's. `beside` has the options that the command reads itself, `see` is the command that shows them all.
+    taken begins with its part's. `beside` has the options that the command reads itself, `see` is what shows them all.
     """
     told = told_parts(parts)
     parser = Parser(
