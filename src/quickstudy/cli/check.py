@@ -61,7 +61,7 @@ def check(arguments: list[str]) -> int:
 
 
 def subject_of(name: str, rest: list[str], parser: Parser) -> Callable[[], tuple[Any, Any]]:
-    """What makes what is to be checked: a task distribution, or how to make a learner and its settings. Words are read first."""
+    """What makes what is to be checked: a task distribution, or how to make a learner with its settings."""
     program, see = f"quickstudy check {shlex.quote(name)}", f"quickstudy list {name}, quickstudy check --help"
     if is_own(name):
         if not rest:

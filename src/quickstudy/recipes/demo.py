@@ -14,6 +14,7 @@ from quickstudy.protocol import Learner
 from quickstudy.recipes.tuned import built
 from quickstudy.runs import load
 from quickstudy.runs.folder import free_folder
+from quickstudy.storage import read_text
 from quickstudy.training import resume, train
 from quickstudy.wrappers.forgetful import Forgetful
 
@@ -42,10 +43,7 @@ def show(run: Path | None = None, iterations: int = 0, num_tasks: int = 1000) ->
 def is_unfinished(run: Path) -> bool:
     """Whether a folder holds a demonstration that was stopped before its picture was drawn."""
     command = run / "command.txt"
-    if not command.is_file() or (run / PICTURE).exists():
-        return False
-    with command.open("rb") as file:
-        return file.read(100).strip() == COMMAND.encode()
+    return command.is_file() and not (run / PICTURE).exists() and read_text(command).strip() == COMMAND
 
 
 def finish(run: Path, learner: Learner | None = None, num_tasks: int = 1000) -> None:

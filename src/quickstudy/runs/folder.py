@@ -22,7 +22,7 @@ from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import ANY, load_checkpoint, load_latest, prune, room_for, save_checkpoint
 from quickstudy.runs.config import RunConfig, read_config
 from quickstudy.runs.writers import open_writers
-from quickstudy.storage import appended, flush_to_disk, remove_leftovers, require_folder, to_json, write_atomically
+from quickstudy.storage import appended, flush_to_disk, opened, remove_leftovers, require_folder, to_json, write_atomically
 
 NOTHING: Mapping[str, Any] = {}
 END = b"}\n"
@@ -175,7 +175,7 @@ def open_at(path: Path, size: int) -> Any:
 
 def amended(folder: Path, progress: Progress) -> bool:
     """Whether the last row of a run has scores of its end, which were measured after its last save."""
-    with (folder / "metrics.jsonl").open("rb") as file:
+    with opened(folder / "metrics.jsonl") as file:
         if file.seek(0, os.SEEK_END) <= progress.metrics_bytes:
             return False
         file.seek(-1, os.SEEK_END)

@@ -55,9 +55,10 @@ def open_lock(path: Path) -> int:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise QuickstudyError(f"{path} is no file: remove it") from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         os.close(descriptor)
-        raise QuickstudyError(f"{path} is no file: remove it")
+        raise QuickstudyError(f"{path} is no file of its own: remove it")
     return descriptor
 
 
