@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from quickstudy.errors import QuickstudyError
 from quickstudy.printed import say
 from quickstudy.runs.trainer import leave_mark, mark_of, remove_mark
+from quickstudy.storage import descriptor_of
 
 LOCK = "lock"
 """An empty file; who has it, says the trainer's mark beside it."""
@@ -26,7 +26,7 @@ def sole_trainer(folder: Path) -> Iterator[None]:
     QuickstudyError, which says who else trains it, where another does; nothing is changed then. The system takes the lock back
     when the process ends, however it does. A file system that knows no locks draws a warning.
     """
-    descriptor = open_lock(folder / LOCK)
+    descriptor = descriptor_of(folder / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -45,21 +45,6 @@ def sole_trainer(folder: Path) -> Iterator[None]:
             remove_mark(folder)
         _held.discard(descriptor)
         os.close(descriptor)
-
-
-def open_lock(path: Path) -> int:
-    """Opens the file that is locked, which is made where there is none; QuickstudyError where a link or so is there."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-    except OSError as error:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise QuickstudyError(f"{path} is no file: remove it") from error
-        raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        os.close(descriptor)
-        raise QuickstudyError(f"{path} is no file of its own: remove it")
-    return descriptor
 
 
 def trainer_in_words(folder: Path) -> str:
