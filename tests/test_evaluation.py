@@ -160,6 +160,37 @@ def test_one_task_of_one_seed_has_no_interval_and_of_several_seeds_one_over_seed
     assert pooled.interval_over == "seeds only" and pooled.rows[0]["mean_low"] < pooled.rows[0]["mean"]
 
 
+def gaining(by: float, spread: float, seeds: int, seed: int) -> Evaluation:
+    """Made-up trials of twenty tasks that differ by far more than their two episodes do."""
+    generator = np.random.default_rng(seed)
+    first = 10 * generator.normal(size=20) + 0.1 * generator.normal(size=(seeds, 20))
+    last = first + by + spread * generator.normal(size=(seeds, 20))
+    returns = torch.from_numpy(np.stack([first, last], -1).reshape(-1, 2)).float()
+    bandit = qs.evaluate(qs.Random(qs.tasks.make("bandit", pulls=1)), num_tasks=20, episodes=2)
+    drawn = {name: value.repeat(seeds, 1) for name, value in bandit.drawn.items()}
+    return replace(bandit, returns=returns, success=None, seeds=tuple(range(seeds)) if seeds > 1 else (), drawn=drawn)
+
+
+@pytest.mark.parametrize("seeds", (1, 3))
+def test_adaptation_is_seen_where_every_task_gains_though_intervals_of_means_overlap(seeds: int):
+    for by, says in ((1.0, "up"), (-1.0, "down")):
+        found = gaining(by, 0.3, seeds, 0)
+        first, last = found.rows
+        assert first["mean_low"] < last["mean_high"] and last["mean_low"] < first["mean_high"]
+        assert found.adapts == says and ("it falls" in str(found)) is (says == "down")
+        assert "no adaptation" not in str(found) and found.as_json()["gain"] == found.gain
+
+
+def test_chance_is_rarely_taken_for_adaptation_and_one_trial_never():
+    seen = [gaining(0.0, 1.0, 1, seed).adapts for seed in range(200)]
+    assert seen.count("not seen") >= 180  # 95 % and five deviations
+    assert "no adaptation to be seen" in str(gaining(0.0, 1.0, 1, seen.index("not seen")))
+    alone = qs.evaluate(qs.Random(qs.tasks.make("bandit", pulls=5)), num_tasks=1, episodes=2)
+    assert alone.adapts is None and alone.gain is not None and alone.gain["mean_low"] is None
+    assert gaining(0.0, 0.0, 1, 0).adapts == "not seen", "where nothing changes nothing is seen"
+    assert qs.evaluate(qs.Random(qs.tasks.make("bandit", pulls=5)), num_tasks=3).gain is None
+
+
 class TellsSuccess(gymnasium.Env[Any, Any]):
     """Speaks of success only where there is one: a gain above .8 at the second step."""
 

@@ -27,6 +27,8 @@ FLOORS = {
     "scene": 1,
     "storage": 1,
     "insight": 1,
+    "looks": 1,
+    "tables": 1,
     "data": 2,
     "nets": 2,
     "tasks": 2,
@@ -59,6 +61,7 @@ OWNERS = {
     "mlflow-skinny": ("mlflow", "runs/writers.py"),
     "mujoco": ("mujoco", "tasks/mujoco", "families/metaworld"),
     "packaging": ("packaging",),  # Meta-World imports it
+    "pandas": ("pandas", "tables.py"),
     "pillow": ("PIL", "video/raster.py"),
     "pygame-ce": ("pygame",),
     "ray": ("ray", "work/ray_actors.py"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quickstudy.oracles import oracle as oracle
     from quickstudy.plots import plot_adaptation as plot_adaptation
     from quickstudy.recipes.tuned import tuned as tuned
+    from quickstudy.report.frame import frame as frame
     from quickstudy.report.notebook import show as show
     from quickstudy.runs import load as load
     from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
@@ -60,6 +61,7 @@ PUBLIC = METHODS | {
     "Evaluation": "evaluation",
     "load": "runs",
     "show": "report.notebook",
+    "frame": "report.frame",
     "check_tasks": "check.tasks",
     "check_learner": "check.learner",
     "plot_adaptation": "plots",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from quickstudy.footprint import to_evaluate
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.ops.tally import begins
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
+from quickstudy.tables import as_frame
+from quickstudy.tasks.entries import named_values
+from quickstudy.tasks.parameters import parameters_of
 from quickstudy.work import open_work
 
 LANES_AT_ONCE = 1024
@@ -73,6 +76,8 @@ class Evaluation:
     """Seeds of the learners that were pooled, whose tasks, the same for each, follow one another; empty for one agent."""
     frozen: int = 0
     """How many of the episodes, the last ones, began where adaptation had ended, without adapting on one another."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What the task distribution knows of its parameters, which may name their entries."""
 
     @property
     def num_tasks(self) -> int:
@@ -111,6 +116,50 @@ class Evaluation:
             for index in range(self.returns.shape[1])
         ]
 
+    @property
+    def gain(self) -> dict[str, float | None] | None:
+        """What the last episode of a trial returns more than the first, task by task: mean and 95 % interval over the same as
+        that of means. None for trials of one episode.
+
+        Paired, since tasks differ by more than episodes do: intervals of two means may overlap where every task gains.
+        """
+        if self.returns.shape[1] < 2:
+            return None
+        return figures("mean", self.by_seed((self.returns[:, -1] - self.returns[:, 0]).double()), mean_interval)
+
+    @property
+    def adapts(self) -> Literal["up", "down", "not seen"] | None:
+        """Whether returns rise or fall from the first to the last episode by more than chance: whether zero lies outside the
+        interval of the gain. None where no interval says anything."""
+        if self.gain is None or self.gain["mean_low"] is None or self.gain["mean_high"] is None:
+            return None
+        return "up" if self.gain["mean_low"] > 0 else "down" if self.gain["mean_high"] < 0 else "not seen"
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each episode of each task: who lived it on which task, and what came of it.
+
+        `seed` is the learner's where several were pooled, `task` counts from 1, and between that and `episode` stand the task's
+        parameters by name. `seen` is how many episodes of the task had been adapted on.
+        """
+        tasks, count = named_values(self.drawn, self.parameters), self.num_tasks
+        seen = [row["seen"] for row in self.rows]
+        found = []
+        for index in range(len(self.returns)):
+            about = {"algorithm": self.algorithm, "tasks": self.tasks, "split": self.split}
+            about |= {"seed": self.seeds[index // count] if self.seeds else None, "task": index % count + 1}
+            for episode, before in enumerate(seen):
+                row = about | (tasks[index] if tasks else {}) | {"episode": episode + 1, "seen": before}
+                row["return"] = float(self.returns[index, episode])
+                if self.success is not None:
+                    row["success"] = float(self.success[index, episode])
+                found.append({name: shortest(value) for name, value in row.items()})
+        return found
+
+    def to_frame(self) -> Any:
+        """The rows of `records` as a pandas.DataFrame; UsageError where that is missing."""
+        return as_frame(self.records)
+
     def as_json(self) -> dict[str, Any]:
         """The evaluation as plain values."""
         by_seed = {"seeds": list(self.seeds), "mean_by_seed": self.trials.mean(1).tolist()} if self.seeds else {}
@@ -124,6 +173,7 @@ class Evaluation:
             "greedy": self.greedy,
             "trained_episodes": self.trained_episodes,
             "interval_over": self.interval_over,
+            **({"gain": self.gain} if self.gain else {}),
             **by_seed,
             **({"frozen": self.frozen, "after_adapting": self.after_adapting} if self.frozen else {}),
             "episodes": self.rows,
@@ -159,6 +209,15 @@ class Evaluation:
             notes += [f"adapted on {adapted} episodes, then frozen for {self.frozen}: {told}"]
         return notes
 
+    @property
+    def gained(self) -> list[str]:
+        """What the last episode returns more than the first, in a line; none for trials of one episode."""
+        if self.gain is None:
+            return []
+        what = "the last episode returns {mean:+.2f} more than the first, task by task".format(**self.gain)
+        says = {"not seen": ": no adaptation to be seen", "down": ": it falls", "up": "", None: ""}
+        return [" ".join(filter(None, [what, ends(self.gain, "mean")])) + says[self.adapts]]
+
     def __str__(self) -> str:
         over = f"95 % interval over {self.interval_over}" if self.interval_over else "no interval"
         heads = ["episode", "seen", "mean", over]
@@ -169,7 +228,7 @@ class Evaluation:
         if self.success is not None:
             add(columns, "success", [f"{row['success']:.2f}" for row in self.rows])
             add(columns, "95 % interval", [ends(row, "success") for row in self.rows])
-        title, notes = f"{self.algorithm} on {self.tasks}", self.notes
+        title, notes = f"{self.algorithm} on {self.tasks}", [*self.gained, *self.notes]
         if self.seeds:
             title += f", {len(self.seeds)} seeds"
             means = [f"{mean:.2f} (seed {seed})" for seed, mean in zip(self.seeds, self.trials.mean(1), strict=True)]
@@ -193,6 +252,13 @@ def figures(
     """A mean by its name, and the ends of its interval, which are None for a single score."""
     low, high = interval(scores)
     return {name: float(scores.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
+def shortest(value: Any) -> Any:
+    """A number that float32 holds, as few digits as tell it from its neighbours there; anything else as it is."""
+    if isinstance(value, float) and float(np.float32(value)) == value:
+        return float(str(np.float32(value)))
+    return value
 
 
 def ends(row: Mapping[str, Any], name: str) -> str:
@@ -319,6 +385,7 @@ def evaluate(
         success=joined_success(scores),
         drawn=joined([score.drawn for score in scores]),
         frozen=frozen_episodes,
+        parameters=parameters_of(tasks),
     )
 
 

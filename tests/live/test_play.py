@@ -229,7 +229,8 @@ def test_it_adapts_to_a_clicked_goal(browser: Any):
             until(page, "trial.over")
             task, luck = host.picked({"x": x, "y": y, "luck": 0})
             episodes = list(host.trial(task, luck))[1:]
-            assert page.evaluate("document.querySelector('#fields select').selectedOptions[0].textContent") == f"{y}, {x}"
+            chosen = page.evaluate("document.querySelector('#fields select').selectedOptions[0].textContent")
+            assert chosen == f"row {y}, column {x}"
             assert returns(page) == pytest.approx([episode["total"] for episode in episodes])
             # in the end it knows the goal, and walks there straight
             assert returns(page)[-1] == pytest.approx(1.1 * (6 - (x + y) + 1) - 0.6)
@@ -259,11 +260,13 @@ def test_the_keyboard_picks_plays_and_scrubs(browser: Any):
         assert page.inner_text("#play") == "Play"
         page.focus("#moment")
         page.keyboard.press("Home")
-        assert page.inner_text("#pace") == "episode 1 of 4, step 0 of 15, return so far 0.00"
+        assert page.inner_text("#pace").startswith("episode 1 of 4, step 0")
         page.keyboard.press("ArrowRight")
-        assert page.inner_text("#pace").startswith("episode 1 of 4, step 1 of 15")
+        assert page.inner_text("#pace").startswith("episode 1 of 4, step 1")
         page.keyboard.press("End")
         assert page.inner_text("#pace").startswith("episode 4 of 4, step 15 of 15")
+        page.keyboard.press("Home")
+        assert page.inner_text("#pace") == "episode 1 of 4, step 0 of 15, return so far 0.00"
         goal = page.evaluate("trial.values.goal")
         page.focus("#language")
         page.keyboard.press("Enter")
@@ -271,6 +274,26 @@ def test_the_keyboard_picks_plays_and_scrubs(browser: Any):
         page.focus("#other")
         page.keyboard.press("Enter")
         until(page, "trial.luck === 1 && trial.over")
+    assert not wrong
+
+
+def test_what_has_not_been_played_is_kept_to_itself(browser: Any):
+    with serving(player(searcher(), "run", "play")) as server, looking(browser, server) as (page, wrong):
+        until(page, "trial.over")
+        page.focus("#moment")
+        page.keyboard.press("Home")
+        page.evaluate("trial.played = 0; tell()")
+        told = (
+            "[document.getElementById('told').textContent, document.querySelectorAll('[aria-description=returns] > *').length]"
+        )
+        # how long an episode is isn't told before it has been played
+        assert page.inner_text("#pace") == "episode 1 of 4, step 0, return so far 0.00"
+        for episode in range(4):
+            assert page.evaluate(told)[1] == episode and page.evaluate("trial.played") == episode
+            assert len(returns(page)) == episode
+            for _ in range(16 if episode else 15):
+                page.keyboard.press("ArrowRight")
+        assert page.evaluate(told)[1] == len(returns(page)) == 4
     assert not wrong
 
 

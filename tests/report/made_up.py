@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from quickstudy.looks import LOOKS, looks_of
+
 HOSTILE = [
     "<script>window.pwned = 1</script>",
     "</script><script>window.pwned = 1</script>",
@@ -115,7 +117,7 @@ def by_step(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
         belief = {name: generator.uniform(0.1, 1, size=(2, count)).round(3).tolist() for name in ("mean", "std")}
         trials.append(
             {
-                "task": {"goal 1": task, "goal 2": 0.5},
+                "task": {"goal row": task, "goal column": 0.5},
                 "lengths": lengths,
                 "moments": list(range(count)),
                 "rewards": generator.normal(size=count).round(3).tolist(),
@@ -123,6 +125,8 @@ def by_step(episodes: int, generator: np.random.Generator) -> dict[str, Any]:
                 "exact": chances,
                 "decoded": chances[::-1],
                 "causes": [generator.normal(size=place + 1).round(3).tolist() for place in range(count)],
+                "opens": 3 + task,
+                "opens_for": "decoded",
             }
         )
     return {"size": 3, "entries": [2, 5], "trials": trials}
@@ -184,6 +188,14 @@ def contents(
         "done": points,
         "iterations": points,
         "facts": {"config": {"algorithm": {"name": "rl2"}}, "command": "quickstudy train", "system": {"python": "3.11"}},
+        "styles": {
+            who: look.told
+            for who, look in zip(
+                ("learner", "unadapted", "random", "informed", "bayes-optimal"),
+                (LOOKS[name] for name in ("rl2", "unadapted", "random", "task-informed", "bayes-optimal")),
+                strict=True,
+            )
+        },
         "adaptation": {
             "algorithm": "rl2",
             "split": "test",
@@ -193,7 +205,11 @@ def contents(
             "lanes": 1,
             "trained_episodes": episodes,
             "adapts": True,
-            "curves": [curve(who, episodes, generator) for who in ("learner", "unadapted", "random", "informed")],
+            "gain": {"mean": 1.5, "mean_low": 0.5, "mean_high": 2.5, "says": "up"} if episodes > 1 else None,
+            "budgets": {"fewest": {"run": 1, "steps": 1000}, "most": {"run": 0, "steps": 3000}, "times": 3},
+            "curves": [
+                curve(who, episodes, generator) for who in ("learner", "unadapted", "random", "informed", "bayes-optimal")
+            ],
             "validation": validation,
         },
         "map": task_map(axes, episodes, generator),
@@ -210,6 +226,7 @@ def comparison(luck: int = 0, *, runs: int = 3, episodes: int = 4, learnt: int =
     """All that the page of a comparison shows, as `quickstudy.report.comparison` gives it."""
     generator = np.random.default_rng(luck)
     told = []
+    looks = looks_of(["rl2"] * runs)
     for number in range(runs):
         middle = float(generator.normal())
         lines = {
@@ -220,7 +237,7 @@ def comparison(luck: int = 0, *, runs: int = 3, episodes: int = 4, learnt: int =
             {"run": f"runs/{number}", "algorithm": "rl2", "seeds": list(range(number + 1)), "lanes": 1}
             | {"mean": middle, "mean_low": middle - 0.5, "mean_high": middle + 0.7, "iqm": middle + 0.1}
             | {"interval_over": "seeds and tasks" if number else "tasks only", "validation_iqm": number == 1}
-            | {"rows": curve("learner", episodes, generator)["rows"]}
+            | {"rows": curve("learner", episodes, generator)["rows"], "look": looks[number].told}
             | lines
         )
     shares = np.sort(generator.uniform(size=(runs, 21)), axis=1)[:, ::-1]
@@ -232,6 +249,7 @@ def comparison(luck: int = 0, *, runs: int = 3, episodes: int = 4, learnt: int =
         "greedy": False,
         "episodes": episodes,
         "runs": told,
+        "budgets": {"fewest": {"run": 1, "steps": 1000}, "most": {"run": 0, "steps": 3000}, "times": 3},
         "improvement": [
             {"x": x, "y": y, "probability": chance, "low": chance - 0.1, "high": chance + 0.1}
             for x in range(runs)

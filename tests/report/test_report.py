@@ -11,6 +11,9 @@ import pytest
 
 import quickstudy as qs
 from quickstudy.cli import main
+from quickstudy.report.budgets import uneven
+from quickstudy.report.references import references
+from quickstudy.runs.seeds import open_runs
 
 OPTIONS = {"num_tasks": 6, "episodes": 2, "split": "test", "seed": 1, "greedy": False}
 FLAGS = ["--num-tasks", "6", "--episodes", "2", "--seed", "1"]
@@ -42,18 +45,27 @@ def test_a_run_beside_itself_unadapted_chance_and_who_is_told(runs: Path):
         "unadapted": qs.Forgetful(learner),
         "random": qs.Random(learner.tasks),
         "informed": told,
+        "optimal": qs.oracle("optimal", learner.tasks),  # the best search is made for four episodes, and here are two
     }
     assert [curve["who"] for curve in found["adaptation"]["curves"]] == list(agents)
     for curve in found["adaptation"]["curves"]:
         rows = qs.evaluate(agents[curve["who"]], **OPTIONS).rows  # pyright: ignore[reportArgumentType]
         for drawn, row in zip(curve["rows"], rows, strict=True):
             assert drawn == pytest.approx(row, rel=1e-5)
+    ours, theirs = (sum_of_steps(runs / name) for name in ("one", "told"))
+    assert found["adaptation"]["budgets"]["fewest"] == {"run": 1, "steps": theirs}
+    assert found["adaptation"]["budgets"]["most"] == {"run": 0, "steps": ours} and ours > 1.1 * theirs
     measured = [json.loads(line) for line in (runs / "one" / "metrics.jsonl").read_text().splitlines()]
     assert [stop["iteration"] for stop in found["adaptation"]["validation"]] == [1, 2]
     for stop, row in zip(found["adaptation"]["validation"], measured, strict=True):
         assert stop["returns"] == pytest.approx([row[f"validation/episode_{k}/return_mean"] for k in range(1, 5)], rel=1e-5)
     assert found["facts"]["config"]["tasks"]["size"] == "3" and "format" not in found["facts"]["config"]
     assert found["facts"]["command"].startswith("quickstudy train rl2")
+
+
+def sum_of_steps(run: Path) -> int:
+    """The environment steps of a run's training."""
+    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["time/total_timesteps"]
 
 
 def test_a_folder_of_seeds_is_pooled(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -71,7 +83,46 @@ def test_a_folder_of_seeds_is_pooled(runs: Path, tmp_path: Path, capsys: pytest.
 def test_a_policy_that_does_not_adapt_is_not_shown_twice(runs: Path, tmp_path: Path):
     assert main(["report", str(runs / "told"), *FLAGS, "-o", str(tmp_path / "told.html")]) == 0
     found = shown(tmp_path / "told.html")["adaptation"]
-    assert not found["adapts"] and [curve["who"] for curve in found["curves"]] == ["learner", "random"]
+    assert not found["adapts"] and [curve["who"] for curve in found["curves"]] == ["learner", "random", "optimal"]
+
+
+@pytest.mark.parametrize(
+    "family, options, episodes, expected",
+    [
+        ("grid-navigation", {"size": 3}, None, ["bayes-optimal", "optimal"]),
+        ("grid-navigation", {"size": 3}, 4, ["bayes-optimal", "optimal"]),
+        ("grid-navigation", {"size": 3}, 5, ["optimal"]),
+        ("grid-navigation", {"size": 6}, None, ["optimal"]),
+        ("bandit", {"arms": 2, "pulls": 4}, None, ["bayes-optimal", "optimal"]),
+        ("bandit", {"arms": 5, "pulls": 100}, None, ["optimal"]),
+        ("tabular-mdp", {}, None, ["optimal"]),
+        ("cart-pole", {}, None, []),
+    ],
+)
+def test_oracles_stand_beside_learners_where_they_are_cheap_and_right(family: str, options: Any, episodes: Any, expected: Any):
+    tasks = qs.tasks.make(family, **options)
+    assert [name for name, _ in references(tasks, episodes)] == expected
+    assert [name for name, _ in references(qs.Informed(tasks), episodes)] == expected, (
+        "who is told the task is told of them too"
+    )
+
+
+def test_budgets_are_told_where_they_differ_by_more_than_a_tenth(runs: Path, capsys: pytest.CaptureFixture[str]):
+    one, told, two = (open_runs(runs / name, None) for name in ("one", "told", "two"))
+    found = uneven({"a": one, "b": told, "c": two})
+    assert found is not None and found.fewest == "b" and found.most in "ac" and found.times == pytest.approx(4)
+    assert uneven({"a": one, "c": two}) is None
+    assert uneven({"a": one, "b": [with_steps(one[0], 1.09)]}) is None
+    assert uneven({"a": one, "b": [with_steps(one[0], 1.11)]}) == ("a", 960, "b", 1066)
+    assert main(["compare", str(runs / "one"), str(runs / "told"), *FLAGS]) == 0
+    said = capsys.readouterr().out
+    assert f"budgets differ: {runs / 'told'} had 240 environment steps a seed, {runs / 'one'} 960, 4.0 times as many" in said
+    assert len(said.split("\n\n")[1].splitlines()) == 3, "a heading, the columns, and each pair once"
+
+
+def with_steps(run: Any, times: float) -> Any:
+    """A run that has had so many times as many environment steps."""
+    return run._replace(progress=run.progress._replace(timesteps=round(times * run.progress.timesteps)))
 
 
 def test_what_cannot_be_told_is_said_in_a_line(runs: Path, capsys: pytest.CaptureFixture[str]):

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from quickstudy.evaluation import Evaluation
 from quickstudy.families import make
-from quickstudy.report.tasks import MOST_AXES, as_rows, plane_of, task_map
-from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform
+from quickstudy.protocol import counter
+from quickstudy.report.tasks import MOST_AXES, plane_of, task_map
+from quickstudy.tasks.entries import as_rows
+from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform, parameters_of
 
 
 def evaluation(returns: list[list[float]], drawn: dict[str, Tensor], **more: Any) -> Evaluation:
@@ -55,11 +57,27 @@ def test_a_task_is_one_row_of_numbers_whatever_axes_its_parameters_have():
     assert as_rows(tasks, 2) == (["mass", "kind", "goal 1", "goal 2"], [[0.5, 2**53 + 1, 1, 2], [2, 1, 1, 2]])
 
 
+def test_entries_are_called_as_their_family_calls_them():
+    found = {}
+    for name in ("grid-navigation", "point-navigation", "walker-parameters"):
+        tasks = make(name)
+        found[name], _ = as_rows(tasks.sample(2, "test", counter(0, 0, "names")), 2, parameters_of(tasks))
+    assert found["grid-navigation"] == ["goal row", "goal column"] and found["point-navigation"] == ["goal x", "goal y"]
+    assert found["walker-parameters"][4:9] == [
+        "mass left thigh",
+        "mass left leg",
+        "mass left foot",
+        "damping thigh",
+        "damping leg",
+    ]
+    assert len(found["walker-parameters"]) == 7 + 6 + 8 + 1
+
+
 def test_of_many_numbers_the_first_are_shown_and_bounds_are_told_where_there_are_some():
     drawn = {"a": torch.ones(2), "b": torch.ones(2, 2, 3), "c": torch.ones(2)}
     parameters = {"a": LogUniform(0.5, 2.0), "b": Normal(0.0, 1.0, (2, 3)), "c": "one of 50"}
     found = task_map([evaluation([[1.0], [1.0]], drawn)], parameters)
-    assert [axis["name"] for axis in found["axes"]] == ["a", "b 1", "b 2", "b 3"]
+    assert [axis["name"] for axis in found["axes"]] == ["a", "b 1, 1", "b 1, 2", "b 1, 3"]
     assert [axis["bounds"] for axis in found["axes"]] == [[0.5, 2], None, None, None]
     assert found["left_out"] == 8 - MOST_AXES and len(found["tasks"]) == 1
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from dataclasses import asdict
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from quickstudy.cli.evaluate import add_options, evaluate_runs, open_folder
+from quickstudy.cli.evaluate import add_csv, add_options, evaluate_runs, open_folder, records_of, write_csv
 from quickstudy.cli.options import require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
-from quickstudy.cli.words import Parser
+from quickstudy.cli.words import Parser, read
 from quickstudy.display import following
 from quickstudy.errors import UsageError
+from quickstudy.printed import say, tell
 
 TAUS, DRAWN_TAUS = 12, 101
 """Returns at which the profiles are printed, and at which they are drawn."""
@@ -41,7 +42,21 @@ def compare(arguments: list[str]) -> int:
         default=[],
         help="for a run with a learner of your own: its class again; several classes: once for each, as in training",
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the profiles")
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE.pdf",
+        help="a figure for a paper (.pdf, .svg or .png): adaptation, learning curves of all seeds, profiles",
+    )
+    parser.add_argument(
+        "--columns",
+        type=partial(read, Literal[1, 2]),
+        metavar="{1,2}",
+        default=2,
+        help="how many columns of a paper the figure is wide (default 2)",
+    )
+    add_csv(parser)
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="the profiles alone; --figure has them, and more")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="write all of it as a page of pictures")
     given, rest = parser.parse_known_intermixed_args(arguments)
     parser.refuse(rest)
@@ -54,24 +69,41 @@ def compare(arguments: list[str]) -> int:
         require_run(run)
 
     with following(f"comparing {', '.join(given.runs)}"):
+        from quickstudy.plots import require_kind
+        from quickstudy.report.budgets import uneven
+        from quickstudy.report.comparison import by_steps
+
+        if given.figure:
+            require_kind(given.figure)
         opened = open_folders(given)
         evaluations = evaluate_folders(opened, given)
     first = next(iter(evaluations.values()))
-    found = {
+    found: dict[str, Any] = {
         "runs": [summary(name, opened[name], evaluation) for name, evaluation in evaluations.items()],
         "improvement": improvement(evaluations),
         "profile": profile(evaluations, TAUS),
     }
+    budgets = uneven(opened)
+    if given.csv:
+        write_csv(
+            given.csv, [{"run": name} | row for name, each in evaluations.items() for row in records_of(each, opened[name])]
+        )
     if given.json:
         names = ("tasks", "split", "splits", "num_tasks", "seed", "greedy", "trained_episodes")
         about = {name: getattr(first, name) for name in names}
-        print(json.dumps(about | {"episodes": first.returns.shape[1]} | found))
-    else:
-        print(report(found, first))
+        tell(json.dumps(about | {"episodes": first.returns.shape[1]} | found))
+    elif given.csv != "-":
+        tell(report(found, first, [str(budgets)] if budgets else []))
+    if given.figure:
+        from quickstudy.plots import plot_comparison
+
+        plot_comparison(evaluations, by_steps(opened), given.figure, given.columns)
+        say(f"{given.figure}")
     if given.picture:
         from quickstudy.plots import plot_profiles
 
         plot_profiles(evaluations, given.picture, f"{first.tasks}: {first.how}")
+        say(f"{given.picture}  note: --figure {given.picture} draws the profiles beside adaptation and learning curves")
     if given.output:
         write_page(given.output, evaluations, opened, found | {"profile": profile(evaluations, DRAWN_TAUS)})
     return 0
@@ -100,7 +132,7 @@ def write_page(path: Path, evaluations: dict[str, Any], opened: dict[str, list[A
     content = page(comparison(evaluations, opened, found), COMPARISON)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
-    print(f"{path}  {len(content.encode()) / 1e6:.2f} MB", file=sys.stderr)
+    say(f"{path}  {len(content.encode()) / 1e6:.2f} MB")
 
 
 def open_folders(given: argparse.Namespace) -> dict[str, list[Any]]:
@@ -188,8 +220,8 @@ def profile(evaluations: dict[str, Any], count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
-    """The comparison as three tables; `first` is one of the evaluations."""
+def report(found: dict[str, list[dict[str, Any]]], first: Any, more: list[str]) -> str:
+    """The comparison as three tables, each pair of runs one way; `first` is one of the evaluations."""
     from quickstudy.evaluation import ends, table
 
     runs = [["run", "algorithm", "seeds", "lanes", "steps a seed", "mean", "95 % interval", "over", "IQM of seeds"]]
@@ -199,7 +231,8 @@ def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
         middle = f"{row['iqm']:.2f}" if len(row["seeds"]) > 1 else ""
         runs.append([*how, f"{row['mean']:.2f}", ends(row, "mean"), row["interval_over"] or "", middle])
     pairs = [["X", "Y", "P(X > Y) [95 % interval]"]]
-    pairs += [[row["x"], row["y"], interval(row, "probability")] for row in found["improvement"]]
+    # both ways are told in JSON, where the second is one less the first
+    pairs += [[row["x"], row["y"], interval(row, "probability")] for row in found["improvement"][::2]]
     shares = [["tau", *(row["run"] for row in found["runs"])]]
     shares += [[f"{row['tau']:.2f}", *(interval(each, "share") for each in row["runs"])] for row in found["profile"]]
     lines = [
@@ -216,6 +249,7 @@ def report(found: dict[str, list[dict[str, Any]]], first: Any) -> str:
         notes.append(f"of one seed, so that its intervals say nothing of others: {', '.join(single)}")
     if len({row["lanes"] for row in found["runs"]}) > 1:
         notes.append("the return of a run with several lanes is their mean, which spreads less than that of a single one")
+    notes += more
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 

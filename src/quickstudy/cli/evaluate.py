@@ -53,6 +53,7 @@ def evaluate(arguments: list[str]) -> int:
         metavar="K",
         help="then score K more, each begun where adaptation ended (Meta-World's protocol: 10 and 3)",
     )
+    add_csv(parser)
     add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
 
@@ -64,7 +65,7 @@ def evaluate(arguments: list[str]) -> int:
 
             agent = make()
             evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
-        says = getattr(agent, "says", "")
+        says, records = getattr(agent, "says", ""), evaluation.records
     else:
         parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
         require_run(given.run)
@@ -73,11 +74,40 @@ def evaluate(arguments: list[str]) -> int:
             algorithm = load_algorithm(given.algorithm) if given.algorithm else None
             runs = open_folder(given.run, tasks, algorithm, given.device)
             evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
+        records = records_of(evaluation, runs)
+    if given.csv:
+        write_csv(given.csv, records)
     if given.json:
         tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
-    else:
+    elif given.csv != "-":
         tell(f"{evaluation}\n{says}" if says else str(evaluation))
     return 0
+
+
+def add_csv(parser: argparse.ArgumentParser) -> None:
+    """Where the rows behind an evaluation's figures go."""
+    parser.add_argument(
+        "--csv", metavar="FILE.csv", help="write a row for each task and episode; - prints them in place of the table"
+    )
+
+
+def records_of(evaluation: Any, runs: list[Any]) -> list[dict[str, Any]]:
+    """The rows of an evaluation of runs, that of a single one with its seed."""
+    alone = {"seed": runs[0].config.training.seed} if len(runs) == 1 else {}
+    return [row | alone for row in evaluation.records]
+
+
+def write_csv(place: str, rows: Any) -> None:
+    """Writes rows to a file, whole or not at all, or prints them where the place is `-`."""
+    from quickstudy.storage import write_atomically
+    from quickstudy.tables import as_csv
+
+    if place == "-":
+        tell(as_csv(rows).rstrip("\n"))
+        return
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(place), as_csv(rows))
+    say(f"{place}  {len(rows):,} rows")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

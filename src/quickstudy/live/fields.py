@@ -10,7 +10,7 @@ import torch
 from quickstudy.errors import UsageError
 from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
-from quickstudy.report.tasks import numbers_of
+from quickstudy.tasks.entries import numbers_of
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform, word_of
 
 MOST_FIELDS = 12
@@ -37,17 +37,22 @@ def fields_of(parameters: Mapping[str, Any], task: Tasks) -> list[Field]:
         if isinstance(parameter, Choice):
             rows = parameter.table.reshape(len(parameter.values), -1).tolist()
             options = [
-                word_of(parameter, parameter.table[place]) or ", ".join(f"{short(number)}" for number in row)
-                for place, row in enumerate(rows)
+                word_of(parameter, parameter.table[place]) or entries_in_words(parameter, row) for place, row in enumerate(rows)
             ]
             found.append(Field(name, 0, len(options) - 1, False, options))
         elif isinstance(parameter, Uniform | LogUniform | Normal):
             low, high = bounds(parameter)
             logarithmic = isinstance(parameter, LogUniform)
-            found += [Field(each, low, high, logarithmic, None) for each in numbers_of(name, values)]
+            found += [Field(each, low, high, logarithmic, None) for each in numbers_of(name, values, parameter)]
         else:
             return []
     return found if len(found) <= MOST_FIELDS else []
+
+
+def entries_in_words(parameter: Choice, row: list[float]) -> str:
+    """The numbers of an option, each with its name where they have some."""
+    names = parameter.entries or ("",) * len(row)
+    return ", ".join(f"{name} {short(number)}".strip() for name, number in zip(names, row, strict=True))
 
 
 def bounds(parameter: Uniform | LogUniform | Normal) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from quickstudy.looks import looks_of
 from quickstudy.report.contents import facts
 from quickstudy.report.series import (
     FEWEST_POINTS,
@@ -209,5 +210,6 @@ class Follower:
             "seeds": [run.config.training.seed for run in self._runs],
             "iterations": self.config.training.last,
             "steps": self.config.training.steps,
+            "styles": {"learner": looks_of([self.config.algorithm])[0].told},
             "facts": facts(self.folder, self._runs[0].folder),
         }

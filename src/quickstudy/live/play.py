@@ -16,6 +16,7 @@ from quickstudy.errors import QuickstudyError, UsageError
 from quickstudy.live.belief import Told, beliefs_of
 from quickstudy.live.fields import fields_of, plain_fields, task_of, values_of
 from quickstudy.live.server import Answer, Numbers, Server
+from quickstudy.looks import looks_of
 from quickstudy.protocol import Agent, Experience, Policy, Shard, Tasks
 from quickstudy.report.page import Kind, data, page
 from quickstudy.report.series import short
@@ -112,7 +113,10 @@ def says(parameters: Mapping[str, Any], task: Tasks) -> str:
         if word := word_of(parameters.get(name), value[0]):
             parts.append(f"{name} {word}")
             continue
+        names = getattr(parameters.get(name), "entries", ())
         numbers = [f"{short(number, 3)}" for number in value.flatten().tolist()]
+        if names:
+            numbers = [f"{each} {number}" for each, number in zip(names, numbers, strict=True)]
         parts.append(f"{name} {', '.join(numbers[:6])}{' …' if len(numbers) > 6 else ''}")
     return "; ".join(parts)
 
@@ -184,6 +188,7 @@ def player(agent: Agent, run: str, command: str, port: int = 0, episodes: int | 
         "aimed": host.aimed is not None,
         "drawn": has_scenes(agent.tasks),
         "most_luck": MOST_LUCK,
+        "styles": {"learner": looks_of([agent.name])[0].told},
         "again": command,
     }
 

@@ -22,7 +22,7 @@ from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import QuickstudyError, UsageError, require_at_least
 from quickstudy.families import describe
-from quickstudy.plots import COLORS
+from quickstudy.looks import LOOKS
 from quickstudy.printed import say, tell
 from quickstudy.protocol import Shard, Tasks
 from quickstudy.recipes.cartpole_agent import EPISODES, ActorCritic, Config, Curve, Point, learn, returns
@@ -102,13 +102,14 @@ def plot(learning: Sequence[Curve], adapting: Sequence[Curve], threshold: float,
     figure = Figure(figsize=(7.5, 4.2), dpi=130, layout="constrained")
     axes = figure.subplots()
     agents = {"from nothing, an actor-critic a task": learning, "RL2, adapting within its episodes": adapting}
-    for (label, curves), color, marker in zip(agents.items(), COLORS, "os", strict=False):
+    nothing, adapted, reference = (LOOKS[name].light for name in ("from-scratch", "rl2", "optimal"))
+    for (label, curves), color, marker in zip(agents.items(), (nothing, adapted), "os", strict=True):
         for curve in curves:
             axes.plot([p.steps for p in curve], [p.score for p in curve], color=color, alpha=0.7, linewidth=1.2)
         ends = [p for p in (balanced(curve, threshold) for curve in curves) if math.isfinite(p.steps)]
         axes.plot([p.steps for p in ends], [p.score for p in ends], marker, color=color, label=label)
-    axes.axhline(threshold, color=COLORS[2], linewidth=0.8, linestyle="--", label=f"balanced: {threshold:g}")
-    axes.axvline(paid, color=COLORS[1], linewidth=1.2, linestyle=":", label=f"RL2's meta-training, once: {paid:,} steps")
+    axes.axhline(threshold, color=reference, linewidth=0.8, linestyle="--", label=f"balanced: {threshold:g}")
+    axes.axvline(paid, color=adapted, linewidth=1.2, linestyle=":", label=f"RL2's meta-training, once: {paid:,} steps")
     axes.set(title=f"{len(learning)} held-out cart-poles, learnt from nothing and adapted to", xscale="log", ylim=(0, None))
     axes.set(xlabel="environment steps on the task", ylabel=f"return of an episode (mean of {EPISODES})")
     axes.xaxis.set_major_formatter("{x:,.0f}")

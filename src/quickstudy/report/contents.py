@@ -13,9 +13,12 @@ import torch
 
 from quickstudy.algorithms.baselines.random import Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool, told_alike
+from quickstudy.looks import Look, looks_of
 from quickstudy.protocol import Agent
+from quickstudy.report.budgets import uneven
 from quickstudy.report.inner import inner_steps
 from quickstudy.report.minds import embedding, inside, known
+from quickstudy.report.references import references
 from quickstudy.report.series import series, short, validations
 from quickstudy.report.steps import steps
 from quickstudy.report.tasks import task_map
@@ -42,6 +45,7 @@ def contents(
     batch = min(batch_of(run.learner.lanes) for run in [*runs, *informed])
     options = {"batch": batch} | (options or {})
     scored = evaluations(runs, informed, options)
+    budgets = uneven({"run": runs, "told": informed}) if informed else None
     return {
         "title": f"{config.algorithm} on {config.tasks}",
         "run": folder.name,
@@ -51,7 +55,9 @@ def contents(
         "lived": min(run.progress.timesteps for run in runs),
         "steps": config.training.steps,
         "facts": facts(folder, folders[0]),
-        "adaptation": adaptation(scored) | {"validation": validations(folders)},
+        "styles": {who: look.told for who, look in looks_by_role(scored).items()},
+        "adaptation": adaptation(scored)
+        | {"validation": validations(folders), "budgets": budgets.plain({"run": 0, "told": 1}) if budgets else None},
         "map": task_map(
             [scored[who] for who in ("learner", "beyond") if who in scored], parameters_of(tasks), dynamics_of(tasks)
         ),
@@ -75,7 +81,7 @@ def of_trials(lived: Lived) -> dict[str, Any]:
 
 
 def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dict[str, Any]) -> dict[str, Evaluation]:
-    """What everyone gets on the same tasks: the runs, the same without adaptation, chance, and those who are told.
+    """What everyone gets on the same tasks: the runs, the same without adaptation, chance, those who are told, and the oracles.
 
     `beyond` are the runs on tasks beyond those of training, where there are such and the tasks asked for are others.
     """
@@ -93,6 +99,8 @@ def evaluations(runs: Sequence[Opened], informed: Sequence[Opened], options: dic
     found["random"] = scored([Random(learners[0].tasks, device=learners[0].device)], [])
     if told:
         found["informed"] = scored(told, [run.config.training.seed for run in informed])
+    for name, each in references(learners[0].tasks, options.get("episodes")):
+        found[name] = scored([each], [])
     extrapolates = any(getattr(parameter, "extrapolates", False) for parameter in parameters_of(learners[0].tasks).values())
     if extrapolates and found["learner"].split != "extrapolation":
         found["beyond"] = scored(learners, seeds, split="extrapolation")
@@ -111,12 +119,19 @@ def adaptation(scored: dict[str, Evaluation]) -> dict[str, Any]:
         "lanes": ours.lanes,
         "trained_episodes": ours.trained_episodes,
         "adapts": "unadapted" in scored,
+        "gain": rounded(ours.gain) | {"says": ours.adapts} if ours.gain else None,
         "curves": [
             {"who": who, "interval_over": found.interval_over, "rows": [rounded(row) for row in found.rows]}
             for who, found in scored.items()
             if who != "beyond"
         ],
     }
+
+
+def looks_by_role(scored: Mapping[str, Evaluation]) -> dict[str, Look]:
+    """How everyone who is drawn looks, the learner first: its method's look is its own."""
+    drawn = {who: evaluation for who, evaluation in scored.items() if who != "beyond"}
+    return dict(zip(drawn, looks_of([evaluation.algorithm for evaluation in drawn.values()]), strict=True))
 
 
 def rounded(row: Mapping[str, float | None]) -> dict[str, float | int | None]:

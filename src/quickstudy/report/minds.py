@@ -8,8 +8,10 @@ import numpy as np
 
 from quickstudy.insight import Known, KnowsTasks, innermost, known_by
 from quickstudy.report.series import short
-from quickstudy.report.tasks import MOST_AXES, as_rows
+from quickstudy.report.tasks import MOST_AXES
 from quickstudy.report.trials import Lived
+from quickstudy.tasks.entries import as_rows
+from quickstudy.tasks.parameters import parameters_of
 
 
 def inside(lived: Lived) -> Lived:
@@ -26,7 +28,7 @@ def known(lived: Lived) -> Known | None:
 def embedding(lived: Lived, found: Known) -> dict[str, Any]:
     """Every task where the two principal components of what is known of it put it."""
     places, shares = principal(found.end.detach().double().cpu().numpy())
-    names, rows = as_rows(lived.tasks, len(places))
+    names, rows = as_rows(lived.tasks, len(places), parameters_of(lived.agent.tasks))
     return {
         "kind": found.kind,
         "size": found.end.shape[1],

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quickstudy.looks import variables
 from quickstudy.printed import printable
 
 WEB = Path(__file__).parent / "web"
@@ -47,7 +48,7 @@ PLOT_STYLE = """\
 
 def page(contents: dict[str, Any], kind: Kind = REPORT) -> str:
     """The contents of a kind of page as HTML that opens anywhere, from a file as well, and asks nobody for anything."""
-    style = "\n".join(map(read, ["page.css", *kind.styles]))
+    style = "\n".join([variables(), *map(read, ["page.css", *kind.styles])])
     own = ["words.js", "parts.js", *kind.scripts, "main.js"]
     scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, own))]
     policy = (

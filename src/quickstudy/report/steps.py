@@ -14,8 +14,9 @@ from quickstudy.oracles.posteriors import posterior_of
 from quickstudy.report.causes import causes
 from quickstudy.report.cells import exact, foretold
 from quickstudy.report.series import short
-from quickstudy.report.tasks import MOST_AXES, as_rows, words_of
+from quickstudy.report.tasks import MOST_AXES, words_of
 from quickstudy.report.trials import Lived
+from quickstudy.tasks.entries import as_rows
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.work import threads
 
@@ -27,8 +28,9 @@ ENTRIES = 4
 
 def named(lived: Lived, task: int) -> dict[str, Any]:
     """What the first numbers of a task's parameters are called, and what they are."""
-    names, rows = as_rows(lived.tasks, task + 1)
-    words = words_of([lived.tasks], parameters_of(lived.agent.tasks))
+    parameters = parameters_of(lived.agent.tasks)
+    names, rows = as_rows(lived.tasks, task + 1, parameters)
+    words = words_of([lived.tasks], parameters)
     shown = list(zip(names, rows[task], strict=True))[:MOST_AXES]
     return {name: words[name][int(number)] if name in words else short(number) for name, number in shown}
 
@@ -72,12 +74,28 @@ def steps(lived: Lived, found: Known | None) -> dict[str, Any]:
         if posterior and known:
             chances = foretold(agent, posterior, *known)
             told |= {} if chances is None else {"decoded": moments.at(chances, 3)}
+        told["opens"], told["opens_for"] = eventful(told)
         if isinstance(agent, Retraces):
             with threads(1):  # small products, which several threads slow down
                 moved = causes(retraced_by(agent, trial, task), moments.places)
             told["causes"] = [[short(number, 3) for number in row[: place + 1].tolist()] for place, row in enumerate(moved)]
         trials.append(told)
     return {"size": posterior.size if posterior else None, "entries": [entry + 1 for entry in entries], "trials": trials}
+
+
+def eventful(told: dict[str, Any]) -> tuple[int, str]:
+    """The moment at which a trial is opened, and why: what came just before it changed most.
+
+    That is what the agent believes, of cells or else in its own numbers; where it tells no belief, what can be known; where
+    nobody can tell that either, the reward that differs most from the usual one. Of several that are alike the first.
+    """
+    for name in ("decoded", "belief", "exact"):
+        if name in told:
+            values = np.array(told[name]["mean"]).T if name == "belief" else np.array(told[name])
+            moved = np.abs(np.diff(values, axis=0)).sum(1)
+            return (int(moved.argmax()) + 1 if moved.any() else 0), name
+    rewards = np.array(told["rewards"])
+    return int(np.abs(rewards - np.median(rewards)).argmax()), "rewards"
 
 
 def telling(found: Known) -> list[int]:

@@ -11,6 +11,7 @@ from quickstudy.evaluation import Evaluation
 from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
 from quickstudy.scene import Aimed
+from quickstudy.tasks.entries import as_rows, numbers_of
 from quickstudy.tasks.parameters import Choice, LogUniform, Uniform, word_of
 
 MOST_TASKS = 1000
@@ -25,7 +26,7 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     A task's returns are means over the learners' seeds. Of more than `MOST_AXES` numbers the first ones are shown. `parameters`
     are what the distribution knows of where they are drawn from in training, `dynamics` what makes the tasks, where known.
     """
-    names, _ = as_rows(evaluations[0].drawn, 0)
+    names, _ = as_rows(evaluations[0].drawn, 0, parameters)
     bounds = {name: ends for key, value in evaluations[0].drawn.items() for name, ends in bounds_of(key, value, parameters)}
     words = words_of([evaluation.drawn for evaluation in evaluations], parameters)
     axes = names[:MOST_AXES]
@@ -37,25 +38,10 @@ def task_map(evaluations: list[Evaluation], parameters: Mapping[str, Any], dynam
     }
 
 
-def as_rows(tasks: Tasks, count: int) -> tuple[list[str], list[list[float | int]]]:
-    """What the numbers of a task are called, and each of the first tasks as one row of them, whatever axes its parameters have.
-
-    Whole numbers are whole; tasks without parameters have empty rows.
-    """
-    names = [name for key, value in tasks.items() for name in numbers_of(key, value)]
-    columns = [value[:count, ..., None].flatten(1).tolist() for value in tasks.values()]
-    return names, [[number for column in columns for number in column[index]] for index in range(count)]
-
-
-def numbers_of(name: str, values: Tensor) -> list[str]:
-    """What the numbers of a parameter are called, one for each that a task has."""
-    size = values[..., None].flatten(1).shape[1]
-    return [name] if size == 1 else [f"{name} {index + 1}" for index in range(size)]
-
-
 def bounds_of(name: str, values: Tensor, parameters: Mapping[str, Any]) -> list[tuple[str, list[Any] | None]]:
     """Between which bounds each number of a parameter lies in training; None where it has none, or none are known."""
-    names, parameter = numbers_of(name, values), parameters.get(name)
+    parameter = parameters.get(name)
+    names = numbers_of(name, values, parameter)
     if isinstance(parameter, Uniform | LogUniform):
         return [(each, [short(parameter.low), short(parameter.high)]) for each in names]
     if isinstance(parameter, Choice):

@@ -12,8 +12,8 @@ from quickstudy.data.rollout import Lifetime, collect_lives, draw_tasks
 from quickstudy.evaluation import shards_of
 from quickstudy.insight import Trial
 from quickstudy.protocol import Agent, Experience, Policy, Split, Tasks
-from quickstudy.report.tasks import as_rows
 from quickstudy.scene import Drawn, Picture, Scene
+from quickstudy.tasks.entries import as_rows
 from quickstudy.tasks.informed import Informed
 from quickstudy.work import LocalSite, run_unit, threads
 
@@ -87,9 +87,14 @@ def has_scenes(tasks: Any) -> bool:
 
 def dynamics_of(tasks: Any) -> Any:
     """What makes the tasks, where they are torch-native."""
+    return getattr(untold(tasks), "dynamics", None)
+
+
+def untold(tasks: Any) -> Any:
+    """The tasks themselves, where observations have the task appended."""
     while isinstance(tasks, Informed):
         tasks = tasks.tasks
-    return getattr(tasks, "dynamics", None)
+    return tasks
 
 
 def as_scene(picture: Picture | None) -> Scene:

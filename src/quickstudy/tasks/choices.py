@@ -29,12 +29,13 @@ class Choice:
 
     An environment receives a copy of what was listed, of its own type. Tensors of tasks hold `table`: the values themselves
     where they are numbers, or rows of numbers of one length, that come back from a tensor exactly; else their places in the
-    list. Raises UsageError for fewer than two values, for one that is listed twice, and for NaN.
+    list. `entries` names the numbers of a value where it has several: `Choice((0, 2), (1, 2), entries=("row", "column"))`.
+    Raises UsageError for fewer than two values, for one that is listed twice, and for NaN.
     """
 
     extrapolates = False
 
-    def __init__(self, *values: Any):
+    def __init__(self, *values: Any, entries: tuple[str, ...] = ()):
         self.values = tuple(map(copied, values))
         if len(values) < 2:
             raise UsageError(f"{self!r}: give at least two different values to choose from")
@@ -49,6 +50,8 @@ class Choice:
         self.by_place = table is None
         """Whether tensors hold the places of the values in the list."""
         self.table = torch.arange(len(values)) if table is None else table
+        require_entries(self, entries, self.table[0].numel())
+        self.entries = entries
 
     @cached_property
     def _places(self) -> dict[tuple[float, ...], int]:
@@ -90,6 +93,15 @@ class Choice:
 
     def __str__(self) -> str:
         return f"one of {', '.join(map(worded, self.values))}" if len(self.values) <= 4 else f"one of {len(self.values)} values"
+
+
+def require_entries(parameter: object, entries: Any, count: int) -> None:
+    """UsageError where the names of a value's numbers are not a text for each of them."""
+    told = isinstance(entries, tuple) and all(isinstance(name, str) for name in entries)
+    if not told or len(set(entries)) < len(entries):
+        raise UsageError(f"{parameter!r}: entries is {shown(entries)}, it must be different texts, such as ('row', 'column')")
+    if entries and len(entries) != count:
+        raise UsageError(f"{parameter!r}: entries names {len(entries)} numbers, a value has {count}")
 
 
 def worded(value: Any) -> str:

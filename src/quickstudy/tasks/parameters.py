@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from quickstudy.arguments import checked, shown
 from quickstudy.errors import UsageError
 from quickstudy.protocol import Split, Splits, Tasks
-from quickstudy.tasks.choices import Choice, dealt_numbers, require_split, rows_of, worded
+from quickstudy.tasks.choices import Choice, dealt_numbers, require_entries, require_split, rows_of, worded
 
 FEWEST_TO_PARTITION = 50
 GRID = 2**18
@@ -75,6 +75,7 @@ def require_grid(parameter: Interval) -> None:
     """UsageError for a parameter whose shape is none, or whose values can't be told apart."""
     if any(size < 1 for size in parameter.shape):
         raise UsageError(f"{parameter!r}: every size of the shape must be at least 1")
+    require_entries(parameter, parameter.entries, math.prod(parameter.shape))
     if grid_of(*parameter.span) < FEWEST_DOUBLE:
         raise UsageError(f"{parameter!r}: so narrow so far from 0 that its numbers can't be told apart; shift or rescale it")
 
@@ -102,6 +103,8 @@ class Interval(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
+    def entries(self) -> tuple[str, ...]: ...
+    @property
     def span(self) -> tuple[float, float]: ...
 
 
@@ -110,13 +113,15 @@ class Interval(Protocol):
 class Uniform:
     """Every value between `low` and `high`; with `shape`, a tensor of independent ones.
 
-    `extrapolates=False` says that values outside mean nothing, as for a probability.
+    `extrapolates=False` says that values outside mean nothing, as for a probability. `entries` names the numbers of a value
+    where it has several, as in `Uniform(-1.0, 1.0, (2,), entries=("x", "y"))`: pages and tables call them so.
     """
 
     low: float
     high: float
     shape: tuple[int, ...] = ()
     extrapolates: bool = True
+    entries: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not -LARGEST <= self.low < self.high <= LARGEST:
@@ -141,11 +146,12 @@ class Uniform:
 @checked
 @dataclass(frozen=True)
 class LogUniform:
-    """Between two positive bounds, every order of magnitude as likely as any other."""
+    """Between two positive bounds, every order of magnitude as likely as any other; `shape` and `entries` as of `Uniform`."""
 
     low: float
     high: float
     shape: tuple[int, ...] = ()
+    entries: tuple[str, ...] = field(default=(), repr=False)
     extrapolates = True
 
     def __post_init__(self) -> None:
@@ -182,11 +188,12 @@ class LogUniform:
 @checked
 @dataclass(frozen=True)
 class Normal:
-    """Normally distributed; with `shape`, a tensor of independent ones."""
+    """Normally distributed; `shape` and `entries` as of `Uniform`."""
 
     mean: float
     std: float
     shape: tuple[int, ...] = ()
+    entries: tuple[str, ...] = field(default=(), repr=False)
     extrapolates = False
 
     def __post_init__(self) -> None:

@@ -49,7 +49,7 @@ class GridNavigation:
     @property
     def parameters(self) -> Mapping[str, Choice]:
         cells = [(row, column) for row in range(self.size) for column in range(self.size)]
-        return {"goal": Choice(*(cell for cell in cells if max(cell) > 1))}
+        return {"goal": Choice(*(cell for cell in cells if max(cell) > 1), entries=("row", "column"))}
 
     def initial(self, task: Tasks, noise: Tensor) -> Tensor:
         return torch.zeros(*noise.shape[:-1], 2, dtype=torch.long, device=noise.device)

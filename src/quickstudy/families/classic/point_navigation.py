@@ -57,7 +57,7 @@ class PointNavigation:
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         if self.layout == "square":
-            return {"goal": Uniform(-0.5, 0.5, (2,))}
+            return {"goal": Uniform(-0.5, 0.5, (2,), entries=("x", "y"))}
         return {"angle": Uniform(0.0, math.pi)}
 
     def goal(self, task: Tasks) -> Tensor:

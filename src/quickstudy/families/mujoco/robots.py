@@ -191,15 +191,20 @@ class AntGoal:
         return (Mark("goal", (x, y)),)
 
 
-def varied(bodies: int, joints: int, geoms: int) -> Mapping[str, Parameter]:
+LEG = ("thigh", "leg", "foot")
+
+
+def varied(*links: str) -> Mapping[str, Parameter]:
     """Factors on the physics, with the ranges of PEARL's families of random parameters (Rakelly et al. 2019, appendix).
 
-    Each body's inertia goes with its mass.
+    A body is a tree of links, named in the order of its model: each but the first hangs on a joint of its own, and each is one
+    shape beside the floor. Each link's inertia goes with its mass.
     """
+    joints, shapes = links[1:], ("floor", *links)
     return {
-        "mass": LogUniform(1.5**-3, 1.5**3, (bodies,)),
-        "damping": LogUniform(1.3**-3, 1.3**3, (joints,)),
-        "friction": LogUniform(1.5**-3, 1.5**3, (geoms,)),
+        "mass": LogUniform(1.5**-3, 1.5**3, (len(links),), entries=links),
+        "damping": LogUniform(1.3**-3, 1.3**3, (len(joints),), entries=joints),
+        "friction": LogUniform(1.5**-3, 1.5**3, (len(shapes),), entries=shapes),
         "gravity": Uniform(0.75, 1.25),
     }
 
@@ -221,7 +226,7 @@ class WalkerParameters:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        return varied(bodies=7, joints=6, geoms=8)
+        return varied("torso", *LEG, *(f"left {link}" for link in LEG))
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         healthy = self.body.healthy(motion.positions, motion.velocities)
@@ -248,7 +253,7 @@ class HopperParameters:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        return varied(bodies=4, joints=3, geoms=5)
+        return varied("torso", *LEG)
 
     def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
         healthy = self.body.healthy(motion.positions, motion.velocities)

@@ -6,7 +6,7 @@ let clock = null;
 
 function blank() {
   CONTENTS.world = { shapes: [] };
-  return { episodes: [], values: {}, task: "", luck: 0, over: false, episode: 0, moment: 0, problem: "" };
+  return { episodes: [], values: {}, task: "", luck: 0, over: false, episode: 0, moment: 0, played: 0, problem: "" };
 }
 
 const PARTS = [trying];
@@ -236,21 +236,32 @@ function scrub(event) {
   tell();
 }
 
+// How many episodes have been played to their end. Of those that were lived ahead of the reader nothing is told.
+function played() {
+  const { episodes, episode, moment } = trial;
+  const ended = episodes[episode] && moment === episodes[episode].moments.length - 1;
+  trial.played = Math.max(trial.played, episode + (ended ? 1 : 0));
+  return episodes.slice(0, trial.played);
+}
+
 // Brings all that the page shows up to the moment.
 function tell() {
   const { episodes, episode, moment, over, problem, task } = trial;
   const at = episodes[episode];
+  const known = played();
   if (!CONTENTS.fields.length) document.getElementById("task").textContent = task;
   const told = document.getElementById("told");
   // an episode that says nothing of success has not succeeded, where another of the trial says something
-  const tells = episodes.some(({ success }) => success !== null);
+  const tells = known.some(({ success }) => success !== null);
   const mark = (success) => (tells ? (success > 0 ? " ✓" : " ✗") : "");
-  const returns = episodes.map(({ total, success }) => number(total) + mark(success));
-  const says =
-    problem ||
-    (over
-      ? word("told", { returns: returns.join(", ") })
-      : word("living", { episode: episodes.length + 1, episodes: CONTENTS.episodes }));
+  const returns = known.map(({ total, success }) => number(total) + mark(success));
+  const says = [
+    problem,
+    returns.length ? word("told", { returns: returns.join(", ") }) : "",
+    over || problem ? "" : word("living", { episode: episodes.length + 1, episodes: CONTENTS.episodes }),
+  ]
+    .filter(Boolean)
+    .join(" ");
   if (told.textContent !== says) told.textContent = says;
   if (CONTENTS.drawn) tellMoment(at, episode, moment);
   tellBelief(at?.belief);
@@ -263,10 +274,12 @@ function tellMoment(at, episode, moment) {
   document.getElementById("play").disabled = !at;
   const slide = document.getElementById("moment");
   slide.disabled = !at;
+  slide.parentNode.hidden = at && trial.over && d3.sum(trial.episodes, ({ moments }) => moments.length) < 2;
   if (!at) return;
   slide.max = d3.sum(trial.episodes, ({ moments }) => moments.length) - 1;
   slide.value = d3.sum(trial.episodes.slice(0, episode), ({ moments }) => moments.length) + moment;
-  const pace = word("pace", {
+  // how long an episode is may be what is at stake: it is told once that has been played
+  const pace = word(episode < trial.played ? "pace" : "paceSoFar", {
     episode: episode + 1,
     episodes: CONTENTS.episodes,
     step: at.moments[moment],

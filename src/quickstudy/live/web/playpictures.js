@@ -1,8 +1,8 @@
 // The pictures of a trial, as of the moment that `trial` in play.js is at.
 
-// What shows all of the episodes so far.
+// What shows all of the episodes up to the one that is played.
 function viewed() {
-  const views = trial.episodes.map(({ view }) => view);
+  const views = trial.episodes.slice(0, Math.max(trial.episode + 1, trial.played)).map(({ view }) => view);
   return [0, 1, 2, 3].map((side) => (side < 2 ? d3.min : d3.max)(views, (view) => view[side]));
 }
 
@@ -31,7 +31,7 @@ function beliefPicture(name, width) {
 }
 
 function returnsPlot(width) {
-  const rows = trial.episodes.map(({ total }, index) => ({ episode: index + 1, total }));
+  const rows = trial.episodes.slice(0, trial.played).map(({ total }, index) => ({ episode: index + 1, total }));
   const past = rows.slice(0, trial.episode + 1);
   const color = LOOKS.learner.color;
   const count = CONTENTS.episodes;
@@ -56,27 +56,29 @@ function returnsPlot(width) {
   });
 }
 
+function whole({ moments, totals }) {
+  return moments.map((step, place) => ({ step, total: totals[place] }));
+}
+
 // How the return of each episode came together, up to the moment.
 function totalsPlot(width) {
   const seen = trial.episodes.slice(0, trial.episode + 1);
-  const lines = seen.map(({ moments, totals }, index) =>
-    moments
-      .slice(0, index === trial.episode ? trial.moment + 1 : moments.length)
-      .map((step, place) => ({ step, total: totals[place] })),
-  );
-  const all = trial.episodes.flatMap(({ totals }) => totals);
+  const { played } = trial;
+  const lines = seen.map((episode, index) => whole(episode).slice(0, index === trial.episode ? trial.moment + 1 : undefined));
+  // the axes reach as far as what has been played
+  const far = [...trial.episodes.slice(0, played).flatMap(whole), ...lines.at(-1) ?? []];
   return plot({
     width,
     height: 240,
     marginLeft: 52,
     x: {
       label: word("stepOf"),
-      domain: [0, d3.max(trial.episodes, ({ steps }) => steps) ?? 1],
+      domain: [0, Math.max(10, d3.max(far, ({ step }) => step) ?? 0)],
       ticks: Math.max(2, width / 90),
     },
     y: {
       label: word("return"),
-      domain: all.length ? d3.extent(all) : [0, 1],
+      domain: far.length ? d3.extent([0, ...far.map(({ total }) => total)]) : [0, 1],
       grid: true,
       nice: true,
       ticks: 5,

@@ -23,9 +23,12 @@ function adaptation() {
   );
 }
 
-function adaptationHeadline({ curves }) {
+function adaptationHeadline({ curves, gain }) {
   const rows = curves[0].rows;
-  return word(rows.length > 1 ? "rises" : "one", { first: number(rows[0].mean), last: number(rows.at(-1).mean) });
+  const values = { first: number(rows[0].mean), last: number(rows.at(-1).mean) };
+  if (!gain) return word("one", values);
+  const by = `${gain.mean > 0 ? "+" : ""}${number(gain.mean)} ${ends(gain.mean_low, gain.mean_high)}`.trimEnd();
+  return word({ up: "rises", down: "falls", "not seen": "unseen" }[gain.says] ?? "goes", { ...values, by });
 }
 
 function adaptationNotes(found) {
@@ -51,6 +54,7 @@ function adaptationNotes(found) {
   if (found.curves[0].rows.length > found.trained_episodes)
     notes.push(word("longer", { episodes: found.trained_episodes }));
   if (!found.adapts) notes.push(word("same"));
+  if (found.budgets) notes.push(budgetsNote(found.budgets, [found.algorithm, word("informed")]));
   return notes;
 }
 
@@ -75,7 +79,8 @@ function adaptationPlot(found, stop, width) {
     },
     marks: [
       ...curves
-        .filter(({ who }) => who !== "validation")
+        // of those who know the best answer the line says enough
+        .filter(({ who }) => !["validation", "bayes-optimal", "optimal"].includes(who))
         .map(({ who, rows }) =>
           episodes > 1
             ? Plot.areaY(rows, { x: "episode", y1: "mean_low", y2: "mean_high", fill: LOOKS[who].color, fillOpacity: 0.16 })
@@ -126,6 +131,8 @@ function slider(stops, picture) {
       iteration: stops[state.stop].iteration.toLocaleString("en"),
       steps: number(stops[state.stop].steps),
     });
+  // of one stop there is nothing to choose
+  if (stops.length < 2) return element("p", { class: "note" }, word("onlyStop", { stop: says() }));
   const output = element("output", {}, says());
   const input = element("input", {
     type: "range",
@@ -133,7 +140,6 @@ function slider(stops, picture) {
     max: stops.length - 1,
     step: 1,
     value: state.stop,
-    disabled: stops.length < 2 ? "" : null,
     "aria-valuetext": says(),
     oninput: () => {
       state.stop = Number(input.value);

@@ -1,13 +1,4 @@
 // Several runs that met the same tasks: rliable's statistics, adaptation, and what training took.
-const RUN_LOOKS = ["circle", "square", "triangle", "diamond", "star", "circle", "square", "triangle"].map(
-  (symbol, index) => ({
-    color: `var(--run-${index + 1})`,
-    symbol,
-    width: 2.5,
-    dash: [null, "8,4", "2,4", "10,3,2,3", "4,2", "12,4", "1,3", "6,2,2,2"][index],
-  }),
-);
-
 const PARTS = [standing, curves, improvement, profiles, efficiency];
 
 function subtitle() {
@@ -21,7 +12,7 @@ function subtitle() {
 }
 
 function lookOf(index) {
-  return RUN_LOOKS[index % RUN_LOOKS.length];
+  return { ...CONTENTS.runs[index].look, width: 2.5 };
 }
 
 function runsLegend(runs = d3.range(CONTENTS.runs.length)) {
@@ -113,6 +104,7 @@ function compareNotes() {
   if (alone.length) notes.push(word("oneSeed", { runs: alone.map((index) => index + 1).join(", ") }));
   if (CONTENTS.split === "extrapolation") notes.push(word("extrapolationNote"));
   else if (CONTENTS.splits === "iid") notes.push(word("iid"));
+  if (CONTENTS.budgets) notes.push(budgetsNote(CONTENTS.budgets, CONTENTS.runs.map((_, index) => `${word("run")} ${index + 1}`)));
   if (new Set(CONTENTS.runs.map(({ lanes }) => lanes)).size > 1) notes.push(word("lanesDiffer"));
   return notes;
 }

@@ -10,6 +10,21 @@ function render() {
   theme.textContent = word(dark() ? "light" : "dark");
   const shown = PARTS.map((part) => part()).filter((part) => part !== null);
   document.getElementById("main").replaceChildren(...shown);
+  const list = document.getElementById("contents-list");
+  list.setAttribute("aria-label", word("contents"));
+  list.hidden = shown.length < 3;
+  list.replaceChildren(element("ul", {}, ...(list.hidden ? [] : shown.map(linkTo))));
+}
+
+// To a part of the page; in a notebook's frame an address would lead out of it.
+function linkTo(part) {
+  const go = (event) => {
+    event.preventDefault();
+    part.setAttribute("tabindex", "-1");
+    part.focus({ preventScroll: true });
+    part.scrollIntoView();
+  };
+  return element("li", {}, element("a", { href: `#${part.id}`, onclick: go }, part.querySelector("h2").textContent));
 }
 
 function dark() {

@@ -103,7 +103,7 @@ function agreePart({ pairs: found }) {
           marks: [
             Plot.dot(found, { x: "0", y: "1", fill: "var(--learner)", fillOpacity: 0.3, r: 2.5, ariaDescription: "pairs" }),
             Plot.ruleY([0], { stroke: "var(--quiet)" }),
-            Plot.line(means, { x: "0", y: "1", stroke: "var(--unadapted)", strokeWidth: 2.5 }),
+            Plot.line(means, { x: "0", y: "1", stroke: "var(--beyond)", strokeWidth: 2.5 }),
           ],
         }),
       word("agree"),
@@ -143,8 +143,8 @@ function lossesPart({ losses }) {
           y: { label: word("innerLoss"), domain, nice: true, grid: true, ticks: 5, tickFormat: tick },
           marks: [
             Plot.line(ends, { x: "x", y: "loss", z: "key", stroke: "var(--learner)", strokeOpacity: 0.3, clip: true }),
-            Plot.line(middles, { x: "x", y: "loss", z: "key", stroke: "var(--unadapted)", strokeWidth: 3 }),
-            Plot.dot(middles, { x: "x", y: "loss", fill: "var(--unadapted)", r: 4, ariaDescription: "middles" }),
+            Plot.line(middles, { x: "x", y: "loss", z: "key", stroke: "var(--beyond)", strokeWidth: 3 }),
+            Plot.dot(middles, { x: "x", y: "loss", fill: "var(--beyond)", r: 4, ariaDescription: "middles" }),
           ],
         }),
       word("losses"),

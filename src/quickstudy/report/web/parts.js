@@ -11,17 +11,17 @@ const state = {
   pair: null,
   moment: Infinity,
   goal: true,
-  step: 0,
+  step: null,
   learnt: "validation",
 };
 
-const LOOKS = {
-  learner: { color: "var(--learner)", width: 2.5, dash: null, symbol: "circle" },
-  unadapted: { color: "var(--unadapted)", width: 2, dash: "7,4", symbol: "square" },
-  random: { color: "var(--random)", width: 2, dash: "2,4", symbol: "triangle" },
-  informed: { color: "var(--informed)", width: 2, dash: "10,3,2,3", symbol: "diamond" },
-  validation: { color: "var(--validation)", width: 2, dash: "4,2", symbol: "star" },
-};
+// How everyone is drawn: each method has its look, wherever it is shown. Validation is the learner's own, as training went on.
+const LOOKS = {};
+for (const [who, look] of Object.entries(CONTENTS.styles ?? {})) LOOKS[who] = { ...look, width: who === "learner" ? 2.5 : 2 };
+if (LOOKS.learner) {
+  document.documentElement.style.setProperty("--learner", LOOKS.learner.color);
+  LOOKS.validation = { ...LOOKS.learner, width: 1.5, dash: "1,3", symbol: LOOKS.learner.symbol === "cross" ? "star" : "cross" };
+}
 
 function word(key, values = {}) {
   return WORDS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -167,7 +167,28 @@ const SYMBOLS = {
   triangle: d3.symbolTriangle,
   diamond: d3.symbolDiamond,
   star: d3.symbolStar,
+  cross: d3.symbolCross,
+  wye: d3.symbolWye,
 };
+
+function budgetsNote({ fewest, most, times }, names) {
+  return word("budgets", {
+    fewest: names[fewest.run],
+    least: fewest.steps.toLocaleString("en"),
+    most: names[most.run],
+    largest: most.steps.toLocaleString("en"),
+    times,
+  });
+}
+
+// A colour that was chosen for white paper, and what stands for it on dark paper: strong colours stay as they are as far as they
+// stand out there; papers, inks and tints change places.
+function paint(color) {
+  const { h, c, l } = d3.hcl(color);
+  const strong = c > 40;
+  const dark = d3.hcl(h, strong ? c : Math.min(c || 0, 25), strong ? Math.max(62, Math.min(l, 80)) : 13 + 0.8 * (100 - l));
+  return `light-dark(${color}, ${dark.formatHex()})`;
+}
 
 function rampBar(interpolate) {
   const bar = d3

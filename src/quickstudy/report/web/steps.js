@@ -1,5 +1,5 @@
 // One trial, step by step: where the agent stands, what it believes, what it could know, and what moved its decision.
-const MOVED = { towards: "var(--learner)", against: "var(--unadapted)" };
+const MOVED = { towards: "var(--towards)", against: "var(--against)" };
 
 function steps() {
   const trial = () => CONTENTS.steps.trials[state.trial];
@@ -23,6 +23,7 @@ function steps() {
   function choose(step) {
     state.step = Math.max(0, Math.min(step, trial().moments.length - 1));
     slide.max = trial().moments.length - 1;
+    slide.parentNode.hidden = trial().moments.length < 2;
     slide.value = state.step;
     output.textContent = stepText(trial());
     slide.setAttribute("aria-valuetext", output.textContent);
@@ -32,8 +33,8 @@ function steps() {
   const part = section(
     "trial",
     element("p", { class: "note" }, stepNotes(first).join(" ")),
-    element("div", { class: "controls" }, trialSelect(() => choose(state.step))),
-    element("div", { class: "controls" }, element("label", {}, `${word("decision")} `, slide), output),
+    element("div", { class: "controls" }, trialSelect(() => choose(trial().opens))),
+    element("div", { class: "controls", id: "step-controls" }, element("label", {}, `${word("decision")} `, slide), output),
     element(
       "div",
       { class: "scenes" },
@@ -49,7 +50,7 @@ function steps() {
     timeline,
     ...(beliefs.length ? beliefPart(beliefs) : []),
   );
-  choose(state.step);
+  choose(state.step ?? trial().opens);
   return part;
 }
 
@@ -69,9 +70,9 @@ function cellNotes({ decoded }) {
   return [word("exactText"), ...(decoded ? [word("decodedText")] : [])];
 }
 
-function stepNotes({ moments, lengths }) {
+function stepNotes({ moments, lengths, opens_for: why }) {
   const steps = d3.sum(lengths);
-  return [word("trialText"), ...(moments.length < steps ? [word("spread", { moments: moments.length, steps })] : [])];
+  return [word("trialText"), word(`opens ${why}`), ...(moments.length < steps ? [word("spread", { moments: moments.length, steps })] : [])];
 }
 
 // Of the step that is looked at: its episode, and which of the episode's steps it is, both from 0.
@@ -200,8 +201,8 @@ function beliefPlot(trial, index, width) {
     x: { ...timeAxis(trial, width), label: null },
     y: { label: null, domain: d3.extent(ends), nice: true, grid: true, ticks: 3, tickFormat: tick },
     marks: [
-      Plot.areaY(rows, { x: "x", y1: "low", y2: "high", fill: "var(--validation)", fillOpacity: 0.2 }),
-      Plot.line(rows, { x: "x", y: "y", stroke: "var(--validation)", strokeWidth: 2, ariaDescription: "mean" }),
+      Plot.areaY(rows, { x: "x", y1: "low", y2: "high", fill: "var(--belief)", fillOpacity: 0.2 }),
+      Plot.line(rows, { x: "x", y: "y", stroke: "var(--belief)", strokeWidth: 2, ariaDescription: "mean" }),
       ...borderMarks(trial),
     ],
   });

@@ -80,7 +80,7 @@ const SPLITS = {
   train: { color: "var(--learner)", symbol: "circle" },
   validation: { color: "var(--learner)", symbol: "circle" },
   test: { color: "var(--learner)", symbol: "circle" },
-  extrapolation: { color: "var(--unadapted)", symbol: "triangle" },
+  extrapolation: { color: "var(--beyond)", symbol: "triangle" },
 };
 
 function splitsOf(tasks) {

@@ -22,6 +22,7 @@ function world() {
     const most = d3.max(episodes, ({ steps }) => steps.length) - 1;
     state.moment = Math.min(state.moment, most);
     slide.max = most;
+    play.parentNode.hidden = most < 1;
     slide.value = state.moment;
     const longest = d3.greatest(episodes, ({ steps }) => steps.length);
     output.textContent = word("step", { step: longest.steps[state.moment], steps: longest.steps.at(-1) });
@@ -81,7 +82,7 @@ function world() {
     element("p", { class: "note" }, worldNotes(found).join(" ")),
     element("div", { class: "controls" }, trialSelect(redraw), goal),
     element("div", { class: "controls" }, play, element("label", {}, `${word("moment")} `, slide), output),
-    traced ? legend(trial().episodes.map((_, index) => episodeEntry(index, last() + 1)), "legend onpaper") : null,
+    traced ? legend(trial().episodes.map((_, index) => episodeEntry(index, last() + 1)), "legend") : null,
     element(
       "div",
       { class: "scenes" },
@@ -155,17 +156,20 @@ function at(episode, what, moment = state.moment) {
   return episode[what][Math.min(moment, episode.steps.length - 1)];
 }
 
-// Early episodes are light and broad, late ones dark and narrow, so that equal paths show all of their colours.
+// Early episodes are faint and broad, late ones strong and narrow, so that equal paths show all of their colours.
 function episodeLook(index, count) {
   const share = count > 1 ? index / (count - 1) : 1;
-  return { color: d3.interpolateViridis(0.78 - 0.48 * share), width: 7 - 4.5 * share };
+  const [light, dark] = [0.78 - 0.48 * share, 0.4 + 0.55 * share].map((place) => d3.interpolateViridis(place));
+  // the plotting library takes variables for colours, and of pairs knows nothing
+  document.documentElement.style.setProperty(`--episode-${index}`, `light-dark(${light}, ${dark})`);
+  return { color: `var(--episode-${index})`, width: 7 - 4.5 * share };
 }
 
 function episodeEntry(index, count) {
   return { look: episodeLook(index, count), text: `${word("oneEpisode")} ${index + 1}` };
 }
 
-// A picture on white paper, in the world's own units; y grows upwards there and downwards here.
+// A picture in the world's own units; y grows upwards there and downwards here.
 function paper([left, low, right, high], width) {
   const wide = Math.min(width, (340 * (right - left)) / (high - low));
   return d3
@@ -181,9 +185,9 @@ function drawShapes(parent, numbers) {
     const [kind, hidden, color, points, size, text] = CONTENTS.world.shapes[number];
     if (hidden && !state.goal) continue;
     if (kind === "disc")
-      parent.append("circle").attr("cx", points[0]).attr("cy", -points[1]).attr("r", size).attr("fill", color);
-    else if (kind === "polygon") parent.append("polygon").attr("points", pairs(points)).attr("fill", color);
-    else if (kind === "line") line(parent, pairs(points), size, color);
+      parent.append("circle").attr("cx", points[0]).attr("cy", -points[1]).attr("r", size).attr("fill", paint(color));
+    else if (kind === "polygon") parent.append("polygon").attr("points", pairs(points)).attr("fill", paint(color));
+    else if (kind === "line") line(parent, pairs(points), size, paint(color));
     else
       parent
         .append("text")
@@ -192,7 +196,7 @@ function drawShapes(parent, numbers) {
         .attr("font-size", size / 0.7)
         .attr("text-anchor", "middle")
         .attr("dominant-baseline", "central")
-        .attr("fill", color)
+        .attr("fill", paint(color))
         .text(text);
   }
 }
@@ -235,7 +239,7 @@ function pathsPicture({ view, episodes }, width) {
       .attr("cy", -y)
       .attr("r", (thick + 2) * pixel)
       .attr("fill", color)
-      .attr("stroke", "white")
+      .attr("stroke", "var(--card)")
       .attr("stroke-width", pixel);
   });
   return picture.node();
@@ -254,7 +258,12 @@ function episodePicture({ view, episodes }, index, moment, width) {
   return picture.node();
 }
 
-// The chance of each cell of a grid, darker where it is likelier, and the cell that the agent is in.
+// From nearly the paper to what stands out most from it.
+function chanceColor(share) {
+  return `light-dark(${d3.interpolateBlues(share)}, ${d3.interpolateLab("#1d2226", "#9fd0ff")(share)})`;
+}
+
+// The chance of each cell of a grid, standing out more where it is likelier, and the cell that the agent is in.
 function cellsPicture(chances, size, [column, row], view, width) {
   const picture = paper(view, width);
   for (const [index, chance] of chances.entries()) {
@@ -267,8 +276,8 @@ function cellsPicture(chances, size, [column, row], view, width) {
       .attr("width", 1)
       .attr("height", 1)
       // the square root tells small chances apart, of which there are many at first
-      .attr("fill", chance ? d3.interpolateBlues(0.08 + 0.92 * Math.sqrt(chance)) : "white")
-      .attr("stroke", "#c3ccd1")
+      .attr("fill", chance ? chanceColor(0.08 + 0.92 * Math.sqrt(chance)) : "var(--card)")
+      .attr("stroke", "var(--line)")
       .attr("stroke-width", 0.025)
       .attr("data-chance", chance);
     if (chance >= 0.005)
@@ -279,7 +288,7 @@ function cellsPicture(chances, size, [column, row], view, width) {
         .attr("font-size", 0.3)
         .attr("text-anchor", "middle")
         .attr("dominant-baseline", "central")
-        .attr("fill", chance > 0.25 ? "white" : "#1b1b1b")
+        .attr("fill", chance > 0.25 ? "light-dark(white, #14181b)" : "var(--ink)")
         .text(`${Math.round(100 * chance)}%`);
   }
   picture
@@ -289,7 +298,7 @@ function cellsPicture(chances, size, [column, row], view, width) {
     .attr("width", 0.92)
     .attr("height", 0.92)
     .attr("fill", "none")
-    .attr("stroke", "#d1603d")
+    .attr("stroke", "var(--here)")
     .attr("stroke-width", 0.07);
   return picture.node();
 }
