@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from quickstudy.cli import main
-from quickstudy.cli.options import parse_fields
+from quickstudy.cli.options import read_fields
 from quickstudy.cli.own import load_algorithm
 from quickstudy.cli.words import Parser, read
 from quickstudy.errors import UsageError
@@ -221,5 +221,5 @@ def test_a_learner_of_ones_own_has_its_options_of_plain_types(capsys: pytest.Cap
     assert "--mode {fast,slow}|None" in shown and "--trials INT" in shown and "What an arm" not in shown
     settings = load_algorithm("mine.py:Own").Config(trials=7, table={"a": 1})
     words = "--sizes -5 6 --mode slow --bound -2 --hidden-size 8".split()
-    found = parse_fields("quickstudy train", {"algorithm": settings}, words)["algorithm"]
+    found = read_fields("quickstudy train", {"algorithm": settings}, words)()["algorithm"]
     assert found == replace(settings, sizes=(-5, 6), mode="slow", bound=-2.0, hidden_size=8) and found.table == {"a": 1}

@@ -16,7 +16,7 @@ from torch import Tensor
 from quickstudy.arguments import checked, require_room
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import UsageError, require_counts
-from quickstudy.families import describe
+from quickstudy.families.making import called
 from quickstudy.footprint import to_evaluate
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.ops.tally import begins
@@ -371,10 +371,9 @@ def evaluate(
         scores = work.map(score, life, shards_of(num_tasks, size, split, seed))
     finally:
         work.close()
-    described = describe(tasks)
     return Evaluation(
         algorithm=agent.name,
-        tasks=described[0] if described else repr(tasks),
+        tasks=called(tasks),
         split=split,
         seed=seed,
         lanes=agent.lanes,

@@ -11,7 +11,7 @@ import pytest
 from test_training import fingerprint
 
 import quickstudy as qs
-from quickstudy.cli.options import parse_fields
+from quickstudy.cli.options import read_fields
 from quickstudy.ops.tally import count, counted, timed
 from quickstudy.training import phases
 
@@ -94,5 +94,5 @@ def test_an_option_whose_name_is_taken_begins_with_its_part():
         seed: int = 0
 
     parts = {"tasks": Tasks(), "training": Training()}
-    found = parse_fields("train", parts, ["--workers", "2", "--training-workers", "3", "--seed", "4"])
+    found = read_fields("train", parts, ["--workers", "2", "--training-workers", "3", "--seed", "4"])()
     assert found == {"tasks": Tasks(2), "training": Training(3, 4)}

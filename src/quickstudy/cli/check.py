@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.algorithms import algorithm
-from quickstudy.cli.options import make_tasks, part, read_fields, whole
+from quickstudy.cli.options import make_tasks, name_next, part, read_fields, whole
 from quickstudy.cli.own import is_distribution, is_learner, is_own, load_object
 from quickstudy.cli.words import Parser
 from quickstudy.display import following
@@ -57,7 +57,10 @@ def check(arguments: list[str]) -> int:
 
                 report = check_tasks(tasks, seed=given.seed, called=given.subject)
     tell(json.dumps(report.as_json()) if given.json else str(report))
-    return 1 if report.failed else 0
+    if report.failed:
+        return 1
+    name_next("train", *([given.subject, "point-navigation"] if learner else ["rl2", given.subject]))
+    return 0
 
 
 def subject_of(name: str, rest: list[str], parser: Parser) -> Callable[[], tuple[Any, Any]]:

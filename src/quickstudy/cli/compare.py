@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quickstudy.cli.evaluate import add_csv, add_options, evaluate_runs, open_folder, records_of, write_csv
-from quickstudy.cli.options import require_run
+from quickstudy.cli.options import name_next, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser, read
 from quickstudy.display import following
@@ -106,6 +106,8 @@ def compare(arguments: list[str]) -> int:
         say(f"{given.picture}  note: --figure {given.picture} draws the profiles beside adaptation and learning curves")
     if given.output:
         write_page(given.output, evaluations, opened, found | {"profile": profile(evaluations, DRAWN_TAUS)})
+    elif not given.figure:
+        name_next("compare", *given.runs, "-o", "compare.html")
     return 0
 
 

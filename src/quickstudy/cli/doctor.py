@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 
+from quickstudy.cli.options import name_next
 from quickstudy.cli.words import Parser
 from quickstudy.printed import tell
 
@@ -28,6 +29,7 @@ def doctor(arguments: list[str]) -> int:
         match = re.match(r"([\w.-]+).*extra == ['\"](\w+)['\"]", line)
         if match and match[1] != "quickstudy":
             tell(f"extra {match[2]}: {match[1]} {state_of(match[1], match[2])}")
+    name_next("list")
     return 0
 
 

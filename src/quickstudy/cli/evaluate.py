@@ -14,6 +14,7 @@ from quickstudy.cli.options import (
     add_own_tasks,
     add_places,
     make_tasks,
+    name_next,
     one_of,
     part,
     places_of,
@@ -66,6 +67,7 @@ def evaluate(arguments: list[str]) -> int:
             agent = make()
             evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
         says, records = getattr(agent, "says", ""), evaluation.records
+        following_step, flags = ["train", "rl2", given.baseline_tasks], ""
     else:
         parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
         require_run(given.run)
@@ -75,12 +77,14 @@ def evaluate(arguments: list[str]) -> int:
             runs = open_folder(given.run, tasks, algorithm, given.device)
             evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
         records = records_of(evaluation, runs)
+        following_step, flags = ["report", given.run], runs[0].config.own_flags
     if given.csv:
         write_csv(given.csv, records)
     if given.json:
         tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     elif given.csv != "-":
         tell(f"{evaluation}\n{says}" if says else str(evaluation))
+    name_next(*following_step, flags=flags)
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from quickstudy.cli.evaluate import add_agent, one_agent
 from quickstudy.cli.options import add_own_algorithm, add_own_tasks, positive, require_run, whole
 from quickstudy.cli.words import Parser
+from quickstudy.printed import say
 
 WATCH_EXAMPLES = """\
 examples:
@@ -55,6 +56,7 @@ def watch(arguments: list[str]) -> int:
     add_port(parser)
     given = parser.parse_args(arguments)
     require_run(given.run)
+    say(f"reading {given.run} ...")
 
     from quickstudy.live.server import serve
     from quickstudy.live.watch import watcher
@@ -80,6 +82,7 @@ def play(arguments: list[str]) -> int:
     add_port(parser)
     given, rest = parser.parse_known_args(arguments)
     load = one_agent(given, rest, parser)
+    say(f"loading {given.run} ...")
 
     from quickstudy.live.play import player
     from quickstudy.live.server import serve

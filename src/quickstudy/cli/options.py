@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from quickstudy.cli.words import Parser, escaped, placeholder, read
 from quickstudy.errors import UsageError, shorten
 from quickstudy.index import Option, entry, index, options_in, options_of
+from quickstudy.printed import say
 
 
 class Part(NamedTuple):
@@ -62,6 +64,11 @@ def part_of(options: Any) -> Part:
 def told_parts(parts: Mapping[str, Any]) -> dict[str, Part]:
     """Parts of which some may be instances of a configuration class."""
     return {name: value if isinstance(value, Part) else part_of(value) for name, value in parts.items()}
+
+
+def name_next(*words: str, flags: str = "") -> None:
+    """Says on stderr what one would do next: a command's words, and what its own files need to be named again."""
+    say(f"next: {shlex.join(['quickstudy', *words])}{flags}")
 
 
 def make_tasks(name: str, options: Any) -> Any:

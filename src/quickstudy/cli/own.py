@@ -5,6 +5,7 @@ Only the command line says what is imported, never a stored run.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -27,6 +28,9 @@ def load_tasks(place: str) -> Any:
         raise UsageError(
             f"{place} is a {type(found).__name__}, no task distribution: make one with quickstudy.GymnasiumTasks(...)"
         )
+    # tables and pages call them as they were typed
+    with contextlib.suppress(AttributeError):
+        found.called = place
     return found
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from quickstudy.cli.compare import refuse_twice, tasks_of, trained_on
 from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of
-from quickstudy.cli.options import add_own_algorithm, require_run
+from quickstudy.cli.options import add_own_algorithm, name_next, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.display import following
 from quickstudy.errors import UsageError
-from quickstudy.printed import tell
+from quickstudy.printed import say, tell
 
 EXAMPLES = """\
 examples:
@@ -62,6 +62,9 @@ def report(arguments: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
     tell(f"{path}  {len(content.encode()) / 1e6:.2f} MB")
+    one = given.run if len(runs) == 1 else f"{given.run}/seed-{runs[0].config.training.seed}"
+    say("open it in a browser; it needs no network")
+    name_next("play", one, flags=runs[0].config.own_flags)
     return 0
 
 

@@ -13,6 +13,7 @@ from quickstudy.cli.options import (
     add_own_tasks,
     add_places,
     make_tasks,
+    name_next,
     natural,
     one_of,
     part,
@@ -228,6 +229,7 @@ def resume(arguments: list[str]) -> int:
 
     def work() -> None:
         go_on(given.run, tasks, algorithm, iterations=given.iterations, steps=given.steps, **here)
+        name_next("evaluate", str(given.run), flags=stored_config(given.run / "config.toml").own_flags)
         if is_unfinished(given.run):
             finish(given.run)
 

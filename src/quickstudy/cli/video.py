@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
-from quickstudy.cli.options import add_own_algorithm, natural, positive
+from quickstudy.cli.options import add_own_algorithm, name_next, natural, positive
 from quickstudy.cli.words import Parser, read
 from quickstudy.display import following
 from quickstudy.errors import UsageError
@@ -69,6 +69,7 @@ def filmed(given: argparse.Namespace, load: Callable[[], Any]) -> int:
         saved = save_video(shown, path, fps=given.fps or usual_fps(shown), width=given.width)
         tell(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
     say(f"return by episode: {', '.join(f'{episode[-1].total:.2f}' for episode in shown.episodes)}")
+    name_next("play", given.run, *([given.baseline_tasks] if given.baseline_tasks else []))
     return 0
 
 

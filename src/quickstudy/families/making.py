@@ -38,6 +38,14 @@ def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
+def called(tasks: TaskDistribution) -> str:
+    """What tasks are called: their registered name, what the command line was told, or what they say of themselves."""
+    if isinstance(tasks, Informed):
+        return called(tasks.tasks)
+    described = describe(tasks)
+    return described[0] if described else getattr(tasks, "called", None) or repr(tasks)
+
+
 def place_of(thing: object) -> str:
     """module:class of a thing, as the registry writes it."""
     return f"{type(thing).__module__}:{type(thing).__qualname__}".removeprefix("quickstudy.")

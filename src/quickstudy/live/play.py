@@ -13,6 +13,7 @@ import torch
 from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.families.making import called
 from quickstudy.live.belief import Told, beliefs_of
 from quickstudy.live.fields import fields_of, plain_fields, task_of, values_of
 from quickstudy.live.server import Answer, Numbers, Server
@@ -24,7 +25,6 @@ from quickstudy.report.trials import as_scene, dynamics_of, has_scenes
 from quickstudy.report.world import as_list, trace, view
 from quickstudy.scene import Aimed, Scene
 from quickstudy.tasks.parameters import parameters_of, word_of
-from quickstudy.video.film import named
 from quickstudy.work import LocalSite, threads
 
 WEB = Path(__file__).parent / "web"
@@ -177,7 +177,7 @@ def player(agent: Agent, run: str, command: str, port: int = 0, episodes: int | 
     """A server of a page on which tasks are picked for an agent, one trial at a time; `command` starts it again."""
     host, lock = Player(agent, episodes, greedy), threading.Lock()
     about = {
-        "title": f"{agent.name} on {named(agent.tasks)}",
+        "title": f"{agent.name} on {called(agent.tasks)}",
         "run": Path(run).name,
         "version": version("quickstudy"),
         "made": "",

@@ -18,6 +18,7 @@ from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.arguments import checked, config_class, excess, fill, require_device, require_room, shown
 from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, require_at_least, require_counts, shorten
 from quickstudy.families import describe, family, make
+from quickstudy.families.making import called
 from quickstudy.footprint import to_build, to_evaluate, to_train
 from quickstudy.names import SETTINGS, named_now
 from quickstudy.protocol import Learner, TaskDistribution
@@ -255,7 +256,7 @@ def config_of(
     if isinstance(learner, Normalised):
         learner, normalisation = learner.learner, learner.normalisation
     described = describe(learner.tasks)
-    name, options = (own_tasks or repr(learner.tasks), None) if described is None else described
+    name, options = (own_tasks or called(learner.tasks), None) if described is None else described
     registered = ALGORITHMS.get(learner.name)
     # a class of one's own may have inherited a registered name and configuration
     named = own_algorithm in (None, learner.name)

@@ -17,7 +17,8 @@ from quickstudy.data.filming import Studio
 from quickstudy.data.rollout import Lifetime, draw_tasks, live
 from quickstudy.errors import UsageError, require_counts
 from quickstudy.evaluation import batch_of, shards_of
-from quickstudy.families import describe, drawn_families
+from quickstudy.families import drawn_families
+from quickstudy.families.making import called
 from quickstudy.ops.tally import tracked
 from quickstudy.protocol import Agent, Shard, Site, Split, TaskDistribution, Tasks
 from quickstudy.scene import Picture, Scene
@@ -89,7 +90,7 @@ def film(
     shard, row = find_task(task, shards_of(num_tasks, batch_of(agent.lanes), split, seed))
     life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, episodes, greedy)
     site = LocalSite(tasks, agent.device)
-    studio = Studio(site, [row], partial(kept, named(tasks)))
+    studio = Studio(site, [row], partial(kept, called(tasks)))
     try:
         parameters = {name: value[row].cpu() for name, value in draw_tasks(site, shard).items()}
         totals = run_unit(returns_so_far, studio, (life, row), shard)
@@ -98,7 +99,7 @@ def film(
     [pictures] = studio.films
     return Film(
         algorithm=agent.name,
-        tasks=named(tasks),
+        tasks=called(tasks),
         task=task,
         split=split,
         parameters=parameters,
@@ -126,12 +127,6 @@ def returns_so_far(site: Site, plan: tuple[Lifetime, int], shard: Shard) -> list
         steps = int(experience.valid[row, 0].sum())
         found.append(list(accumulate(experience.transition.reward[row, 0, :steps].tolist(), initial=0.0)))
     return found
-
-
-def named(tasks: TaskDistribution) -> str:
-    """What tasks are called: their registered name, or what they say of themselves."""
-    described = describe(tasks)
-    return described[0] if described else repr(tasks)
 
 
 def kept(name: str, picture: Picture | None) -> Scene | bytes:
