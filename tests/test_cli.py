@@ -130,7 +130,7 @@ def test_seeds_on_tasks_and_with_a_learner_of_ones_own(capsys: pytest.CaptureFix
     assert "pass --algorithm FILE.py:CLASS" in capsys.readouterr().err
     assert run("resume", "own", *own) == 0
     assert run("evaluate", "own", *own, "--num-tasks", "3") == 0
-    assert "own on GymnasiumTasks('CartPole-v1'), 2 seeds" in capsys.readouterr().out
+    assert "own on mine.py:tasks, 2 seeds" in capsys.readouterr().out
 
 
 def test_compare_sets_runs_beside_each_other_on_the_same_tasks(capsys: pytest.CaptureFixture[str]):
@@ -194,7 +194,7 @@ def test_compare_takes_runs_on_the_same_tasks_and_the_class_of_each(capsys: pyte
     own = ["--num-tasks", "3", "--tasks", "mine.py:tasks", "--algorithm", "mine.py:Own"]
     capsys.readouterr()
     assert run("compare", "a", "b", *own, "--algorithm", "mine.py:Other") == 0
-    assert "GymnasiumTasks('CartPole-v1'): 3 test tasks" in capsys.readouterr().out
+    assert "mine.py:tasks: 3 test tasks" in capsys.readouterr().out
     assert run("compare", "a", "b", *own) == 2
     assert "your own (mine.py:Other)" in capsys.readouterr().err
     for one, other, message in (
@@ -214,7 +214,7 @@ def test_tasks_of_ones_own_from_a_file(capsys: pytest.CaptureFixture[str]):
     assert "pass --tasks FILE.py:OBJECT" in capsys.readouterr().err
     assert run("resume", "own") == 2
     assert run("evaluate", "own", "--tasks", "mine.py:tasks", "--num-tasks", "3") == 0
-    assert "GymnasiumTasks('CartPole-v1')" in capsys.readouterr().out
+    assert "rl2 on mine.py:tasks" in capsys.readouterr().out
     assert run("resume", "own", "--tasks", "mine.py:tasks") == 0
     assert run("evaluate", "random", "mine.py:tasks", "--num-tasks", "3") == 0
 
@@ -334,7 +334,7 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
         ("check bandit --arms 1", 2, "arms is 1"),
         ("check bandit --task 99", 2, "tasks 0 to 15"),
         ("check mine.py:tasks --replay none.json", 2, "none.json can't be read"),
-        ("check mine.py:tasks --replay mine.py", 2, "mine.py can't be read"),
+        ("check mine.py:tasks --replay mine.py", 2, "mine.py is no JSON"),
         ("check rl2 --task 3", 2, "rl2 is a learner"),
         ("evaluate random bandit --split extrapolation", 2, "no extrapolation split"),
         ("evaluate random bandit --split tset", 2, "--split"),

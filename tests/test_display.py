@@ -121,9 +121,13 @@ def test_elsewhere_an_evaluation_says_so_now_and_then(monkeypatch: pytest.Monkey
     ]
 
 
-def test_commands_say_what_they_do_before_they_import_pytorch():
+def test_commands_say_what_they_do_before_they_import_pytorch(tmp_path: Path):
     script = """
 import sys
+from pathlib import Path
+for run in ("run", "other"):
+    Path(run).mkdir()
+    Path(run, "config.toml").touch()
 sys.modules["torch"] = None  # to import it fails
 from quickstudy.cli import main
 for command in ("evaluate run", "report run", "compare run other", "video run", "check bandit", "resume run", "demo"):
@@ -132,7 +136,8 @@ for command in ("evaluate run", "report run", "compare run other", "video run", 
     except ImportError:
         pass
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr.splitlines()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    said = done.stderr.splitlines()
     assert said == [
         *("evaluating run ...", "reporting on run ...", "comparing run, other ...", "filming run ...", "checking bandit ..."),
         *("going on with run ...", "the demo: meta-training RL2 on a grid with a hidden goal ..."),

@@ -92,9 +92,11 @@ def held(space: Any) -> tuple[int, int]:
 
 
 def to_build(tasks: Any, config: Any) -> Parts:
-    """What making a learner takes: networks with all that training keeps of them, and the training tasks it draws."""
+    """What making a learner takes: networks with all that training keeps of them, training tasks, a trial in a replay."""
     sizes = Sizes(tasks, config)
+    record = sizes.trial if sizes.value("buffer_trials") else 0
     return {
+        f"a record of a trial of {many(record)} steps": 2.0 * record * record_of(sizes),
         f"networks of {many(sizes.weights)} weights": COPIES * NUMBER * sizes.weights,
         f"parameters of {many(sizes.chosen)} training tasks": 6.0 * NUMBER * sizes.chosen * sizes.task,
     }
@@ -132,13 +134,18 @@ def learnt_from(sizes: Sizes) -> tuple[str, int]:
     return f"batches of {many(tasks)} x {many(batch)} transitions", tasks * (batch + sizes.value("context_size"))
 
 
+def record_of(sizes: Sizes) -> int:
+    """Bytes of a step of a trial in a replay."""
+    return sizes.read + sizes.action + 4 * NUMBER
+
+
 def replay_of(sizes: Sizes) -> Parts:
     """What a replay keeps when it is full."""
     if sizes.value("buffer_on_disk"):
         return {}
     if sizes.value("buffer_trials"):
         trials = sizes.value("buffer_trials") + sizes.trials
-        return {f"replay of {many(trials)} trials": trials * sizes.trial * (sizes.read + sizes.action + 4 * NUMBER)}
+        return {f"replay of {many(trials)} trials": trials * sizes.trial * record_of(sizes)}
     if sizes.value("buffer_size"):
         rows = sizes.value("buffer_size") + sizes.trial
         name = f"replay of {many(sizes.chosen)} tasks x {many(rows)} transitions"

@@ -163,4 +163,4 @@ def test_ctrl_c_ends_it_at_once(small_run: Path):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/  \(Ctrl-C ends it\)\n", watching.stdout.readline())
     os.kill(watching.pid, signal.SIGINT)
     assert watching.wait(30) == 0  # a busy machine takes its time to end a process
-    assert watching.communicate() == ("", "")
+    assert watching.communicate() == ("", f"reading {small_run} ...\n")

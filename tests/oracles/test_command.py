@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from said import complaint
 
 import quickstudy as qs
 from quickstudy.cli import main
@@ -63,5 +64,5 @@ def test_the_list_names_each_with_what_it_is_for(capsys: pytest.CaptureFixture[s
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", *arguments]) != 0
-    error = capsys.readouterr().err.strip()
-    assert says in error and error.startswith("error: ") and "\n" not in error
+    error = complaint(capsys.readouterr().err)
+    assert says in error and error.startswith("error: ")

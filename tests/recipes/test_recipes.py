@@ -94,7 +94,7 @@ def test_numbers_are_apart_by_their_ratio_and_other_values_by_all_or_nothing():
 def test_tuned_settings_are_said_and_kept_and_options_win(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     run, small = tmp_path / "run", ["--trials", "8", "--minibatches", "2", "--iterations", "1", "--threads", "1"]
     assert main(["train", "rl2", "bandit", "--tuned", "--arms", "9", *small, "--run", str(run)]) == 0
-    line = capsys.readouterr().err.splitlines()[0]
+    line = capsys.readouterr().err.splitlines()[1]
     result = recipe("bandit/rl2-10x10").result
     assert line == (
         "recipes/bandit/rl2-10x10.toml, the closest to these tasks: --trials 1024 --learning-rate 0.003 --gamma 1.0"
@@ -112,7 +112,11 @@ def test_the_recipe_that_is_named_is_taken_with_its_tasks_and_normalisation(caps
     short = ["--trials", "2", "--minibatches", "1", "--max-episode-steps", "3", "--iterations", "1", "--threads", "1"]
     named = ["--tuned", "half-cheetah-velocity/rl2-200k", *short]
     assert main(["train", "rl2", "half-cheetah-velocity", *named, "--run", str(run)]) == 0
-    assert capsys.readouterr().err.startswith("recipes/half-cheetah-velocity/rl2-200k.toml, the closest to these tasks: ")
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[1]
+        .startswith("recipes/half-cheetah-velocity/rl2-200k.toml, the closest to these tasks: ")
+    )
     assert read_config(run / "config.toml").normalisation.normalise_observation
 
 

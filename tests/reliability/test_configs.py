@@ -106,7 +106,7 @@ TEXTS = [
 def good(algorithm: str, family: str) -> dict[str, Any]:
     """A whole configuration with every key."""
     options, tasks = asdict(ALGORITHMS[algorithm].config()), asdict(FAMILIES[family].options())
-    training = asdict(Training(iterations=2, threads=1))
+    training = {name: value for name, value in asdict(Training(iterations=2, threads=1)).items() if value is not None}
     return {"algorithm": {"name": algorithm, **options}, "tasks": {"name": family, **tasks}, "training": training}
 
 

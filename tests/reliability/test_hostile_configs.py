@@ -112,4 +112,4 @@ def test_what_is_no_small_file_is_no_configuration(tmp_path: Path, capsys: pytes
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
     assert main(["train", "--config", str(path)]) == 2
-    assert f"larger than {MOST_BYTES} bytes" in capsys.readouterr().err
+    assert f"such a file has at most {MOST_BYTES}" in capsys.readouterr().err

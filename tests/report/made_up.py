@@ -187,6 +187,8 @@ def contents(
         "seeds": list(range(seeds)),
         "done": points,
         "iterations": points,
+        "lived": 1000 * points,
+        "most_steps": None,
         "facts": {"config": {"algorithm": {"name": "rl2"}}, "command": "quickstudy train", "system": {"python": "3.11"}},
         "styles": {
             who: look.told

@@ -105,8 +105,8 @@ def test_an_environments_end_names_task_lane_and_step(
     Path("mine.py").write_text(WORLD.format(ending=ending))
     assert main(["train", "rl2", "mine.py:tasks", *SMALL, "--run", "run"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    kind = {"import": "SystemExit"}.get(ending.split()[0], ending.split()[-1])
-    assert error.startswith("error: task ") and "lane 0, step " in error and f"step raised {kind}" in error
+    how = "called sys.exit()" if "exit" in ending else f"raised {ending.split()[-1]}"
+    assert error.startswith("error: task ") and "lane 0, step " in error and f"step {how}" in error
     assert load_latest(Path("run"))[0]["iteration"] == rows(Path("run")) > 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def test_what_no_worker_survives_stops_the_run_and_says_how_to_see_it(tmp_path: 
         qs.train(learner, 3, run, workers=2, attempts=2, **OPTIONS)
     says = str(caught.value)
     assert "seed 5, iteration 0, train tasks, shard" in says and "died by SIGSEGV (2 attempts)" in says
-    assert f"see it in one process: quickstudy resume {run} --workers 0" in says
+    assert re.search(rf"see it in one process: quickstudy resume {run} .*--workers 0", says)
     assert load_latest(run)[0]["iteration"] == 0
 
 

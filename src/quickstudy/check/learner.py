@@ -192,11 +192,11 @@ def resuming(subject: Subject) -> str:
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder) / "checkpoints", 2, learner.state_dict())
             stored = load_checkpoint(Path(folder) / "checkpoints" / "00000002")
-        try:
-            require_fit("", stored, restored.state_dict())
-            restored.load_state_dict(stored)
-        except ValueError as error:
-            raise Broken(f"on {kind}, a learner as it was built doesn't take the state of a trained one: {error}") from error
+            try:
+                require_fit("", stored, restored.state_dict())
+                restored.load_state_dict(stored)
+            except ValueError as error:
+                raise Broken(f"on {kind}, a learner as built doesn't take the state of a trained one: {error}") from error
         places = differing(learner.state_dict(), restored.state_dict())
         if places:
             raise Broken(f"on {kind}, loading changed {', '.join(places[:3])}")

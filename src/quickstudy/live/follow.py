@@ -209,7 +209,7 @@ class Follower:
             "run": self.folder.name,
             "seeds": [run.config.training.seed for run in self._runs],
             "iterations": self.config.training.last,
-            "steps": self.config.training.steps,
+            "most_steps": self.config.training.steps,
             "styles": {"learner": looks_of([self.config.algorithm])[0].told},
             "facts": facts(self.folder, self._runs[0].folder),
         }

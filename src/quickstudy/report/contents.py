@@ -53,7 +53,7 @@ def contents(
         "done": min(run.learner.iteration for run in runs),
         "iterations": config.training.last,
         "lived": min(run.progress.timesteps for run in runs),
-        "steps": config.training.steps,
+        "most_steps": config.training.steps,
         "facts": facts(folder, folders[0]),
         "styles": {who: look.told for who, look in looks_by_role(scored).items()},
         "adaptation": adaptation(scored)

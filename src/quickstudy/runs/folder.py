@@ -63,9 +63,11 @@ class Run:
         remove_leftovers(folder)
         self.folder, self.config = folder, config
         self._saved: int | None = None
-        self._metrics = open_at(folder / "metrics.jsonl", progress.metrics_bytes)
-        self._timing = appended(folder / "timing.jsonl")
-        self._writers = open_writers(folder, config.training.log, config.write(), progress.timesteps)
+        with contextlib.ExitStack() as files:
+            self._timing = files.enter_context(appended(folder / "timing.jsonl"))
+            self._metrics = files.enter_context(open_at(folder / "metrics.jsonl", progress.metrics_bytes))
+            self._writers = open_writers(folder, config.training.log, config.write(), progress.timesteps)
+            files.pop_all()
 
     def log(self, row: Metrics, timesteps: int) -> int:
         """Appends a meta-iteration's metrics, environment steps as TensorBoard's x-axis; returns the size of metrics.jsonl."""

@@ -29,7 +29,7 @@ function word(key, values = {}) {
 
 // How much of its budget a training has used up, in meta-iterations, environment steps or both.
 function howFar() {
-  const budgets = [["progress", "done", "iterations"], ["progressSteps", "lived", "steps"]];
+  const budgets = [["progress", "done", "iterations"], ["progressSteps", "lived", "most_steps"]];
   const count = (name) => CONTENTS[name].toLocaleString("en");
   return budgets
     .filter(([, , most]) => CONTENTS[most])

@@ -10,7 +10,7 @@ const WORDS = {
     seed: "seed {seed}",
     seeds: "seeds {seeds}",
     progress: "{done} of {iterations} meta-iterations",
-    progressSteps: "{lived} of {steps} environment steps",
+    progressSteps: "{lived} of {most_steps} environment steps",
     adaptation: "Adaptation",
     adaptationText:
       "{tasks} held-out tasks of the split {split}, {actions}. Each line is the mean over tasks, with its " +
@@ -211,7 +211,7 @@ const WORDS = {
     seed: "种子 {seed}",
     seeds: "种子 {seeds}",
     progress: "元迭代 {done} / {iterations}",
-    progressSteps: "环境步数 {lived} / {steps}",
+    progressSteps: "环境步数 {lived} / {most_steps}",
     adaptation: "适应",
     adaptationText: "{split} 划分中的 {tasks} 个留出任务，{actions}。每条线是各任务的均值，阴影为其 95 % 区间。",
     pooled: "合并 {seeds} 个种子。",
