@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from said import complaint
 
 from quickstudy.cli import main
 from quickstudy.cli.options import read_fields
@@ -82,8 +83,9 @@ def said(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that a wrong command draws."""
     assert main(shlex.split(line)) == 2, line
     output = capsys.readouterr()
-    assert output.out == "" and output.err.count("\n") == 1 and output.err.startswith("error: "), output
-    return output.err.removeprefix("error: ").strip()
+    line = complaint(output.err)
+    assert output.out == "" and line.startswith("error: "), output
+    return line.removeprefix("error: ")
 
 
 @pytest.fixture(autouse=True)
