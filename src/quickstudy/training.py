@@ -26,6 +26,7 @@ from quickstudy.printed import say
 from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of, warn_of_machine
+from quickstudy.runs.budget import extended, require_left, tell_schedules, write_budget
 from quickstudy.runs.config import MACHINE, RunConfig, Training, config_of, flags, machine_of, require_memory
 from quickstudy.runs.folder import (
     NOTHING,
@@ -43,16 +44,10 @@ from quickstudy.runs.lock import sole_trainer
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
 from quickstudy.runs.writers import require_writer
-from quickstudy.storage import read_text, remove_leftovers, require_folder, write_atomically
+from quickstudy.storage import read_text, remove_leftovers, require_folder
 from quickstudy.work import open_work, threads
 
 BUDGET = ("iterations", "steps")
-SCHEDULES = {
-    "anneal_iterations": "step size and entropy bonus fall over the first {} meta-iterations and stay at 1 %",
-    "bonus_iterations": "the bonuses fall to nothing over the first {} meta-iterations",
-    "early_iterations": "the belief's early updates are those of the first {} meta-iterations",
-}
-"""Settings by which a learner changes with its meta-iterations, whatever the budget, and what they do."""
 
 
 @checked
@@ -168,42 +163,6 @@ def extend_seeds(folder: Path, tasks: TaskDistribution | None, algorithm: Any, c
             require_left(run.folder, open_seed(run, tasks, algorithm).progress, config.training)
     write_budget(folder, config.training)
     tell_schedules(config)
-
-
-def extended(folder: Path, opened: Opened, iterations: int | None, steps: int | None) -> Opened:
-    """A run with another budget, where one is given; UsageError where it has done more."""
-    if not (iterations or steps):
-        return opened
-    config = opened.config.extended(iterations, steps)
-    require_left(folder, opened.progress, config.training)
-    write_budget(folder, config.training)
-    tell_schedules(config)
-    return opened._replace(config=config)
-
-
-def require_left(folder: Path, done: Progress, training: Training) -> None:
-    """Raises UsageError where a run has done more than a budget."""
-    for what, count, most in (
-        ("meta-iterations", done.iteration, training.iterations),
-        ("environment steps", done.timesteps, training.steps),
-    ):
-        if most and count > most:
-            raise UsageError(f"{folder} has done {count} {what} already, so it can't end after {most}; name more")
-
-
-def write_budget(folder: Path, training: Training) -> None:
-    """Writes a budget into the configuration of a run, or of a folder of seeds, and changes nothing else there."""
-    config = stored_config(folder)
-    if (config.training.iterations, config.training.steps) != (training.iterations, training.steps):
-        write_atomically(folder / "config.toml", config.extended(training.iterations, training.steps).write())
-
-
-def tell_schedules(config: RunConfig) -> None:
-    """Says what a learner's schedules do in a budget that is another than the one that they were made for."""
-    options = config.algorithm_options if config.own_algorithm else vars(config.algorithm_options)
-    told = [does.format(options[name]) for name, does in SCHEDULES.items() if options.get(name)]
-    if told:
-        say(f"the budget is {config.training.budget} now, the schedules are what they were: {'; '.join(told)}")
 
 
 def resuming(folder: Path, config: RunConfig) -> str:

@@ -1,0 +1,54 @@
+"""The budget of a stored run: meta-iterations, environment steps or both, which may be extended afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quickstudy.errors import UsageError
+from quickstudy.printed import say
+from quickstudy.runs.config import RunConfig, Training
+from quickstudy.runs.folder import Opened, Progress, stored_config
+from quickstudy.storage import write_atomically
+
+SCHEDULES = {
+    "anneal_iterations": "step size and entropy bonus fall over the first {} meta-iterations and stay at 1 %",
+    "bonus_iterations": "the bonuses fall to nothing over the first {} meta-iterations",
+    "early_iterations": "the belief's early updates are those of the first {} meta-iterations",
+}
+"""Settings by which a learner changes with its meta-iterations, whatever the budget, and what they do."""
+
+
+def extended(folder: Path, opened: Opened, iterations: int | None, steps: int | None) -> Opened:
+    """A run with another budget, where one is given; UsageError where it has done more."""
+    if not (iterations or steps):
+        return opened
+    config = opened.config.extended(iterations, steps)
+    require_left(folder, opened.progress, config.training)
+    write_budget(folder, config.training)
+    tell_schedules(config)
+    return opened._replace(config=config)
+
+
+def require_left(folder: Path, done: Progress, training: Training) -> None:
+    """Raises UsageError where a run has done more than a budget."""
+    for what, count, most in (
+        ("meta-iterations", done.iteration, training.iterations),
+        ("environment steps", done.timesteps, training.steps),
+    ):
+        if most and count > most:
+            raise UsageError(f"{folder} has done {count} {what} already, so it can't end after {most}; name more")
+
+
+def write_budget(folder: Path, training: Training) -> None:
+    """Writes a budget into the configuration of a run, or of a folder of seeds, and changes nothing else there."""
+    config = stored_config(folder)
+    if (config.training.iterations, config.training.steps) != (training.iterations, training.steps):
+        write_atomically(folder / "config.toml", config.extended(training.iterations, training.steps).write())
+
+
+def tell_schedules(config: RunConfig) -> None:
+    """Says what a learner's schedules do in a budget that is another than the one that they were made for."""
+    options = config.algorithm_options if config.own_algorithm else vars(config.algorithm_options)
+    told = [does.format(options[name]) for name, does in SCHEDULES.items() if options.get(name)]
+    if told:
+        say(f"the budget is {config.training.budget} now, the schedules are what they were: {'; '.join(told)}")
