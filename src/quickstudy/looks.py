@@ -60,7 +60,8 @@ def look_of(algorithm: str) -> Look | None:
     """The look of an agent by its name; None for one that has none of its own."""
     if MEMORY_WIPED in algorithm:
         return LOOKS["unadapted"]
-    return LOOKS.get(algorithm.split(",")[0].removeprefix("near-"))
+    # tables call RL2 what the command line calls rl2
+    return LOOKS.get(algorithm.split(",")[0].lower().replace(" ", "-").removeprefix("near-"))
 
 
 def looks_of(algorithms: Sequence[str]) -> list[Look]:
