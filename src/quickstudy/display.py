@@ -134,7 +134,8 @@ def boxed(metrics: Mapping[str, float]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     for name, value in metrics.items():
-        table.add_row(name, f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.4g}")
+        whole = abs(value) >= 1000 or (float(value).is_integer() and abs(value) >= 10)
+        table.add_row(name, f"{value:,.0f}" if whole else f"{value:.4g}")
     return table
 
 
