@@ -312,7 +312,7 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
         ("train rl2 mine.py:task", 2, "mine.py has no 'task'; did you mean 'tasks'"),
         ("train rl2 mine.py:not_tasks", 2, "is a int, no task distribution"),
         ("train rl2 mine.py", 2, "say which object of mine.py: mine.py:tasks"),
-        ("train rl2 broken.py:tasks", 2, "broken.py raised NameError"),
+        ("train rl2 broken.py:tasks", 2, "raised NameError"),
         ("train rl2 bandit --run mine.py/run", 2, "mine.py/run can't be made"),
         ("train rl2 bandit --seeds 0", 2, "--seeds '0' must be at least 1"),
         ("resume nowhere", 2, "nowhere is no run"),

@@ -49,7 +49,17 @@ def ending(error: BaseException) -> str:
     """What somebody's own code did that didn't come back, in words."""
     if isinstance(error, SystemExit):
         return f"called sys.exit({'' if error.code is None else shorten(error.code)})"
-    return f"raised {type(error).__name__}: {error}"
+    return f"raised {in_a_line(error)}"
+
+
+def in_a_line(error: BaseException) -> str:
+    """An exception of somebody's own code: its class and at most 300 characters of what it says."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # whatever it is that somebody's own __str__ raises
+        text = ""
+    text = text if len(text) <= 300 else f"{text[:297]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

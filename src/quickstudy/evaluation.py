@@ -74,6 +74,8 @@ class Evaluation:
     """The tasks' parameters, (task, ...), in the order of the scores."""
     seeds: tuple[int, ...] = ()
     """Seeds of the learners that were pooled, whose tasks, the same for each, follow one another; empty for one agent."""
+    agent_seed: int | None = None
+    """Seed of the learner, where it was one."""
     frozen: int = 0
     """How many of the episodes, the last ones, began where adaptation had ended, without adapting on one another."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -139,7 +141,7 @@ class Evaluation:
     def records(self) -> list[dict[str, Any]]:
         """A row for each episode of each task: who lived it on which task, and what came of it.
 
-        `seed` is the learner's where several were pooled, `task` counts from 1, and between that and `episode` stand the task's
+        `seed` is the learner's, `task` counts from 1, and between that and `episode` stand the task's
         parameters by name. `seen` is how many episodes of the task had been adapted on.
         """
         tasks, count = named_values(self.drawn, self.parameters), self.num_tasks
@@ -147,7 +149,7 @@ class Evaluation:
         found = []
         for index in range(len(self.returns)):
             about = {"algorithm": self.algorithm, "tasks": self.tasks, "split": self.split}
-            about |= {"seed": self.seeds[index // count] if self.seeds else None, "task": index % count + 1}
+            about |= {"seed": self.seeds[index // count] if self.seeds else self.agent_seed, "task": index % count + 1}
             for episode, before in enumerate(seen):
                 row = about | (tasks[index] if tasks else {}) | {"episode": episode + 1, "seen": before}
                 row["return"] = float(self.returns[index, episode])
@@ -374,6 +376,7 @@ def evaluate(
     return Evaluation(
         algorithm=agent.name,
         tasks=called(tasks),
+        agent_seed=getattr(agent, "seed", None),
         split=split,
         seed=seed,
         lanes=agent.lanes,

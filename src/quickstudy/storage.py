@@ -182,6 +182,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 @contextlib.contextmanager
 def in_place_of(path: Path) -> Iterator[Path]:
     """A temporary name for what takes a file's place when the block ends; it is removed where the block fails."""
+    if path.is_dir():
+        raise Refused(f"{path} is a folder: name a file")
     temporary = temporary_name(path)
     try:
         yield temporary

@@ -97,7 +97,7 @@ def resume(
     require_machine(here)
     folder = Path(run)
     refuse_seeds(folder)
-    config = stored_config(folder)
+    config = stored_config(folder).told(tasks, algorithm)
     with sole_trainer(folder):
         warn_of_machine(config.elsewhere(MACHINE, here), resuming(folder, config))
         opened = open_run(folder, tasks, algorithm, here)
@@ -128,7 +128,7 @@ def train_seeds(
     read_seeds(folder)
     with sole_trainer(folder):
         remove_leftovers(folder)
-        config = stored_config(folder)
+        config = stored_config(folder).told(tasks, algorithm)
         warn_of_machine(config.elsewhere(MACHINE, here), resuming(folder, config))
         if iterations or steps:
             extend_seeds(folder, tasks, algorithm, config.extended(iterations, steps))

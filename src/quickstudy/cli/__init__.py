@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
 
-from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, ending
 from quickstudy.printed import say, tell
 
 USAGE = """\
@@ -56,6 +58,12 @@ COMMANDS = {
     "doctor": "doctor.doctor",
 }
 """Each command and its function, imported when it is called: `quickstudy --help` must not wait for PyTorch."""
+
+
+TRACEBACK = "QUICKSTUDY_TRACEBACK"
+"""Where this is set, an error that is nobody's message to the user is shown whole."""
+NOT_THEIRS = os.path.dirname(os.path.dirname(__file__)), sys.prefix, sys.base_prefix
+"""Where no user's own file lies: this package, and what is installed."""
 
 
 def command(name: str) -> Callable[[list[str]], int]:
@@ -114,3 +122,19 @@ def answered(arguments: list[str]) -> int:
     except OSError as error:
         say(f"error: {error.filename or 'a file'}: {error.strerror}")
         return 1
+    except (Exception, SystemExit) as error:
+        where = place_of(error)
+        # --help leaves by SystemExit as well
+        if TRACEBACK in os.environ or (isinstance(error, SystemExit) and not where):
+            raise
+        # somebody's own file, most likely; where it went wrong is for them to see
+        again = shlex.join(["quickstudy", *arguments])
+        say(f"error: {where}{ending(error)}; its traceback: {TRACEBACK}=1 {again}")
+        return 1
+
+
+def place_of(error: BaseException) -> str:
+    """The last line of a user's own file that an error went through, in words; nothing where it went through none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(NOT_THEIRS)]
+    found = [frame for frame in frames if frame.filename.endswith(".py") and os.path.isfile(frame.filename)]
+    return f"{os.path.relpath(found[-1].filename)}, line {found[-1].lineno}, " if found else ""

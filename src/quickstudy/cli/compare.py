@@ -11,8 +11,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from quickstudy.cli.evaluate import add_csv, add_options, evaluate_runs, open_folder, records_of, write_csv
-from quickstudy.cli.options import name_next, require_run
+from quickstudy.cli.evaluate import add_csv, add_options, evaluate_runs, open_folder, write_csv
+from quickstudy.cli.options import file_name, name_next, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser, read
 from quickstudy.display import following
@@ -44,7 +44,7 @@ def compare(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--figure",
-        type=Path,
+        type=file_name,
         metavar="FILE.pdf",
         help="a figure for a paper (.pdf, .svg or .png): adaptation, learning curves of all seeds, profiles",
     )
@@ -56,8 +56,8 @@ def compare(arguments: list[str]) -> int:
         help="how many columns of a paper the figure is wide (default 2)",
     )
     add_csv(parser)
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="the profiles alone; --figure has them, and more")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="write all of it as a page of pictures")
+    parser.add_argument("--picture", type=file_name, metavar="FILE.png", help="the profiles alone; --figure has them, and more")
+    parser.add_argument("-o", "--output", type=file_name, metavar="FILE.html", help="write all of it as a page of pictures")
     given, rest = parser.parse_known_intermixed_args(arguments)
     parser.refuse(rest)
     if len(given.runs) < 2:
@@ -85,9 +85,7 @@ def compare(arguments: list[str]) -> int:
     }
     budgets = uneven(opened)
     if given.csv:
-        write_csv(
-            given.csv, [{"run": name} | row for name, each in evaluations.items() for row in records_of(each, opened[name])]
-        )
+        write_csv(given.csv, [{"run": name} | row for name, each in evaluations.items() for row in each.records])
     if given.json:
         names = ("tasks", "split", "splits", "num_tasks", "seed", "greedy", "trained_episodes")
         about = {name: getattr(first, name) for name in names}

@@ -66,7 +66,7 @@ def evaluate(arguments: list[str]) -> int:
 
             agent = make()
             evaluation = score(agent, **options_of(given), **places_of(given), **protocol_of(given))
-        says, records = getattr(agent, "says", ""), evaluation.records
+        says = getattr(agent, "says", "")
         following_step, flags = ["train", "rl2", given.baseline_tasks], ""
     else:
         parser.refuse([given.baseline_tasks, *rest] if given.baseline_tasks else rest)
@@ -76,10 +76,9 @@ def evaluate(arguments: list[str]) -> int:
             algorithm = load_algorithm(given.algorithm) if given.algorithm else None
             runs = open_folder(given.run, tasks, algorithm, given.device)
             evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
-        records = records_of(evaluation, runs)
         following_step, flags = ["report", given.run], runs[0].config.own_flags
     if given.csv:
-        write_csv(given.csv, records)
+        write_csv(given.csv, evaluation.records)
     if given.json:
         tell(json.dumps(evaluation.as_json() | ({"says": says} if says else {})))
     elif given.csv != "-":
@@ -93,12 +92,6 @@ def add_csv(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv", metavar="FILE.csv", help="write a row for each task and episode; - prints them in place of the table"
     )
-
-
-def records_of(evaluation: Any, runs: list[Any]) -> list[dict[str, Any]]:
-    """The rows of an evaluation of runs, that of a single one with its seed."""
-    alone = {"seed": runs[0].config.training.seed} if len(runs) == 1 else {}
-    return [row | alone for row in evaluation.records]
 
 
 def write_csv(place: str, rows: Any) -> None:
@@ -166,6 +159,8 @@ def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = No
     from quickstudy.runs.seeds import open_runs
 
     given, config = {"device": device} if device else {}, stored_config(Path(folder))
+    config = config.told(tasks, algorithm)
+    config.require_own(folder, tasks, algorithm)
     warn_of_machine(config.elsewhere(["device"], given), f"quickstudy {command} {shlex.quote(folder)}{config.own_flags}")
     runs = open_runs(Path(folder), tasks, algorithm, given)
     for run in runs:

@@ -44,7 +44,7 @@ def list_names(arguments: list[str]) -> int:
         return 0
     found = {section: {given.what: index()[section][given.what]} for section in sections_of(given.what)}
     if not found:
-        known = [*GROUPS, *(name for section in CALLED for name in index()[section])]
+        known = [*GROUPS, "recipes", *(name for section in CALLED for name in index()[section])]
         raise UsageError(f"there is no '{given.what}'; {did_you_mean(given.what, known)} All names: quickstudy list")
     tell(json.dumps(found) if given.json else "\n\n".join(about(section, given.what) for section in found))
     return 0

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from quickstudy.cli.words import Parser, escaped, placeholder, read
 from quickstudy.errors import UsageError, shorten
-from quickstudy.index import Option, entry, index, options_in, options_of
+from quickstudy.index import Option, entry, index, options_in, options_of, sections_of
 from quickstudy.printed import say
 
 
@@ -149,6 +149,8 @@ def require_run(folder: str | Path) -> None:
     """Raises UsageError where a folder holds no run, before that is found out by what takes seconds to import."""
     path = Path(folder)
     if not (path / "config.toml").is_file():
+        if sections_of(str(folder)):
+            raise UsageError(f"'{folder}' is a name and no run; what it is and how to use it: quickstudy list {folder}")
         beside = {each.parent.name: str(each.parent) for each in path.parent.glob("*/config.toml")}
         close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
         guess = f"; did you mean '{beside[close[0]]}'?" if close else ""
@@ -192,6 +194,13 @@ def place(text: str) -> int | str:
 def one_of(*words: str) -> Callable[[str], str]:
     """What reads one of a few words."""
     return partial(read, Literal[words])
+
+
+def file_name(text: str) -> Path:
+    """The name of a file to write."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{shorten(text)} is a folder: name a file")
+    return Path(text)
 
 
 def whole(text: str) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from quickstudy.errors import QuickstudyError, UsageError, did_you_mean
+from quickstudy.errors import QuickstudyError, UsageError, did_you_mean, ending
 
 
 def is_own(name: str) -> bool:
@@ -42,6 +43,8 @@ def load_algorithm(place: str) -> Any:
             f"{place} is no learner: a class with Config, explorer, adapt, train_step, state_dict and load_state_dict;"
             " docs/extending.md writes one"
         )
+    with contextlib.suppress(AttributeError):
+        found.called = place
     return found
 
 
@@ -79,8 +82,14 @@ def import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except QuickstudyError:
         raise
-    except Exception as error:
-        raise UsageError(f"{path} raised {type(error).__name__} when it was imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).resolve() == path.resolve()
+        ]
+        where = f", line {lines[-1]}," if lines else ""
+        raise UsageError(f"{path}{where} {ending(error)} when it was imported") from error
     return module
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from quickstudy.cli.compare import refuse_twice, tasks_of, trained_on
 from quickstudy.cli.evaluate import add_trial_options, open_folder, options_of
-from quickstudy.cli.options import add_own_algorithm, name_next, require_run
+from quickstudy.cli.options import add_own_algorithm, file_name, name_next, require_run
 from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.display import following
@@ -38,7 +38,7 @@ def report(arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="the folder of a run or of seeds")
     add_trial_options(parser)
     parser.add_argument("--informed", metavar="RUN", help="a run, on the same tasks, of a policy that is told the task")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="where to (default: RUN/report.html)")
+    parser.add_argument("-o", "--output", type=file_name, metavar="FILE.html", help="where to (default: RUN/report.html)")
     add_own_algorithm(parser)
     given = parser.parse_args(arguments)
     require_run(given.run)

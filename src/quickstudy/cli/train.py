@@ -223,13 +223,14 @@ def resume(arguments: list[str]) -> int:
 
     tasks = load_tasks(given.tasks) if given.tasks else None
     algorithm = load_algorithm(given.algorithm) if given.algorithm else None
+    stored_config(given.run / "config.toml").told(tasks, algorithm).require_own(given.run, tasks, algorithm)
     go_on = train_seeds if holds_seeds(given.run) else resume_run
 
     here = {name: getattr(given, name) for name in MACHINE if getattr(given, name) is not None}
 
     def work() -> None:
         go_on(given.run, tasks, algorithm, iterations=given.iterations, steps=given.steps, **here)
-        name_next("evaluate", str(given.run), flags=stored_config(given.run / "config.toml").own_flags)
+        name_next("evaluate", str(given.run), flags=stored_config(given.run / "config.toml").told(tasks, algorithm).own_flags)
         if is_unfinished(given.run):
             finish(given.run)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.evaluate import add_agent, add_trial_options, one_agent, options_of
-from quickstudy.cli.options import add_own_algorithm, name_next, natural, positive
+from quickstudy.cli.options import add_own_algorithm, file_name, name_next, natural, positive
 from quickstudy.cli.words import Parser, read
 from quickstudy.display import following
 from quickstudy.errors import UsageError
@@ -39,7 +39,9 @@ def video(arguments: list[str]) -> int:
     parser.add_argument("--task", type=natural, default=0, metavar="N", help="which of the tasks, counted from 0 (default 0)")
     parser.add_argument("--fps", type=rate, metavar="F", help="steps a second (default: the longest episode takes about 10 s)")
     parser.add_argument("--width", type=wide, metavar="W", help="pixels (default 360 an episode; a GIF has up to 720)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="FILE.mp4 or FILE.gif (default: both, in RUN/video/)")
+    parser.add_argument(
+        "-o", "--output", type=file_name, metavar="FILE", help="FILE.mp4 or .gif (default: both, in RUN/video/)"
+    )
     add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
     load = one_agent(given, rest, parser)

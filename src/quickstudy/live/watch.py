@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,11 @@ def watcher(folder: Path, port: int = 0) -> Server:
     follower, lock = Follower(folder), threading.Lock()
     # what a long run has written so far takes a while to read, and no browser should wait for it
     follower.look()
-    about = follower.about | {"version": version("quickstudy"), "made": "", "again": f"quickstudy watch {folder}"}
+    about = follower.about | {
+        "version": version("quickstudy"),
+        "made": "",
+        "again": f"quickstudy watch {shlex.quote(str(folder))}",
+    }
 
     def whole(query: dict[str, str]) -> Answer:
         with lock:

@@ -21,6 +21,7 @@ from quickstudy.families import describe, family, make
 from quickstudy.families.making import called
 from quickstudy.footprint import to_build, to_evaluate, to_train
 from quickstudy.names import SETTINGS, named_now
+from quickstudy.printed import say
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.storage import Refused, read_text, to_json
 from quickstudy.work import require_place
@@ -117,6 +118,24 @@ class RunConfig:
     training: Training
     trained_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What its file says of the machine (`MACHINE`) otherwise than `training`, which has what holds here."""
+    typed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What tasks and algorithm of the user's own were called on this command line, wherever their files lie now."""
+
+    def told(self, tasks: Any, own_algorithm: Any) -> RunConfig:
+        """The same, which calls what is the user's own as it was typed this time."""
+        given = {"tasks": getattr(tasks, "called", None), "algorithm": getattr(own_algorithm, "called", None)}
+        return replace(self, typed={name: place for name, place in given.items() if isinstance(place, str)})
+
+    def require_own(self, folder: str | Path, tasks: Any, own_algorithm: Any) -> None:
+        """Raises UsageError where a run that knows its tasks, or its algorithm, is given some; warns of others than it had."""
+        if tasks is not None and self.task_options is not None:
+            raise UsageError(f"{folder} was trained on {self.tasks}, which it builds by itself: leave --tasks out")
+        if own_algorithm is not None and not self.own_algorithm:
+            raise UsageError(f"{folder} was trained with {self.algorithm}, which it builds by itself: leave --algorithm out")
+        if Path(called := self.typed.get("tasks", self.tasks)).name != Path(self.tasks).name:
+            say(
+                f"warning: {folder} was trained on {self.tasks}; {called} must be the same tasks, which can't be told from here"
+            )
 
     @property
     def own_algorithm(self) -> bool:
@@ -126,8 +145,9 @@ class RunConfig:
     @property
     def own_flags(self) -> str:
         """What a command on the run needs besides its folder: the user's own files again."""
-        tasks = f" --tasks {shlex.quote(self.tasks)}" if self.task_options is None else ""
-        place = shlex.quote(self.algorithm) if ".py" in self.algorithm else "FILE.py:CLASS"
+        tasks = f" --tasks {shlex.quote(self.typed.get('tasks', self.tasks))}" if self.task_options is None else ""
+        algorithm = self.typed.get("algorithm", self.algorithm)
+        place = shlex.quote(algorithm) if ".py" in algorithm else "FILE.py:CLASS"
         return tasks + (f" --algorithm {place}" if self.own_algorithm else "")
 
     def elsewhere(self, options: Iterable[str], given: Iterable[str] = ()) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shlex
 import sys
 import time
 import traceback
@@ -165,7 +166,9 @@ def open_at(path: Path, size: int) -> Any:
     file, whole = appended(path), max(0, size - len(END))
     if file.seek(0, os.SEEK_END) < whole:
         file.close()
-        raise QuickstudyError(f"{path} is shorter than the {size} bytes that the checkpoint knows of: it was cut or replaced")
+        raise QuickstudyError(
+            f"{path} is missing, or shorter than the {size} bytes that the checkpoint knows of: put it back, or train anew"
+        )
     file.truncate(whole)
     if size:
         # of a row to which scores were added the end lies behind them
@@ -205,7 +208,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True)
     except FileExistsError as error:
         raise UsageError(
-            f"{folder} exists already; go on with it: quickstudy resume {folder}, or name another with --run"
+            f"{folder} exists already; go on with it: quickstudy resume {shlex.quote(str(folder))}{own_flags_of(folder)},"
+            " or name another with --run"
         ) from error
     except OSError as error:
         raise UsageError(f"{folder} can't be made: {error.strerror}; name another with --run") from error
@@ -227,11 +231,19 @@ def stored_config(folder: Path) -> RunConfig:
     return read_config(folder / "config.toml")
 
 
+def own_flags_of(folder: Path) -> str:
+    """What a command on a run needs besides its folder; nothing where there is no run."""
+    try:
+        return stored_config(folder).own_flags
+    except QuickstudyError:
+        return ""
+
+
 def refuse_seeds(folder: Path) -> None:
     """Raises UsageError for a folder of seeds, which names its runs."""
     if (folder / SEEDS).exists():
         runs = sorted(folder.glob("seed-*"), key=lambda run: (len(run.name), run.name))
-        names = ", ".join(map(str, runs)) or f"none has begun yet, quickstudy resume {folder}"
+        names = ", ".join(map(str, runs)) or f"none has begun yet, quickstudy resume {shlex.quote(str(folder))}"
         raise UsageError(f"{folder} holds a run for each of several seeds; name one of them: {names}")
 
 
@@ -244,7 +256,7 @@ def open_run(
     """
     refuse_seeds(folder)
     config = stored_config(folder)
-    config = replace(config, training=replace(config.training, **given))
+    config = replace(config, training=replace(config.training, **given)).told(tasks, own_algorithm)
     learner = config.build_learner(tasks, own_algorithm)
     fresh = learner.state_dict()
     room = ANY if config.own_algorithm else room_for(fresh)

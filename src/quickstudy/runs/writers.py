@@ -93,7 +93,8 @@ class TensorBoard:
 
         # it opens whatever has the name of its file, so that has to be one that nobody can guess
         end, purged = f".{secrets.token_hex(8)}", timesteps + 1 if timesteps else None
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purged, filename_suffix=end)
+        self._folder = folder / "tensorboard"
+        self._board = SummaryWriter(str(self._folder), purge_step=purged, filename_suffix=end)
 
     def write(self, row: Metrics, timesteps: int) -> None:
         for name, value in row.items():
@@ -103,7 +104,9 @@ class TensorBoard:
         self._board.flush()
 
     def close(self) -> None:
-        self._board.close()
+        # its thread would complain of a folder that is gone, which is said already
+        if self._folder.is_dir():
+            self._board.close()
 
 
 class WandB:
