@@ -123,8 +123,9 @@ def test_elsewhere_an_evaluation_says_so_now_and_then(monkeypatch: pytest.Monkey
 
 def test_commands_say_what_they_do_before_they_import_pytorch(tmp_path: Path):
     script = """
-import sys
+import os, sys
 from pathlib import Path
+os.environ["QUICKSTUDY_TRACEBACK"] = "1"
 for run in ("run", "other"):
     Path(run).mkdir()
     Path(run, "config.toml").touch()

@@ -89,12 +89,17 @@ def test_what_is_too_large_is_not_read(tmp_path: Path):
             read(tmp_path / "file")
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path):
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "within").touch()
-    with pytest.raises(OSError, match="taken"):
-        storage.write_atomically(tmp_path / "taken", "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(storage.Refused, match="is a folder: name a file"):
+        storage.write_atomically(tmp_path, "new")
+
+    def fails(path: Path, target: Path) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match="full"):
+        storage.write_atomically(tmp_path / "file", "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_temporary_names_cannot_be_guessed_and_must_be_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -249,5 +249,5 @@ def test_a_checkpoint_without_its_metrics_is_refused(finished: Path, tmp_path: P
     shutil.copytree(finished, run)
     shutil.rmtree(run / "checkpoints" / "00000040")
     (run / "metrics.jsonl").write_text("")
-    with pytest.raises(qs.QuickstudyError, match=r"metrics\.jsonl is shorter"):
+    with pytest.raises(qs.QuickstudyError, match=r"metrics\.jsonl is missing, or shorter"):
         qs.resume(run, quiet=True)

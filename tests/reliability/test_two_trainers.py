@@ -74,7 +74,7 @@ def stopped(run: Path) -> None:
 
 
 def test_of_two_that_begin_at_one_moment_one_trains(tmp_path: Path, share: Share):
-    count, whole, arguments = share.of(50, 3), tmp_path / "whole", []
+    count, whole, arguments = share.of(50, 1), tmp_path / "whole", []
     qs.train(learner(), 12, whole, **OPTIONS)
     for number in range(count):
         kind, run = ("resume", "train", "seeds")[number % 3], tmp_path / f"run-{number}"

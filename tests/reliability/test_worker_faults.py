@@ -149,6 +149,7 @@ def kill_the_nursery() -> None:
     os.kill(NURSERIES[os.getpid()]._process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_where_the_nursery_is_killed_no_bit_is_changed(tmp_path: Path, share: Share):
     """Before, in the middle of, and between trainings; in the middle a worker is killed as well, so that another is needed."""
 

@@ -20,7 +20,7 @@ from quickstudy.runs.seeds import create_seeds
 from quickstudy.training import train_seeds
 
 QUIET: dict[str, Any] = {"quiet": True, "evaluate_every": 0}
-EXTENDED = ("rl2", "recurrent-sac")
+EXTENDED = ("rl2",)
 """On-policy, by gradient, with a replay, with a belief; the others are left to the slow suite."""
 
 
