@@ -36,6 +36,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for command in commands:
         shorter = {
             "train": ["--iterations", "1", "--trials", "8", "--evaluate-every", "0"],
+            "resume": ["--iterations", "2"],
             "evaluate": ["--num-tasks", "4"],
             "report": ["--num-tasks", "4"],
             "compare": ["--num-tasks", "4"],

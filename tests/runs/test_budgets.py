@@ -20,7 +20,6 @@ from quickstudy.runs.seeds import create_seeds
 from quickstudy.training import train_seeds
 
 QUIET: dict[str, Any] = {"quiet": True, "evaluate_every": 0}
-EXTENDED = ("rl2",)
 """On-policy, by gradient, with a replay, with a belief; the others are left to the slow suite."""
 
 
@@ -72,7 +71,7 @@ def test_steps_alone_never_end_a_training_that_takes_none():
 @pytest.mark.parametrize(
     ("name", "evaluate_every"),
     [
-        pytest.param(name, every, marks=() if name == "rl2" or (name in EXTENDED and every == 2) else pytest.mark.slow)
+        pytest.param(name, every, marks=() if name == "rl2" else pytest.mark.slow)
         for name in sorted(ALGORITHMS)
         for every in (0, 2, 3)
     ],
