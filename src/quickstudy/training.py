@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -99,7 +98,7 @@ def resume(
     refuse_seeds(folder)
     config = stored_config(folder).told(tasks, algorithm)
     with sole_trainer(folder):
-        warn_of_machine(config.elsewhere(MACHINE, here), resuming(folder, config))
+        warn_of_machine(config.elsewhere(MACHINE, here), config.command("resume", folder))
         opened = open_run(folder, tasks, algorithm, here)
         warn_of(opened.complaints)
         opened = extended(folder, opened, iterations, steps)
@@ -129,7 +128,7 @@ def train_seeds(
     with sole_trainer(folder):
         remove_leftovers(folder)
         config = stored_config(folder).told(tasks, algorithm)
-        warn_of_machine(config.elsewhere(MACHINE, here), resuming(folder, config))
+        warn_of_machine(config.elsewhere(MACHINE, here), config.command("resume", folder))
         if iterations or steps:
             extend_seeds(folder, tasks, algorithm, config.extended(iterations, steps))
         runs = read_seeds(folder)
@@ -163,11 +162,6 @@ def extend_seeds(folder: Path, tasks: TaskDistribution | None, algorithm: Any, c
             require_left(run.folder, open_seed(run, tasks, algorithm).progress, config.training)
     write_budget(folder, config.training)
     tell_schedules(config)
-
-
-def resuming(folder: Path, config: RunConfig) -> str:
-    """The command that goes on with a run, or a folder of seeds, but for what belongs to this machine."""
-    return f"quickstudy resume {shlex.quote(str(folder))}{config.own_flags}"
 
 
 def is_done(folder: Path, opened: Opened) -> bool:
@@ -302,7 +296,7 @@ def save_end(stop: BaseException, run: Run, complete: Progress, together: Path |
     """
     config, folder = run.config, together or run.folder
     here = machine_of(config.training)
-    again = resuming(folder, config)
+    again = config.command("resume", folder)
     try:
         with undisturbed(stop):
             run.save(complete)

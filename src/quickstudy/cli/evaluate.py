@@ -161,7 +161,7 @@ def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = No
     given, config = {"device": device} if device else {}, stored_config(Path(folder))
     config = config.told(tasks, algorithm)
     config.require_own(folder, tasks, algorithm)
-    warn_of_machine(config.elsewhere(["device"], given), f"quickstudy {command} {shlex.quote(folder)}{config.own_flags}")
+    warn_of_machine(config.elsewhere(["device"], given), config.command(command, folder))
     runs = open_runs(Path(folder), tasks, algorithm, given)
     for run in runs:
         warn_of(run.complaints)
@@ -172,7 +172,7 @@ def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = No
                 done = f"{run.progress.iteration}"
             say(
                 f"warning: seed {training.seed} has done {done} of its {training.budget};"
-                f" go on with it: quickstudy resume {shlex.quote(folder)}{run.config.own_flags}"
+                f" go on with it: {run.config.command('resume', folder)}"
             )
     return runs
 

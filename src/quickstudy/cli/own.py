@@ -29,9 +29,6 @@ def load_tasks(place: str) -> Any:
         raise UsageError(
             f"{place} is a {type(found).__name__}, no task distribution: make one with quickstudy.GymnasiumTasks(...)"
         )
-    # tables and pages call them as they were typed
-    with contextlib.suppress(AttributeError):
-        found.called = place
     return found
 
 
@@ -43,8 +40,6 @@ def load_algorithm(place: str) -> Any:
             f"{place} is no learner: a class with Config, explorer, adapt, train_step, state_dict and load_state_dict;"
             " docs/extending.md writes one"
         )
-    with contextlib.suppress(AttributeError):
-        found.called = place
     return found
 
 
@@ -60,7 +55,11 @@ def load_object(place: str, wanted: Callable[[Any], bool]) -> Any:
         raise UsageError(f"say which object of {file}: {file}:{own[0] if own else 'OBJECT'}")
     if not hasattr(module, name):
         raise UsageError(f"{file} has no '{name}'; {did_you_mean(name, own or ['(nothing that fits)'])}")
-    return getattr(module, name)
+    found = getattr(module, name)
+    # tables, pages and commands call it as it was typed
+    with contextlib.suppress(AttributeError):
+        found.called = place
+    return found
 
 
 def import_file(path: Path) -> ModuleType:

@@ -24,7 +24,7 @@ from quickstudy.cli.options import (
 from quickstudy.cli.own import is_own, load_algorithm, load_tasks
 from quickstudy.cli.recipes import add_tuned, chosen, say_tuned, tuned_parts
 from quickstudy.cli.words import Parser
-from quickstudy.errors import QuickstudyError, UsageError
+from quickstudy.errors import QuickstudyError, UsageError, in_a_line
 from quickstudy.index import entry, sections_of
 from quickstudy.printed import say, tell
 
@@ -62,7 +62,7 @@ def train(arguments: list[str]) -> int:
     given, rest = parser.parse_known_args(words)
     if limit := beyond("seeds", given.seeds):
         raise UsageError(f"train: seeds is {given.seeds}, it must be {limit}")
-    stored = stored_config(given.config)
+    stored = config_in(given.config)
     algorithm, tasks = named(names, stored, given.config)
     own_learner = load_algorithm(algorithm) if is_own(algorithm) else None
     parts = parts_of(algorithm, tasks, stored, own_learner)
@@ -109,8 +109,7 @@ def train(arguments: list[str]) -> int:
         else:
             create_seeds(run, config, seeds, command)
             train_seeds(run, own_tasks, make_learner if config.own_algorithm else None, **machine_of(training))
-        evaluate = f"quickstudy evaluate {shlex.quote(str(run))}{config.own_flags}"
-        say(f"saved in {run}; see how it adapts to held-out tasks: {evaluate}")
+        say(f"saved in {run}; see how it adapts to held-out tasks: {config.command('evaluate', run)}")
 
     return interruptible_status(work)
 
@@ -171,7 +170,7 @@ def parts_of(algorithm: str, tasks: str, stored: Any, own_learner: Any) -> dict[
     return parts | {"normalisation": part("normalisation"), "training": part("training")}
 
 
-def stored_config(path: Path | None) -> Any:
+def config_in(path: Path | None) -> Any:
     """The configuration in a file, if one was named."""
     if path is None:
         return None
@@ -217,20 +216,22 @@ def resume(arguments: list[str]) -> int:
 
     from quickstudy.recipes.demo import finish, is_unfinished
     from quickstudy.runs.config import MACHINE
+    from quickstudy.runs.folder import stored_config
     from quickstudy.runs.seeds import holds_seeds
     from quickstudy.training import resume as resume_run
     from quickstudy.training import train_seeds
 
     tasks = load_tasks(given.tasks) if given.tasks else None
     algorithm = load_algorithm(given.algorithm) if given.algorithm else None
-    stored_config(given.run / "config.toml").told(tasks, algorithm).require_own(given.run, tasks, algorithm)
+    config = stored_config(given.run).told(tasks, algorithm)
+    config.require_own(given.run, tasks, algorithm)
     go_on = train_seeds if holds_seeds(given.run) else resume_run
 
     here = {name: getattr(given, name) for name in MACHINE if getattr(given, name) is not None}
 
     def work() -> None:
         go_on(given.run, tasks, algorithm, iterations=given.iterations, steps=given.steps, **here)
-        name_next("evaluate", str(given.run), flags=stored_config(given.run / "config.toml").told(tasks, algorithm).own_flags)
+        name_next("evaluate", str(given.run), flags=config.own_flags)
         if is_unfinished(given.run):
             finish(given.run)
 
@@ -265,6 +266,5 @@ def interruptible_status(run: Callable[[], Any]) -> int:
         # what training saved it has noted; before that there is only the traceback to see
         if not hasattr(error, "__notes__"):
             raise
-        said = " ".join(str(error).split())
-        raise QuickstudyError(f"{type(error).__name__}{f': {said}' if said else ''}; {error.__notes__[-1]}") from error
+        raise QuickstudyError(f"{in_a_line(error)}; {error.__notes__[-1]}") from error
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,7 +163,7 @@ class Follower:
         command = {"finished": "report", "dead": "resume", "stopped": "resume"}.get(state)
         return {
             "state": state,
-            "command": f"quickstudy {command} {shlex.quote(str(self.folder))}{self.config.own_flags}" if command else "",
+            "command": self.config.command(command, self.folder) if command else "",
         }
 
     @property

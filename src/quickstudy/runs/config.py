@@ -150,6 +150,10 @@ class RunConfig:
         place = shlex.quote(algorithm) if ".py" in algorithm else "FILE.py:CLASS"
         return tasks + (f" --algorithm {place}" if self.own_algorithm else "")
 
+    def command(self, name: str, folder: str | Path) -> str:
+        """A command on the run, or the folder of seeds, to be typed as it is; what belongs to this machine isn't in it."""
+        return f"quickstudy {name} {shlex.quote(str(folder))}{self.own_flags}"
+
     def elsewhere(self, options: Iterable[str], given: Iterable[str] = ()) -> dict[str, Any]:
         """What the file says of the machine, of some options that were not given here."""
         return {name: self.trained_with[name] for name in options if name in self.trained_with.keys() - set(given)}

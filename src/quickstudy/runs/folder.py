@@ -208,8 +208,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True)
     except FileExistsError as error:
         raise UsageError(
-            f"{folder} exists already; go on with it: quickstudy resume {shlex.quote(str(folder))}{own_flags_of(folder)},"
-            " or name another with --run"
+            f"{folder} exists already; go on with it: {going_on_with(folder)}, or name another with --run"
         ) from error
     except OSError as error:
         raise UsageError(f"{folder} can't be made: {error.strerror}; name another with --run") from error
@@ -231,19 +230,19 @@ def stored_config(folder: Path) -> RunConfig:
     return read_config(folder / "config.toml")
 
 
-def own_flags_of(folder: Path) -> str:
-    """What a command on a run needs besides its folder; nothing where there is no run."""
+def going_on_with(folder: Path) -> str:
+    """The command that does, as far as can be told of a folder that may hold no run."""
     try:
-        return stored_config(folder).own_flags
+        return stored_config(folder).command("resume", folder)
     except QuickstudyError:
-        return ""
+        return f"quickstudy resume {shlex.quote(str(folder))}"
 
 
 def refuse_seeds(folder: Path) -> None:
     """Raises UsageError for a folder of seeds, which names its runs."""
     if (folder / SEEDS).exists():
         runs = sorted(folder.glob("seed-*"), key=lambda run: (len(run.name), run.name))
-        names = ", ".join(map(str, runs)) or f"none has begun yet, quickstudy resume {shlex.quote(str(folder))}"
+        names = ", ".join(map(str, runs)) or f"none has begun yet, {going_on_with(folder)}"
         raise UsageError(f"{folder} holds a run for each of several seeds; name one of them: {names}")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -101,9 +100,7 @@ def open_seed(
     together = run.folder.parent
     require_folder(run.folder)
     if not run.begun:
-        raise UsageError(
-            f"{run.folder} has not begun; train it: quickstudy resume {shlex.quote(str(together))}{run.config.own_flags}"
-        )
+        raise UsageError(f"{run.folder} has not begun; train it: {run.config.command('resume', together)}")
     config, training = stored_config(run.folder), run.config.training
     config = config.extended(training.iterations, training.steps)
     if config != run.config:
