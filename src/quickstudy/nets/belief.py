@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from quickstudy.nets.networks import Recurrent, multilayer, skeleton
 from quickstudy.nets.options import Cell
-from quickstudy.ops.features import percept_size, vector_size
+from quickstudy.ops.features import PERCEIVED, vector_size
 
 FIRST_LOG_VARIANCE = -3.0
 """A belief begins precise: its noise would hide what it says from decoders that have not learnt to listen."""
@@ -111,7 +111,7 @@ def belief_nets(
     """Skeletons of an encoder and the decoders."""
     observation = vector_size(observation_space)
     before = observation + vector_size(action_space)
-    evidence = percept_size(observation_space, action_space) + observation
+    evidence = before + PERCEIVED + observation
     asked = observation if predicts.reward_reads == "arrival" else before + observation
     nets: Nets = {
         "encoder": skeleton(lambda: Encoder(evidence, hidden, latent, memory)),

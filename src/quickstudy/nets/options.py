@@ -19,10 +19,35 @@ HiddenLayers = Annotated[int, Doc("Hidden layers of each head: of policy, value,
 Activation = Annotated[Literal["tanh", "relu", "elu", "gelu", "silu"], Doc("What follows a hidden layer.")]
 LayerNorm = Annotated[bool, Doc("Normalise what a hidden layer gives before its activation (Ba et al. 2016).")]
 Memory = Annotated[Cell, Doc("The kind of memory; gru-norm is a GRU whose gates are normalised (Ba et al. 2016).")]
+Vision = Annotated[
+    Literal["auto", "grid", "nature", "impala"],
+    Doc(
+        "What reads images: two small convolutions for grids, those of Mnih et al. 2015 (36 pixels or more), or the residual"
+        " ones of IMPALA; auto: nature from 36 pixels on, grid below."
+    ),
+]
+Language = Annotated[Literal["gru", "mean"], Doc("What reads texts: a GRU over their words, or the mean of their words.")]
+Film = Annotated[bool, Doc("What texts say scales and shifts the planes in which images are read (FiLM: Perez et al. 2018).")]
 
 
 @runtime_checkable
-class Network(Protocol):
+class Senses(Protocol):
+    """A configuration that says how images, sounds and texts are read."""
+
+    @property
+    def vision(self) -> Literal["auto", "grid", "nature", "impala"]: ...
+    @property
+    def language(self) -> Literal["gru", "mean"]: ...
+    @property
+    def film(self) -> bool: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def activation(self) -> Literal["tanh", "relu", "elu", "gelu", "silu"]: ...
+
+
+@runtime_checkable
+class Network(Senses, Protocol):
     """A configuration that has these options, those of memories aside."""
 
     @property

@@ -1,4 +1,4 @@
-"""Observations, actions and percepts as vectors that a function approximator reads."""
+"""Observations, actions and percepts as what a function approximator reads: vectors, or rows that a reader reads first."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
-from quickstudy.ops.spaces import ranges_of, require_no_image
+from quickstudy.ops.senses import as_row, is_read, sense_of
+from quickstudy.ops.spaces import ranges_of
 from quickstudy.protocol import Percept, has_past
 
 
 def vector_size(space: gymnasium.Space[Any]) -> int:
     """The length of the vector that `as_vector` makes of an element of `space`.
 
-    UsageError for other than Discrete, MultiDiscrete and Box: `ops.spaces.observed` brings any other space to one of these.
+    UsageError for what no vector is made of: spaces that aren't in tensor form (`ops.spaces.observed`), and images, sounds and
+    texts, which a reader reads.
     """
+    sense = sense_of(space)
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):
         return int(space.nvec.sum())
-    require_no_image(space, "an observation")
-    if isinstance(space, spaces.Box):
+    if isinstance(space, spaces.Box) and sense == "vector":
         return max(1, torch.Size(space.shape).numel())
-    raise UsageError(f"space {space} is not supported: use Discrete, MultiDiscrete or Box; see ops.spaces.observed")
+    raise UsageError(f"{space} is no vector but {sense}: show features instead (qs.Encoded), or let a reader read it")
 
 
 def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
@@ -51,20 +53,32 @@ def unit_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."])
     return (vector - ranges.center) / ranges.half
 
 
-def percept_size(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> int:
-    """The length of the vector that `percept_vector` makes."""
-    return vector_size(observation_space) + vector_size(action_space) + 2
+def inputs_of(
+    space: gymnasium.Space[Any], observation: Shaped[Tensor, "*lead ..."], *numbers: Float[Tensor, "*lead _"]
+) -> Shaped[Tensor, "*lead entry"]:
+    """What a network reads: an observation and numbers behind it, as a vector, or as a row of bytes for a reader."""
+    if is_read(space):
+        return as_row(space, (observation,), *numbers)
+    return torch.cat([as_vector(space, observation), *numbers], dim=-1) if numbers else as_vector(space, observation)
+
+
+PERCEIVED = 2
+"""Numbers of a percept beside observation and action: the reward, and whether an episode has just ended."""
 
 
 def percept_vector(
-    percept: Percept, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
-) -> Float[Tensor, "*lead size"]:
+    percept: Percept,
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    *behind: Float[Tensor, "*lead _"],
+) -> Shaped[Tensor, "*lead entry"]:
     """Observation, previous action, previous reward, and whether an episode has just ended (RL2: Duan et al. 2016, sec. 2.2).
 
-    At the first step of a trial there is no previous action: its part is zero, which no one-hot action is.
+    At the first step of a trial there is no previous action: its part is zero, which no one-hot action is. More numbers may
+    stand behind. A row of bytes where a reader reads the observation.
     """
     action = unit_vector(action_space, percept.action) * has_past(percept)[..., None]
     ended = percept.terminated | percept.truncated
-    return torch.cat(
-        [as_vector(observation_space, percept.observation), action, percept.reward[..., None], ended[..., None].float()], dim=-1
+    return inputs_of(
+        observation_space, percept.observation, action, percept.reward[..., None], ended[..., None].float(), *behind
     )

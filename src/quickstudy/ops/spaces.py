@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,28 +15,92 @@ from jaxtyping import Bool, Float32, Shaped
 from torch import Tensor
 
 from quickstudy.errors import UsageError, shorten
+from quickstudy.ops.senses import LONGEST_TEXT, Senses, Words, is_read, sense_of
 
 Space = gymnasium.Space[Any]
 
 
-def observed(space: Space) -> Space:
-    """The space of observations as tensors have them; UsageError where there is no such form yet.
+def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
+    """The space of observations as tensors have them; UsageError where there is no such form.
 
-    A Discrete counts from 0, a Box is of float32, and what is made of several parts (Dict, Tuple, MultiDiscrete, MultiBinary)
-    becomes one flat Box, by Gymnasium's own `flatten`.
+    A Discrete counts from 0, a Box is of float32, or, where it is an image of bytes, of uint8. A text becomes the numbers of
+    its words (`Words`), whose `vocabulary` may be told. What is made of several parts (Dict, Tuple) becomes one row of bytes
+    where a part of it is an image, a sound or a text (`Senses`), and one flat Box otherwise, by Gymnasium's own `flatten`, as
+    MultiDiscrete and MultiBinary do.
     """
-    require_no_image(space, "the observation")
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
+    if isinstance(space, Words | Senses):
+        return space
+    if is_text(space):
+        most = getattr(space, "max_length", None)
+        return Words(LONGEST_TEXT if most is None else max(1, min(LONGEST_TEXT, (most + 1) // 2)), vocabulary)
     if isinstance(space, spaces.Box):
-        return float_box(space)
+        return image_box(space) if sense_of(space) == "image" else float_box(space)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = {name: seen_part(part, name, vocabulary) for name, part in leaves_of(space).items()}
+        if any(is_read(part) for part in parts.values()):
+            return Senses(parts)
     if not space.is_np_flattenable:
         raise UsageError(
-            f"observation space {space} has no fixed size, so it can't be a vector; use Box, Discrete, Dict or Tuple"
+            f"observation space {space} has no fixed size, so it can't be a vector; use Box, Discrete, Text, Dict or Tuple"
         )
     flat = spaces.flatten_space(space)
     assert isinstance(flat, spaces.Box)
     return float_box(flat)
+
+
+def is_text(space: Space) -> bool:
+    """Whether elements of a space are texts: Gymnasium's Text, and spaces of one's own whose dtype is str."""
+    return isinstance(space, spaces.Text) or getattr(space, "dtype", None) is str
+
+
+def seen_part(space: Space, name: str, vocabulary: Sequence[str]) -> Space:
+    """A part of several, in its tensor form; numbers stay numbers."""
+    if isinstance(space, spaces.MultiDiscrete):
+        return spaces.MultiDiscrete(space.nvec.flatten())
+    if isinstance(space, spaces.MultiBinary):
+        return spaces.MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
+    try:
+        return observed(space, vocabulary)
+    except UsageError as error:
+        raise UsageError(f"the observation's '{name}': {error}") from error
+
+
+def leaves_of(space: Space, name: str = "") -> dict[str, Space]:
+    """The spaces within Dict and Tuple, by the way to each: keys and places, with strokes between."""
+    if isinstance(space, spaces.Dict):
+        inner = dict(space.spaces)
+    elif isinstance(space, spaces.Tuple):
+        inner = {str(number): part for number, part in enumerate(space.spaces)}
+    else:
+        return {name: space}
+    return {
+        way: leaf for key, part in inner.items() for way, leaf in leaves_of(part, f"{name}/{key}" if name else str(key)).items()
+    }
+
+
+def values_of(space: Space, observation: Any, name: str = "") -> dict[str, Any]:
+    """What an observation holds at each of `leaves_of`."""
+    if isinstance(space, spaces.Dict):
+        inner = [(str(key), part, observation[key]) for key, part in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        inner = [(str(number), part, observation[number]) for number, part in enumerate(space.spaces)]
+    else:
+        return {name: observation}
+    return {
+        way: value
+        for key, part, held in inner
+        for way, value in values_of(part, held, f"{name}/{key}" if name else key).items()
+    }
+
+
+def image_box(space: spaces.Box) -> spaces.Box:
+    """An image as tensors have it: bytes where its numbers are whole and fit into them, float32 otherwise."""
+    whole = np.issubdtype(space.dtype, np.integer)
+    if whole and bool((space.low >= 0).all() and (space.high <= 255).all()):
+        return spaces.Box(space.low.astype(np.uint8), space.high.astype(np.uint8), dtype=np.uint8)
+    return float_box(space)
 
 
 def taken(space: Space) -> Space:
@@ -105,31 +170,28 @@ def _ranges(lows: bytes, highs: bytes, device: str) -> Ranges:
     return Ranges(*(part.float() for part in (low, high, center, half)))
 
 
-def require_no_image(space: Space, where: str) -> None:
-    """Raises UsageError, which names the part, where a space holds an image."""
-    if isinstance(space, spaces.Dict):
-        for name, part in space.spaces.items():
-            require_no_image(part, f"{where}['{name}']")
-    elif isinstance(space, spaces.Tuple):
-        for number, part in enumerate(space.spaces):
-            require_no_image(part, f"{where}[{number}]")
-    elif isinstance(space, spaces.Box) and len(space.shape) > 2:
-        raise UsageError(
-            f"{where} is an image, Box{space.shape}, and there is no image encoder yet;"
-            " wrap the environment so that it shows a vector (gymnasium.wrappers.TransformObservation)"
-        )
-
-
-def encode(space: Space, observation: Any) -> np.ndarray:
+def encode(space: Space, observation: Any, shown: Space | None = None) -> np.ndarray:
     """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit.
 
-    It is a copy: who gave the observation may write over it. A number too large for float32 is infinite.
+    `shown` is that space, where it knows a vocabulary. The result is a copy: who gave the observation may write over it. A
+    number too large for float32 is infinite.
     """
     if isinstance(space, spaces.Discrete):
         if not space.contains(observation):
             raise ValueError(f"the observation {observation!r} is not in {space}")
         return np.asarray(int(observation) - int(space.start))
+    if isinstance(space, Senses):
+        return space.encode(observation)
+    if isinstance(space, Words) and isinstance(observation, str):
+        return space.encode(observation)
     if not isinstance(space, spaces.Box):
+        shown = observed(space) if shown is None else shown
+        if isinstance(shown, Words):
+            if not isinstance(observation, str):
+                raise ValueError(f"the observation {shorten(observation)} is no text")
+            return shown.encode(observation)
+        if isinstance(shown, Senses):
+            return shown.encode(parts_as_shown(space, observation, shown))
         if not space.contains(observation):
             raise ValueError(f"the observation {shorten(observation)} is not in {space}")
         with np.errstate(over="ignore"):
@@ -139,8 +201,33 @@ def encode(space: Space, observation: Any) -> np.ndarray:
         raise ValueError(f"the observation {shorten(observation)} is of type {array.dtype}, not numbers")
     if array.shape != space.shape:
         raise ValueError(f"the observation has shape {array.shape}, its space says {space.shape}")
+    if array.dtype.kind != "f" and sense_of(space) == "image" and image_box(space).dtype == np.uint8:
+        if array.size and not 0 <= array.min() <= array.max() <= 255:
+            raise ValueError(f"the observation has numbers from {array.min()} to {array.max()}, no bytes")
+        return np.array(array, np.uint8, order="C")
     with np.errstate(over="ignore"):
-        return np.array(array, np.float32, order="C")
+        return np.array(array, np.int16 if isinstance(space, Words) else np.float32, order="C")
+
+
+def parts_as_shown(space: Space, observation: Any, shown: Senses) -> dict[str, Any]:
+    """The parts of an observation of Dict or Tuple, as a row takes them; ValueError, which names the part that doesn't fit."""
+    try:
+        values = values_of(space, observation)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"the observation {shorten(observation)} is not in {space}") from error
+    found = {}
+    for name, leaf in leaves_of(space).items():
+        try:
+            if isinstance(leaf, spaces.MultiDiscrete | spaces.MultiBinary):
+                if not leaf.contains(values[name]):
+                    raise ValueError(f"the observation {shorten(values[name])} is not in {leaf}")
+                start = leaf.start if isinstance(leaf, spaces.MultiDiscrete) else 0
+                found[name] = (values[name] - start).flatten()
+            else:
+                found[name] = encode(leaf, values[name], shown.parts[name])
+        except ValueError as error:
+            raise ValueError(f"'{name}': {error}") from error
+    return found
 
 
 def encode_reward(reward: Any) -> float:

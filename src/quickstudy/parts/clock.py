@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from quickstudy.ops.features import percept_size, percept_vector
+from quickstudy.nets.options import Senses
+from quickstudy.nets.reader import Inputs, inputs_for
+from quickstudy.ops.features import PERCEIVED, percept_vector, vector_size
 from quickstudy.parts.collecting import trial_steps
 from quickstudy.protocol import Memory, Percept, TaskDistribution
 
@@ -41,17 +43,16 @@ def with_clock(
     return seen, torch.cat([seen, inputs[:, -CLOCK:]], dim=1)
 
 
-def timed_size(tasks: TaskDistribution) -> int:
-    """The length of the vector that `timed_percept` makes."""
-    return percept_size(tasks.observation_space, tasks.action_space) + CLOCK
+def timed_inputs(tasks: TaskDistribution, options: Senses) -> Inputs:
+    """Of a network that reads what `timed_percept` makes."""
+    return inputs_for(tasks.observation_space, vector_size(tasks.action_space) + PERCEIVED + CLOCK, options)
 
 
 def timed_percept(
     tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]
-) -> Float[Tensor, "*lead feature"]:
+) -> Shaped[Tensor, "*lead entry"]:
     """What a memory reads at a step: the percept, and the clock."""
-    vector = percept_vector(percept, tasks.observation_space, tasks.action_space)
-    return torch.cat([vector, clock(tasks, step, episode)], dim=-1)
+    return percept_vector(percept, tasks.observation_space, tasks.action_space, clock(tasks, step, episode))
 
 
 def left(iterations: int, iteration: int, least: float = 0.01) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from quickstudy.data.rollout import Chosen, Lifetime, Plan, collect, collect_chosen, collect_lives, concatenate
 from quickstudy.errors import UsageError
 from quickstudy.ops.returns import episode_returns
+from quickstudy.ops.senses import dtype_of
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import (
     Act,
@@ -76,8 +76,7 @@ def trial_metrics(tasks: TaskDistribution, experience: Experience) -> Metrics:
 def some_experience(tasks: TaskDistribution, device: str) -> Experience:
     """A step of one lane in which nothing happens, (1, 1, 1): what is made of experience looks like what is made of it."""
     space = tasks.observation_space
-    kind = torch.float32 if isinstance(space, gymnasium.spaces.Box) else torch.int64
-    seen = torch.zeros(1, 1, *(space.shape or ()), dtype=kind, device=device)
+    seen = torch.zeros(1, 1, *(space.shape or ()), dtype=dtype_of(space), device=device)
     end = begin_trial(seen, tasks.action_space)
     info = {"dense_reward": end.reward}
     step = Transition(seen, seen, end.reward, end.terminated, end.truncated, info)

@@ -23,7 +23,7 @@ from quickstudy.protocol import Experience, Metrics, Percept
 class Batch(NamedTuple):
     """Steps as the update reads them: whole trials behind time, (time, trial), or single ones, (step,)."""
 
-    inputs: Float[Tensor, "*axes feature"]
+    inputs: Shaped[Tensor, "*axes entry"]
     """What the network reads, as it was when the action was taken."""
     action: Shaped[Tensor, "*axes ..."]
     log_prob: Float[Tensor, "*axes"]
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 def batch_of(
     experience: Experience,
-    inputs: Float[Tensor, "task lane time feature"],
+    inputs: Shaped[Tensor, "task lane time entry"],
     value: Float[Tensor, "task lane time"],
     advantage: Float[Tensor, "task lane time"],
     scale: ValueScale,

@@ -47,14 +47,14 @@ def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], exp
 class Batch(NamedTuple):
     """Trials, or slices of them, as rows: the first steps of all, the longest trial first, then the second steps, and so on."""
 
-    inputs: Float[Tensor, "row feature"]
+    inputs: Shaped[Tensor, "row entry"]
     action: Shaped[Tensor, "row ..."]
     reward: Float[Tensor, "row"]
     ends: Bool[Tensor, "row"]
     """Nothing that comes after this step is counted."""
     leaves: Bool[Tensor, "row"]
     """What comes after this step is not the next step of the trial, but what `arrival` would lead to."""
-    arrival: Float[Tensor, "row feature"] | None
+    arrival: Shaped[Tensor, "row entry"] | None
     """What the memories would read if the episode went on beyond its time limit; None where `leaves` never holds."""
     layout: Layout
 

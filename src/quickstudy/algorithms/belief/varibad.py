@@ -59,6 +59,9 @@ class Config:
     hidden_layers: options.HiddenLayers = 2
     activation: options.Activation = "tanh"
     layer_norm: options.LayerNorm = False
+    vision: options.Vision = "auto"
+    language: options.Language = "gru"
+    film: options.Film = False
     learning_rate: float = 1e-3
     """Adam's step size for policy and value."""
     gamma: float = 0.98

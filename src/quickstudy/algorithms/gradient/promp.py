@@ -50,6 +50,9 @@ class Config:
     hidden_layers: options.HiddenLayers = 2
     activation: options.Activation = "tanh"
     layer_norm: options.LayerNorm = False
+    vision: options.Vision = "auto"
+    language: options.Language = "gru"
+    film: options.Film = False
     gamma: float = 0.99
     """Discount factor, a step of the episode."""
     gae_lambda: float = 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
@@ -25,11 +25,12 @@ from quickstudy.nets import options
 from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, last_layer, tried
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.packed import PackedEncoder
+from quickstudy.nets.reader import behind, read
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
-from quickstudy.parts.clock import counted, first_memory, left, timed_percept, timed_size, with_clock
+from quickstudy.parts.clock import counted, first_memory, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
@@ -66,6 +67,9 @@ class Config:
     hidden_layers: options.HiddenLayers = 1
     activation: options.Activation = "relu"
     layer_norm: options.LayerNorm = False
+    vision: options.Vision = "auto"
+    language: options.Language = "gru"
+    film: options.Film = False
     shared_encoder: bool = False
     """The actor reads the critics' memory, which only the critics' errors train, and has none of its own."""
     learning_rate: float = 1e-3
@@ -136,7 +140,8 @@ def net_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Ne
     """The method's own networks."""
     hidden = config.hidden_size
     twin = soft.Twin(lambda: head(hidden + actions.action_size, actions.values, config), "heads")
-    return Net(PackedEncoder(timed_size(tasks), config.memory, config), head(hidden, actions.size, config), twin)
+    inputs = timed_inputs(tasks, config).size
+    return Net(PackedEncoder(inputs, config.memory, config), head(hidden, actions.size, config), twin)
 
 
 class Side(NamedTuple):
@@ -179,11 +184,11 @@ class RememberingPolicy:
 
 
 def remembered(
-    net: Net, side: Side, inputs: Float[Tensor, "row feature"], sizes: list[int], state: Tensor | None = None
+    net: Net, side: Side, inputs: Shaped[Tensor, "row entry"], sizes: list[int], state: Tensor | None = None
 ) -> Float[Tensor, "row state"]:
     """The state of one side's memory after each step, from a state (trial, state) or from nothing."""
     if state is None:
-        state = inputs.new_zeros(sizes[0], net.encoder.state_size)
+        state = torch.zeros(sizes[0], net.encoder.state_size, device=inputs.device)
     return functional_call(net.encoder, side.encoder, (inputs, state, sizes))
 
 
@@ -238,12 +243,12 @@ def targets(
     return aims, goes_on | batch.ends | batch.leaves
 
 
-def try_net(tasks: TaskDistribution, net: Net, actions: SoftActions, actor: Side, critic: Side) -> None:
+def try_net(inputs: int, net: Net, actions: SoftActions, actor: Side, critic: Side) -> None:
     """Raises UsageError where networks of one's own don't give what is asked of them."""
     sizes = {name: getattr(net.encoder, name, None) for name in ("state_size", "hidden_size")}
     if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
         raise UsageError(f"recurrent-sac: the encoder of a net needs whole numbers state_size and hidden_size, not {sizes}")
-    seen = torch.zeros(3, timed_size(tasks), device=tensors_in(actor)[0].device)
+    seen = torch.zeros(3, inputs, device=tensors_in(actor)[0].device)
     state = seen.new_zeros(3, net.encoder.state_size)
     tried("recurrent-sac", net.encoder, actor.encoder, (seen, state, [3]), tuple(state.shape), part="encoder")
     place = Held(state, state).place(net)
@@ -255,8 +260,8 @@ class RecurrentSAC:
     """Meta-trains a recurrent policy on trials from replay; adapting is remembering.
 
     `net(config, tasks, actions)` builds networks of one's own, a `Net` whose fields say what each reads and gives; a memory
-    reads `timed_size(tasks)` numbers at a step (`parts/clock.py`), `actions` has the sizes of actions. Their first weights are
-    drawn here, orthogonal matrices and zero biases.
+    reads `timed_inputs(tasks, config).size` numbers at a step (`parts/clock.py`), `actions` has the sizes of actions. Their
+    first weights are drawn here, orthogonal matrices and zero biases.
     """
 
     name = "recurrent-sac"
@@ -273,7 +278,9 @@ class RecurrentSAC:
             self.actions = soft_actions(tasks.action_space, config.entropy_share)
         else:
             self.actions = point_actions(tasks.action_space, config.exploration_noise)
+        inputs = timed_inputs(tasks, config)
         self.net = soft.built("recurrent-sac", Net, lambda: (net or net_for)(config, tasks, self.actions))
+        self.net = self.net._replace(encoder=behind(inputs.reader, self.net.encoder))
         generator = counter(seed, 0, "weights")
 
         def side(heads: nn.Module, ends: Mapping[str, float]) -> Side:
@@ -283,7 +290,7 @@ class RecurrentSAC:
         critic = side(self.net.critics, soft.twin_end(config, "heads"))
         actor = side(self.net.policy, {f"{last_layer(config)}.": soft.SMALL})
         if net:
-            try_net(tasks, self.net, self.actions, actor, critic)
+            try_net(inputs.size, self.net, self.actions, actor, critic)
         if config.shared_encoder:
             actor = actor._replace(encoder=critic.encoder)
         self.learned = Learned(actor, critic, soft.first_temperature(config.temperature, device))
@@ -384,7 +391,8 @@ class RecurrentSAC:
     def retrace(self, trial: Trial, task: int) -> Retraced:
         """From what is seen, through the actor's memory, to its actions; the clock is held fixed."""
         policy, percept = trial.policies[0], trial.percept(task)
-        seen, inputs = with_clock(timed_percept(self.tasks, percept, *counted(percept))[0, 0])
+        told = timed_percept(self.tasks, percept, *counted(percept))[0, 0]
+        seen, inputs = with_clock(read(self.net.encoder, policy.actor.encoder, told))
         state = remembered(self.net, policy.actor, inputs, [1] * len(seen))
         parameters = functional_call(self.net.policy, policy.actor.head, (self.net.shown(state),))
         return Retraced([seen], self.actions.log_prob(parameters, trial.action(task)))

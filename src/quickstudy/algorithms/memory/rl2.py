@@ -36,11 +36,12 @@ from quickstudy.nets.networks import (
     tried,
 )
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.reader import behind, read
 from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
-from quickstudy.parts.clock import counted, first_memory, left, timed_percept, timed_size, with_clock
+from quickstudy.parts.clock import counted, first_memory, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
@@ -58,6 +59,9 @@ class Config:
     hidden_layers: options.HiddenLayers = 0
     activation: options.Activation = "relu"
     layer_norm: options.LayerNorm = False
+    vision: options.Vision = "auto"
+    language: options.Language = "gru"
+    film: options.Film = False
     memory: options.Memory = "gru"
     learning_rate: float = 2e-3
     """Adam's step size."""
@@ -181,15 +185,16 @@ class RL2:
         self.iteration, self.own_net = 0, net is not None
         self.distribution = distribution_over(tasks.action_space)
         build = net or (lambda inputs, outputs: Net(self.config, inputs, outputs))
-        self.net: Any = built("rl2", build, timed_size(tasks), self.distribution.size, "policy", "value")
+        inputs, outputs = timed_inputs(tasks, self.config), self.distribution.size
+        self.net: Any = behind(inputs.reader, built("rl2", build, inputs.size, outputs, "policy", "value"))
         size = getattr(self.net, "state_size", None)
         if not isinstance(size, int) or size < 1:
             raise UsageError(f"rl2: a net needs `state_size`, the length of its memory's state; this one's is {size}")
         gains = {last_linear(self.net, "policy"): 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
         if net:
-            inputs = torch.zeros(2, 3, timed_size(tasks), device=device), torch.zeros(3, size, device=device)
-            tried("rl2", self.net, self.weights, inputs, (2, 3, self.distribution.size), (2, 3), (3, size))
+            told = torch.zeros(2, 3, inputs.size, device=device), torch.zeros(3, size, device=device)
+            tried("rl2", self.net, self.weights, told, (2, 3, outputs), (2, 3), (3, size))
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
@@ -255,7 +260,8 @@ class RL2:
     def retrace(self, trial: Trial, task: int) -> Retraced:
         """What a lane saw goes into its memory, and from there into its actions."""
         policy, percept = trial.policies[0], trial.percept(task)
-        seen, inputs = with_clock(timed_percept(self.tasks, percept, *counted(percept))[0, 0])
+        told = timed_percept(self.tasks, percept, *counted(percept))[0, 0]
+        seen, inputs = with_clock(read(policy.net, policy.weights, told))
         start = inputs.new_zeros(1, policy.net.state_size)
         parameters, _, _ = functional_call(policy.net, policy.weights, (inputs[:, None], start))
         return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], trial.action(task)))

@@ -1,0 +1,347 @@
+"""The reader: what stands before a network where observations are no vectors, and makes features of them.
+
+Networks then read rows of bytes (`ops/senses.py`): one or several observations, and numbers behind them. Each part of an
+observation is read by what fits it, normalised, and joined with the others. What comes as float32 was read before and passes:
+one reading may serve several networks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float, Int, Shaped, UInt8
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from quickstudy.errors import UsageError
+from quickstudy.nets.networks import ACTIVATIONS, Weights, gru_step
+from quickstudy.nets.options import Senses as Options
+from quickstudy.ops.features import vector_size
+from quickstudy.ops.senses import (
+    Words,
+    as_planes,
+    bytes_of,
+    from_bytes,
+    is_read,
+    layout_of,
+    numbers_in,
+    parts_of,
+    sense_of,
+    split,
+)
+from quickstudy.ops.spaces import ranges_of
+
+Space = gymnasium.Space[Any]
+Net = TypeVar("Net", bound=nn.Module)
+CODES_UP_TO = 11
+"""Images of bytes up to this size aren't shades but codes, as MiniGrid's are: each is looked up, not scaled."""
+CODE_SIZE = 8
+"""Planes that a channel of codes becomes."""
+NATURE_FROM = 36
+"""The least size that the convolutions of Mnih et al. 2015 take."""
+WORD_SIZE = 32
+"""Numbers that stand for a word."""
+INSTANTS = 8
+"""Stretches into which a sound is divided, in each of which what was heard is averaged."""
+
+
+class Inputs(NamedTuple):
+    """What a network reads: how many numbers, and the reader that makes them, where they aren't a vector at once."""
+
+    size: int
+    reader: Reader | None
+
+
+def inputs_for(space: Space, numbers: int, options: Options, looks: int = 1) -> Inputs:
+    """Of a network that reads observations of a space, so many at a time, and numbers behind them."""
+    if not is_read(space):
+        return Inputs(looks * vector_size(space) + numbers, None)
+    with torch.device("meta"):
+        reader = Reader(space, numbers, options, looks)
+    return Inputs(reader.size, reader)
+
+
+def behind(reader: Reader | None, net: Net) -> Net:
+    """The network with a reader before it, which is one of its modules; as it is where there is nothing to read."""
+    if reader is None:
+        return net
+    if isinstance(net, nn.Sequential):
+        return type(net)(OrderedDict([("reader", reader), *net.named_children()]))
+    net.add_module("reader", reader)
+    net.register_forward_pre_hook(_read_first)
+    return net
+
+
+def _read_first(net: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (net.get_submodule("reader")(args[0]), *args[1:])
+
+
+def read(net: nn.Module, weights: Weights, inputs: Shaped[Tensor, "*lead entry"]) -> Float[Tensor, "*lead feature"]:
+    """What a network's reader makes of its inputs; they themselves where it has none, or where they have been read."""
+    if inputs.is_floating_point():
+        return inputs
+    own = {name.removeprefix("reader."): weight for name, weight in weights.items() if name.startswith("reader.")}
+    return functional_call(net.get_submodule("reader"), own, (inputs,))
+
+
+class Reader(nn.Module):
+    """Features of observations, (*lead, size): those of the first one, the numbers behind, those of the other ones."""
+
+    def __init__(self, space: Space, numbers: int, options: Options, looks: int = 1):
+        super().__init__()
+        self.space, self.numbers, self.looks = space, numbers, looks
+        parts = parts_of(space)
+        self.names = list(parts)
+        senses = {name: sense_of(part) for name, part in parts.items()}
+        texts = [name for name, sense in senses.items() if sense == "text"]
+        told = len(texts) * options.hidden_size if options.film else 0
+        makers: dict[str, Callable[..., nn.Module]] = {"image": partial(Image, told=told), "sound": Sound, "text": Text}
+        makers |= {"choice": Choices, "choices": Choices, "vector": Vector}
+        # texts first, since they may say how images are read
+        self.order = sorted(self.names, key=lambda name: senses[name] != "text")
+        self.texts = texts if told else []
+        self.told = [bool(told) and senses[name] == "image" for name in self.names]
+        self.parts = nn.ModuleList(makers[senses[name]](parts[name], options) for name in self.names)
+        self.norms = nn.ModuleList(nn.LayerNorm(options.hidden_size) for _ in self.names)
+        self.activation = ACTIVATIONS[options.activation]()
+        self.features = len(self.names) * options.hidden_size
+        self.size = looks * self.features + numbers
+
+    def forward(self, inputs: Shaped[Tensor, "*lead entry"]) -> Float[Tensor, "*lead feature"]:
+        if inputs.is_floating_point():
+            return inputs
+        rows, size = inputs.reshape(-1, inputs.shape[-1]), bytes_of(self.space)
+        seen = [rows[:, look * size : (look + 1) * size] for look in range(self.looks)]
+        first, numbers = self.look(seen[0]), numbers_in(rows, self.numbers)
+        others = [self.look_again(seen[0], first, each) for each in seen[1:]]
+        return torch.cat([first, numbers, *others], dim=-1).unflatten(0, inputs.shape[:-1])
+
+    def look(self, rows: UInt8[Tensor, "row bytes"]) -> Float[Tensor, "row feature"]:
+        """The features of one observation."""
+        values = split(self.space, from_bytes(self.space, rows))
+        found: dict[str, Tensor] = {}
+        for name in self.order:
+            number = self.names.index(name)
+            beside = (torch.cat([found[text] for text in self.texts], -1),) if self.told[number] else ()
+            found[name] = self.activation(self.norms[number](self.parts[number](values[name], *beside)))
+        return torch.cat([found[name] for name in self.names], dim=-1)
+
+    def look_again(
+        self, rows: UInt8[Tensor, "row bytes"], features: Float[Tensor, "row feature"], others: UInt8[Tensor, "row bytes"]
+    ) -> Float[Tensor, "row feature"]:
+        """The features of others, of which those that are the same need no second look."""
+        (at,) = (rows != others).any(-1).nonzero(as_tuple=True)
+        return features.index_put((at,), self.look(others[at])) if len(at) else features
+
+
+class Affine(nn.Module):
+    """A linear map, of weights (out, in) whatever it is that they are folded over."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, inputs: Float[Tensor, "*lead in"]) -> Float[Tensor, "*lead out"]:
+        return functional.linear(inputs, self.weight, self.bias)
+
+
+class Convolution(nn.Module):
+    """A convolution over the last one or two axes; its weights are a matrix, so that it begins orthogonal as a whole."""
+
+    def __init__(self, planes: int, outputs: int, kernel: tuple[int, ...], stride: int = 1, padding: int = 0):
+        super().__init__()
+        self.kernel, self.stride, self.padding = (planes, *kernel), stride, padding
+        self.weight = nn.Parameter(torch.empty(outputs, torch.Size(self.kernel).numel()))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *place"]:
+        convolve = functional.conv2d if len(self.kernel) == 3 else functional.conv1d
+        return convolve(planes, self.weight.unflatten(1, self.kernel), self.bias, self.stride, self.padding)
+
+
+class Vector(nn.Module):
+    """Numbers, those with two bounds on [-1, 1]."""
+
+    def __init__(self, space: spaces.Box, options: Options):
+        super().__init__()
+        self.space = space
+        self.out = Affine(max(1, torch.Size(space.shape).numel()), options.hidden_size)
+
+    def forward(self, value: Float[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
+        ranges = ranges_of(self.space, value.device)
+        return self.out((value.reshape(len(value), -1) - ranges.center) / ranges.half)
+
+
+class Choices(nn.Module):
+    """One or several choices: the sum of the rows that they pick out of a table, which is what one-hot vectors would give."""
+
+    def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete, options: Options):
+        super().__init__()
+        self.sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.flatten().tolist()
+        self.table = nn.Parameter(torch.empty(sum(self.sizes), options.hidden_size))
+
+    def forward(self, value: Int[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
+        begin = torch.tensor([sum(self.sizes[:place]) for place in range(len(self.sizes))], device=value.device)
+        return functional.embedding(value.reshape(len(value), -1) + begin, self.table).sum(-2)
+
+
+class Text(nn.Module):
+    """A text by the words it has: a GRU over them (Chevalier-Boisvert et al. 2019, arXiv:1810.08272), or their mean."""
+
+    def __init__(self, space: Words, options: Options):
+        super().__init__()
+        self.words = nn.Parameter(torch.empty(space.numbers, WORD_SIZE))
+        self.recurrent, hidden = options.language == "gru", options.hidden_size
+        if self.recurrent:
+            self.from_word, self.from_hidden = Affine(WORD_SIZE, 3 * hidden), Affine(hidden, 3 * hidden)
+        else:
+            self.out = Affine(WORD_SIZE, hidden)
+
+    def forward(self, value: Int[Tensor, "row word"]) -> Float[Tensor, "row feature"]:
+        there = (value > 0)[..., None]
+        words = functional.embedding(value.int(), self.words) * there
+        if not self.recurrent:
+            return self.out(words.sum(-2) / there.sum(-2).clamp(min=1))
+        read, state = self.from_word(words), words.new_zeros(len(words), self.from_hidden.weight.shape[1])
+        for now, goes_on in zip(read.unbind(-2), there.unbind(-2), strict=True):
+            state = torch.where(goes_on, gru_step(now, self.from_hidden(state), state), state)
+        return state
+
+
+class Sound(nn.Module):
+    """A sound, on [-1, 1]: two convolutions along time, and what they heard in each of a few stretches of it."""
+
+    def __init__(self, space: spaces.Box, options: Options):
+        super().__init__()
+        self.loudest = float(space.high[0])
+        self.first, self.second = Convolution(1, 16, (16,), 4), Convolution(16, 32, (8,), 2)
+        heard = ((space.shape[0] - 16) // 4 + 1 - 8) // 2 + 1
+        self.stretches = min(INSTANTS, heard)
+        self.out = Affine(32 * self.stretches, options.hidden_size)
+
+    def forward(self, value: Float[Tensor, "row sample"]) -> Float[Tensor, "row feature"]:
+        heard = self.second(self.first(value[:, None] / self.loudest).relu()).relu()
+        # a stretch may be one longer than another
+        stretches = [part.mean(-1) for part in heard.tensor_split(self.stretches, dim=-1)]
+        return self.out(torch.stack(stretches, dim=-1).flatten(1))
+
+
+class Image(nn.Module):
+    """An image by convolutions; `told` numbers of features may say how its planes are scaled and shifted."""
+
+    def __init__(self, space: spaces.Box, options: Options, told: int = 0):
+        super().__init__()
+        self.space, layout = space, layout_of(space.shape)
+        smallest, kind = min(layout.height, layout.width), options.vision
+        if kind == "auto":
+            kind = "nature" if smallest >= NATURE_FROM else "grid"
+        if kind == "nature" and smallest < NATURE_FROM:
+            raise UsageError(
+                f"vision nature reads images of at least {NATURE_FROM} pixels, these have {layout.height} x {layout.width};"
+                " set vision to grid or impala"
+            )
+        whole = space.dtype == np.uint8 and smallest <= CODES_UP_TO and int(space.high.max()) > 1
+        self.codes = int(space.high.max()) + 1 if whole else 0
+        planes = layout.planes
+        if self.codes:
+            self.table = nn.Parameter(torch.empty(planes * self.codes, CODE_SIZE))
+            planes *= CODE_SIZE
+        self.low, self.high = float(space.low.min()), float(space.high.max())
+        self.eye = {"grid": Grid, "nature": Nature, "impala": Impala}[kind](planes)
+        shape = torch.Size(self.eye.shape(layout.height, layout.width))
+        self.film = Affine(told, 2 * shape[0]) if told else None
+        self.out = Affine(shape.numel(), options.hidden_size)
+
+    def forward(
+        self, value: Shaped[Tensor, "row ..."], told: Float[Tensor, "row told"] | None = None
+    ) -> Float[Tensor, "row feature"]:
+        seen = self.eye(self.looked_up(as_planes(self.space, value)))
+        if self.film is not None and told is not None:
+            scale, shift = self.film(told)[..., None, None].chunk(2, dim=-3)
+            seen = (seen * (1 + scale) + shift).relu()
+        return self.out(seen.flatten(-3))
+
+    def looked_up(self, planes: Shaped[Tensor, "row plane height width"]) -> Float[Tensor, "row plane height width"]:
+        """Planes as numbers: shades on [0, 1], codes by what stands for them."""
+        if not self.codes:
+            bounded = np.isfinite(self.low) and np.isfinite(self.high) and self.high > self.low
+            return (planes.float() - self.low) / (self.high - self.low) if bounded else planes.float()
+        begin = self.codes * torch.arange(planes.shape[-3], device=planes.device)[:, None, None]
+        return functional.embedding(planes.int() + begin, self.table).movedim(-1, -3).flatten(-4, -3)
+
+
+class Grid(nn.Module):
+    """Two small convolutions, for grids in which a cell is a pixel."""
+
+    def __init__(self, planes: int):
+        super().__init__()
+        self.first, self.second = Convolution(planes, 16, (2, 2), padding=1), Convolution(16, 32, (2, 2))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        return self.second(self.first(planes).relu()).relu()
+
+    @staticmethod
+    def shape(height: int, width: int) -> tuple[int, int, int]:
+        return 32, height, width
+
+
+class Nature(nn.Module):
+    """The convolutions of Mnih et al. 2015 (Nature 518, Methods)."""
+
+    def __init__(self, planes: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            Convolution(*sizes) for sizes in ((planes, 32, (8, 8), 4), (32, 64, (4, 4), 2), (64, 64, (3, 3), 1))
+        )
+
+    def forward(self, planes: Tensor) -> Tensor:
+        for layer in self.layers:
+            planes = layer(planes).relu()
+        return planes
+
+    @staticmethod
+    def shape(height: int, width: int) -> tuple[int, int, int]:
+        for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+            height, width = ((size - kernel) // stride + 1 for size in (height, width))
+        return 64, height, width
+
+
+class Impala(nn.Module):
+    """Three blocks of a convolution, a pooling that halves, and two residual pairs (Espeholt et al. 2018, arXiv:1802.01561)."""
+
+    def __init__(self, planes: int):
+        super().__init__()
+        widths = (planes, 16, 32, 32)
+        self.entries = nn.ModuleList(Convolution(a, b, (3, 3), padding=1) for a, b in pairwise(widths))
+        self.pairs = nn.ModuleList(Convolution(b, b, (3, 3), padding=1) for b in widths[1:] for _ in range(4))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        pairs = iter(self.pairs)
+        for entry in self.entries:
+            planes = functional.max_pool2d(entry(planes), 3, 2, 1)
+            for _ in range(2):
+                planes = planes + next(pairs)(next(pairs)(planes.relu()).relu())
+        return planes.relu()
+
+    @staticmethod
+    def shape(height: int, width: int) -> tuple[int, int, int]:
+        for _ in range(3):
+            height, width = ((size + 1) // 2 for size in (height, width))
+        return 32, height, width
+
+
+def reader_of(net: nn.Module) -> Reader | None:
+    """A network's reader, where it has one."""
+    found: Mapping[str, nn.Module] = dict(net.named_children())
+    reader = found.get("reader")
+    return reader if isinstance(reader, Reader) else None
