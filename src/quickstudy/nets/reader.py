@@ -23,7 +23,7 @@ from torch.func import debug_unwrap, functional_call
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
-from quickstudy.nets.networks import ACTIVATIONS, Recurrent, Weights
+from quickstudy.nets.networks import ACTIVATIONS, Recurrent, Weights, gru_step
 from quickstudy.nets.options import Senses as Options
 from quickstudy.ops.features import vector_size
 from quickstudy.ops.senses import (
@@ -54,8 +54,8 @@ WORD_SIZE = 32
 """Numbers that stand for a word."""
 INSTANTS = 8
 """Stretches into which a sound is divided, in each of which what was heard is averaged."""
-PIECE = 2**20
-"""Numbers that convolutions are given at once on a CPU: what they make of them then stays in its cache."""
+PIECE = 2**22
+"""Numbers that a layer of convolutions gives at once on a CPU, 16 MiB: beyond 32 the system takes memory back and hands it out anew."""
 
 
 class Inputs(NamedTuple):
@@ -156,9 +156,11 @@ def is_batched(value: Tensor) -> bool:
     return debug_unwrap(value).dim() > value.dim()
 
 
-def in_pieces(layers: Callable[..., Tensor], *values: Shaped[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
-    """What layers make of rows, so many rows at once as stay in a CPU's cache on their way through."""
-    rows = max(1, PIECE // max(1, values[0].shape[1:].numel()))
+def in_pieces(
+    layers: Callable[..., Tensor], widest: int, *values: Shaped[Tensor, "row ..."]
+) -> Float[Tensor, "row feature"]:
+    """What layers make of rows, on a CPU some at once: as many as the `widest` of the layers makes `PIECE` numbers of."""
+    rows = max(1, PIECE // widest)
     if values[0].device.type != "cpu" or len(values[0]) <= rows:
         return layers(*values)
     return torch.cat([layers(*piece) for piece in zip(*(value.split(rows) for value in values), strict=True)])
@@ -185,7 +187,7 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, torch.Size(self.kernel).numel()))
         self.bias = nn.Parameter(torch.empty(outputs))
 
-    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *place"]:
+    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *left"]:
         convolve = functional.conv2d if len(self.kernel) == 3 else functional.conv1d
         return convolve(planes, self.weight.unflatten(1, self.kernel), self.bias, self.stride, self.padding)
 
@@ -247,14 +249,18 @@ class Text(nn.Module):
     def understood(self, texts: Int[Tensor, "text word"]) -> Float[Tensor, "text feature"]:
         """What texts say; nothing (zeros, or the bias) where they have no word."""
         there = (texts > 0)[..., None]
-        words, count = self.words(texts.int()), there.sum(-2)
+        words = self.words(texts.int())
         if self.out is not None:
-            return self.out((words * there).sum(-2) / count.clamp(min=1))
-        assert self.recurrent is not None
-        start = words.new_zeros(len(words), self.recurrent.state_size)
-        states = self.recurrent(words.transpose(0, 1), start)[0].transpose(0, 1)
-        last = (count - 1).clamp(min=0)[..., None].expand(-1, 1, states.shape[-1])
-        return states.gather(-2, last)[:, 0] * (count > 0)
+            return self.out((words * there).sum(-2) / there.sum(-2).clamp(min=1))
+        # step by step, since torch.gru can't be mapped over tasks
+        gates = self.recurrent
+        assert gates is not None
+        read = functional.linear(words, gates.from_input.flatten(0, 1), gates.input_bias)
+        from_hidden, state = gates.from_hidden.flatten(0, 1), words.new_zeros(len(words), gates.state_size)
+        for now, goes_on in zip(read.unbind(-2), there.unbind(-2), strict=True):
+            recalled = functional.linear(state, from_hidden, gates.hidden_bias)
+            state = torch.where(goes_on, gru_step(now, recalled, state), state)
+        return state
 
 
 class Sound(nn.Module):
@@ -269,7 +275,7 @@ class Sound(nn.Module):
         self.out = Affine(32 * self.stretches, options.hidden_size)
 
     def forward(self, value: Float[Tensor, "row sample"]) -> Float[Tensor, "row feature"]:
-        return in_pieces(self.heard, value)
+        return in_pieces(self.heard, 4 * value.shape[1], value)
 
     def heard(self, value: Float[Tensor, "row sample"]) -> Float[Tensor, "row feature"]:
         """What sounds say, some at once."""
@@ -296,6 +302,7 @@ class Image(nn.Module):
             self.table = nn.Embedding(planes * self.codes, CODE_SIZE)
             planes *= CODE_SIZE
         self.eye = {"grid": Grid, "nature": Nature, "impala": Impala}[kind](planes)
+        self.widest = layout.height * layout.width * max(planes, self.eye.widest)
         shape = torch.Size(self.eye.shape(layout.height, layout.width))
         self.film = Affine(told, 2 * shape[0]) if told else None
         self.out = Affine(shape.numel(), options.hidden_size)
@@ -303,18 +310,18 @@ class Image(nn.Module):
     def forward(
         self, value: Shaped[Tensor, "row ..."], told: Float[Tensor, "row told"] | None = None
     ) -> Float[Tensor, "row feature"]:
-        return in_pieces(self.seen, value) if told is None else in_pieces(self.seen, value, told)
+        return in_pieces(self.seen, self.widest, *((value,) if told is None else (value, told)))
 
     def seen(
         self, value: Shaped[Tensor, "row ..."], told: Float[Tensor, "row told"] | None = None
     ) -> Float[Tensor, "row feature"]:
         """What images show, some at once."""
-        planes = as_planes(self.space, value)
+        # planes last in memory, which convolutions on a CPU are fastest with
+        planes = as_planes(self.space, value).movedim(-3, -1).contiguous().movedim(-1, -3)
         seen = self.eye(self.looked_up(planes) if self.codes else shades(self.space, planes))
         if self.film is not None and told is not None:
             scale, shift = self.film(told)[..., None, None].chunk(2, dim=-3)
             seen = (seen * (1 + scale) + shift).relu()
-        # planes last, as they lie in memory
         return self.out(seen.movedim(-3, -1).flatten(-3))
 
     def looked_up(self, planes: UInt8[Tensor, "row plane height width"]) -> Float[Tensor, "row number height width"]:
@@ -347,6 +354,9 @@ def shades(space: spaces.Box, planes: Shaped[Tensor, "row plane height width"]) 
 class Grid(nn.Module):
     """Two small convolutions, for grids in which a cell is a pixel."""
 
+    widest = 32
+    """Numbers that a layer gives for each pixel, at most."""
+
     def __init__(self, planes: int):
         super().__init__()
         self.first, self.second = Convolution(planes, 16, (2, 2), padding=1), Convolution(16, 32, (2, 2))
@@ -361,6 +371,8 @@ class Grid(nn.Module):
 
 class Nature(nn.Module):
     """The convolutions of Mnih et al. 2015 (Nature 518, Methods)."""
+
+    widest = 2
 
     def __init__(self, planes: int):
         super().__init__()
@@ -382,6 +394,8 @@ class Nature(nn.Module):
 
 class Impala(nn.Module):
     """Three blocks of a convolution, a pooling that halves, and two residual pairs (Espeholt et al. 2018, arXiv:1802.01561)."""
+
+    widest = 16
 
     def __init__(self, planes: int):
         super().__init__()
