@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from quickstudy.tasks.parameters import LogUniform as LogUniform
     from quickstudy.tasks.parameters import Normal as Normal
     from quickstudy.tasks.parameters import Uniform as Uniform
+    from quickstudy.tasks.without import Without as Without
     from quickstudy.training import resume as resume
     from quickstudy.training import train as train
     from quickstudy.video.files import save_video as save_video
@@ -48,6 +49,7 @@ PUBLIC = METHODS | {
     "GymnasiumTasks": "tasks.gymnasium_tasks",
     "NativeTasks": "tasks.native",
     "Informed": "tasks.informed",
+    "Without": "tasks.without",
     "Uniform": "tasks.parameters",
     "Normal": "tasks.parameters",
     "Choice": "tasks.parameters",
