@@ -17,7 +17,7 @@ from quickstudy.protocol import counter
 LOOK = spaces.Box(0, 255, (6, 6, 3), np.uint8)
 
 
-class Lookout(gymnasium.Env[Any, int]):
+class Lookout(gymnasium.Env[Any, Any]):
     """Everything shown is drawn at random, so that no two observations are alike; episodes end after two to four steps."""
 
     observation_space = spaces.Dict(
@@ -64,7 +64,7 @@ def make(env: Any = Lookout) -> qs.GymnasiumTasks:
 
 
 def lived(tasks: Any, steps: int = 6, split: Any = "test") -> list[torch.Tensor]:
-    """All that is shown in a trial on three tasks, two lanes each: where it begins, then observation and arrival of each step."""
+    """All that is shown in a trial on three tasks, two lanes each: where it begins, observation and arrival of each step."""
     env = tasks.make(3, 2)
     seen = [env.reset(tasks.sample(3, split, counter(0, 0, "tasks")), counter(0, 0, "env"))]
     for _ in range(steps):

@@ -23,8 +23,8 @@ class Without:
 
         qs.Without(tasks, "text")
 
-    An observation that isn't made of parts has no names, and `qs.Without(tasks)` takes away all of it. Networks keep their size,
-    since the space stays. UsageError for parts that aren't there.
+    An observation that isn't made of parts has no names, and `qs.Without(tasks)` takes away all of it. The space stays, and so
+    do the sizes of networks. UsageError for parts that aren't there.
     """
 
     def __init__(self, tasks: TaskDistribution, *parts: str):
