@@ -15,13 +15,16 @@ Show = Callable[[Observation], Observation]
 
 
 class ShownEnv:
-    """Another environment, whose observations go through a function; `showing` gives it for the tasks of a trial."""
+    """Another environment, whose observations go through a function; `showing` gives it for the tasks of a trial.
 
-    def __init__(self, env: BatchEnv, showing: Callable[[Tasks], Show]):
-        self._env, self._showing = env, showing
+    `beside` is a parameter of tasks that the environment itself doesn't know.
+    """
+
+    def __init__(self, env: BatchEnv, showing: Callable[[Tasks], Show], beside: str = ""):
+        self._env, self._showing, self._beside = env, showing, beside
 
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        observation = self._env.reset(tasks, generator)
+        observation = self._env.reset({name: value for name, value in tasks.items() if name != self._beside}, generator)
         self._show = self._showing(tasks)
         return self._show(observation)
 
