@@ -329,10 +329,10 @@ def test_sliders_set_what_has_no_place(browser: Any):
     assert not wrong
 
 
-def test_its_policy_is_as_strict_as_that_of_watch():
+def test_its_policy_is_as_strict_as_that_of_watch_but_for_its_own_images():
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html({"title": "", "a": 1}, PLAY))
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules.pop("connect-src") == "'self'"
+    assert rules.pop("connect-src") == "'self'" and rules.pop("img-src") == "data:"
     assert rules.pop("default-src") == rules.pop("base-uri") == rules.pop("form-action") == "'none'"
     assert all(source.startswith("'sha256-") for sources in rules.values() for source in sources.split())
 
