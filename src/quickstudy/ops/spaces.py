@@ -41,7 +41,7 @@ def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
         parts = {name: seen_part(part, name, vocabulary) for name, part in leaves_of(space).items()}
         if any(is_read(part) for part in parts.values()):
             return Senses(parts)
-    if not space.is_np_flattenable:
+    if not is_flattened(space):
         raise UsageError(
             f"observation space {space} has no fixed size, so it can't be a vector; use Box, Discrete, Text, Dict or Tuple"
         )
@@ -50,9 +50,17 @@ def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
     return float_box(flat)
 
 
+def is_flattened(space: Space) -> bool:
+    """Whether Gymnasium makes a vector of a space's elements; a space of one's own needn't say."""
+    try:
+        return space.is_np_flattenable
+    except NotImplementedError:
+        return False
+
+
 def is_text(space: Space) -> bool:
     """Whether elements of a space are texts: Gymnasium's Text, and spaces of one's own whose dtype is str."""
-    return isinstance(space, spaces.Text) or getattr(space, "dtype", None) is str
+    return isinstance(space, spaces.Text) or (space.dtype is not None and np.dtype(space.dtype).kind == "U")
 
 
 def seen_part(space: Space, name: str, vocabulary: Sequence[str]) -> Space:
