@@ -181,7 +181,7 @@ def _ranges(lows: bytes, highs: bytes, device: str) -> Ranges:
 def encode(space: Space, observation: Any, shown: Space | None = None) -> np.ndarray:
     """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit.
 
-    `shown` is that space, where it knows a vocabulary. The result is a copy: who gave the observation may write over it. A
+    `shown` is that space, where it is at hand, as it must be where it knows a vocabulary. The result is a copy: who gave the observation may write over it. A
     number too large for float32 is infinite.
     """
     if isinstance(space, spaces.Discrete):
@@ -209,7 +209,7 @@ def encode(space: Space, observation: Any, shown: Space | None = None) -> np.nda
         raise ValueError(f"the observation {shorten(observation)} is of type {array.dtype}, not numbers")
     if array.shape != space.shape:
         raise ValueError(f"the observation has shape {array.shape}, its space says {space.shape}")
-    if array.dtype.kind != "f" and sense_of(space) == "image" and image_box(space).dtype == np.uint8:
+    if array.dtype.kind != "f" and sense_of(space) == "image" and (shown or image_box(space)).dtype == np.uint8:
         if array.size and not 0 <= array.min() <= array.max() <= 255:
             raise ValueError(f"the observation has numbers from {array.min()} to {array.max()}, no bytes")
         return np.array(array, np.uint8, order="C")
