@@ -105,3 +105,12 @@ def test_the_told_agent_walks_straight_to_the_goal():
     assert torch.equal(evaluation.returns[:, 0], evaluation.returns[:, 3])
     best = qs.evaluate(oracle("bayes-optimal", qs.tasks.make("grid-navigation")), num_tasks=200)
     assert torch.allclose(evaluation.returns[:, 3], best.returns[:, 3])
+
+
+@pytest.mark.parametrize("name", ["bayes-optimal", "posterior-sampling"])
+def test_what_is_seen_drawn_is_done_alike(name: str):
+    numbered, drawn = (
+        qs.evaluate(oracle(name, qs.tasks.make("grid-navigation", view=view)), num_tasks=50, seed=3)
+        for view in ("number", "drawn")
+    )
+    assert torch.equal(numbered.returns, drawn.returns) and numbered.returns.unique().numel() > 3

@@ -291,3 +291,11 @@ def test_a_frozen_lake_by_hand():
             before, state = state, lake.transition(state, torch.full((1, 1), action), task, noise)
         assert bool(lake.terminal(state, task)) is ends
         assert float(lake.reward(before, torch.full((1, 1), actions[-1]), state, task, noise)) == float(success)
+
+
+def test_a_drawn_grid_shows_the_cell_and_not_the_goal():
+    drawn = GridNavigation(size=4, view="drawn")
+    state = torch.tensor([[2, 1], [0, 3]])
+    shown = drawn.observation(state, {"goal": torch.tensor([3, 3])})
+    assert shown.dtype == torch.uint8 and shown.shape == (2, *drawn.observation_space.shape)
+    assert shown.nonzero().tolist() == [[0, 0, 2, 1], [1, 0, 0, 3]]

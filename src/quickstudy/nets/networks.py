@@ -186,14 +186,15 @@ def tried(
 
 
 def last_linear(net: nn.Module, part: str) -> str:
-    """The name of the linear layer, with a bias, that comes last in a part of a network, or is that part.
+    """The name of the linear layer, with a bias, that comes last in a part of a network, or is that part; "" is all of it.
 
     Raises UsageError where there is none.
     """
     linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear) and module.bias is not None]
-    within = [name for name in linear if f"{name}.".startswith(f"{part}.")]
+    within = [name for name in linear if not part or f"{name}.".startswith(f"{part}.")]
     if not within:
-        raise UsageError(f"the module {part} of a net must hold a linear layer with a bias, the last of which gives its output")
+        what = f"the module {part} of a net" if part else "a net whose head adapts"
+        raise UsageError(f"{what} must hold a linear layer with a bias, the last of which gives its output")
     return within[-1]
 
 

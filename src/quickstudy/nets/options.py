@@ -29,6 +29,14 @@ Vision = Annotated[
 Language = Annotated[Literal["gru", "mean"], Doc("What reads texts: a GRU over their words, or the mean of their words.")]
 Film = Annotated[bool, Doc("What texts say scales and shifts the planes in which images are read (FiLM: Perez et al. 2018).")]
 
+Adapt = Annotated[
+    Literal["all", "head"] | None,
+    Doc(
+        "What an inner step moves: all weights, or the last layer alone (ANIL: Raghu et al. 2020). None: all; the head where"
+        " images, sounds or texts are read, whose convolutions would cost many times as much with weights of each task."
+    ),
+]
+
 
 @runtime_checkable
 class Senses(Protocol):

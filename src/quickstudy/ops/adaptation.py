@@ -18,9 +18,10 @@ def inner_step(
 ) -> dict[str, Tensor]:
     """theta' = theta - alpha * gradient (Finn et al. 2017, eq. 1; per-parameter rates: Li et al. 2017, eq. 1).
 
-    Gradients with a leading task axis turn weights that tasks share into weights of each task.
+    Gradients with a leading task axis turn weights that tasks share into weights of each task; those without a gradient stay.
     """
-    return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}
+    moved = {name: weights[name] - rates[name] * gradient for name, gradient in gradients.items()}
+    return {name: moved.get(name, weight) for name, weight in weights.items()}
 
 
 class AdamMoments(NamedTuple):

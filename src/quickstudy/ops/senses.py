@@ -245,6 +245,12 @@ def as_row(
     return torch.cat([*rows, *(each.float().contiguous().view(torch.uint8) for each in numbers)], dim=-1)
 
 
+def extended(inputs: Shaped[Tensor, "*lead entry"], numbers: Float[Tensor, "*lead number"]) -> Shaped[Tensor, "*lead more"]:
+    """What a network reads with more numbers behind it, be it a vector or a row."""
+    more = numbers if inputs.is_floating_point() else numbers.float().contiguous().view(torch.uint8)
+    return torch.cat([inputs, more], dim=-1)
+
+
 def numbers_in(row: Shaped[Tensor, "*lead entry"], count: int) -> Float[Tensor, "*lead {count}"]:
     """The last numbers of what a network reads, a row of bytes or a vector."""
     if row.is_floating_point():

@@ -7,12 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from gymnasium import spaces
+from jaxtyping import Bool, Float, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quickstudy.errors import UsageError
 from quickstudy.families.classic.grid_navigation import GridNavigation
+from quickstudy.ops.senses import Senses
 from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Act, Memory, Percept, has_past
 from quickstudy.tasks.parameters import Choice
@@ -174,6 +176,11 @@ def towards(cell: Int64[Tensor, "*lead"], goal: Int64[Tensor, "*lead"], size: in
     return torch.where(rows > 0, 1, torch.where(rows < 0, 3, across))
 
 
+def cell_of(family: GridNavigation, observation: Shaped[Tensor, "*lead ..."]) -> Int64[Tensor, "*lead"]:
+    """The number of the cell that an observation shows."""
+    return observation.flatten(-3).argmax(-1) if family.view == "drawn" else observation
+
+
 def met(percept: Percept) -> Bool[Tensor, "*lead"]:
     """Whether the step before this one ended on the goal."""
     return has_past(percept) & (percept.reward > 0)
@@ -191,10 +198,11 @@ class BayesOptimalPolicy:
         return {"step": blank, "goal": blank - 1}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        goal = torch.where(met(percept), percept.arrival, memory["goal"])
+        cell, arrival = cell_of(self.family, percept.observation), cell_of(self.family, percept.arrival)
+        goal = torch.where(met(percept), arrival, memory["goal"])
         actions = torch.tensor(self.walk.actions)
         search = actions[memory["step"].clamp(max=len(actions) - 1)]
-        action = torch.where(goal >= 0, towards(percept.observation, goal, self.family.size), search)
+        action = torch.where(goal >= 0, towards(cell, goal, self.family.size), search)
         return Act(action, None, {}), {"step": memory["step"] + 1, "goal": goal}
 
 
@@ -211,16 +219,19 @@ class PosteriorSamplingPolicy:
         return {"possible": possible.expand(tasks, lanes, -1), "target": torch.zeros(tasks, lanes, dtype=torch.long)}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        possible = posterior(percept, memory["possible"])
+        possible = posterior(self.family, percept, memory["possible"])
         luck = torch.ones_like(possible) if generator is None else torch.rand(possible.shape, generator=generator) + 1e-9
         target = where_lane(percept.first, ((possible > 0) * luck).argmax(-1), memory["target"])
-        action = towards(percept.observation, target, self.family.size)
+        action = towards(cell_of(self.family, percept.observation), target, self.family.size)
         return Act(action, None, {}), {"possible": possible, "target": target}
 
 
-def posterior(percept: Percept, possible: Float[Tensor, "task lane cell"]) -> Float[Tensor, "task lane cell"]:
+def posterior(
+    family: GridNavigation, percept: Percept, possible: Float[Tensor, "task lane cell"]
+) -> Float[Tensor, "task lane cell"]:
     """The cells that may hold the goal, after one more step: all those not entered, or the one where the goal was met."""
-    entered = torch.nn.functional.one_hot(percept.arrival, possible.shape[-1]).to(possible.dtype)
+    arrival = cell_of(family, percept.arrival)
+    entered = torch.nn.functional.one_hot(arrival, possible.shape[-1]).to(possible.dtype)
     after = torch.where(met(percept)[..., None], entered, possible * (1 - entered))
     return where_lane(has_past(percept), after, possible)
 
@@ -236,6 +247,15 @@ class InformedPolicy:
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         size = self.family.size
-        goal = ((percept.observation[..., -2:] + 1) / 2 * (size - 1)).round().long()
-        cell = percept.observation[..., : size**2].argmax(-1)
+        if self.family.view == "drawn":
+            parts = self.reads.split(percept.observation)
+            cell, told = cell_of(self.family, parts["image"]), parts["task"]
+        else:
+            cell, told = percept.observation[..., : size**2].argmax(-1), percept.observation[..., -2:]
+        goal = ((told + 1) / 2 * (size - 1)).round().long()
         return Act(towards(cell, goal[..., 0] * size + goal[..., 1], size), None, {}), memory
+
+    @property
+    def reads(self) -> Senses:
+        """What `Informed` makes of an image."""
+        return Senses({"image": self.family.observation_space, "task": spaces.Box(-np.inf, np.inf, (2,))})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -42,7 +43,9 @@ def of_grid(family: GridNavigation) -> Posterior:
     """Uniform over the goal cells that were not entered, or the one where the goal was met."""
     goals = torch.from_numpy(grid.Search(family).goals())
     prior = torch.zeros(family.size**2).index_fill(0, goals[:, 0] * family.size + goals[:, 1], 1.0)
-    return Posterior(family.size, torch.arange(family.size**2), prior / prior.sum(), grid.posterior)
+    cells = torch.cartesian_prod(torch.arange(family.size), torch.arange(family.size))
+    arrivals = family.observation(cells, {})
+    return Posterior(family.size, arrivals, prior / prior.sum(), partial(grid.posterior, family))
 
 
 POSTERIORS: dict[type[Any], Callable[[Any], Posterior]] = {GridNavigation: of_grid}

@@ -17,12 +17,25 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from quickstudy.data.rollout import Lifetime
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution
-from quickstudy.nets.networks import Build, Weights, built, copied, encoder, head, initial_weights, last_layer, tried
+from quickstudy.nets.networks import (
+    Build,
+    Weights,
+    built,
+    copied,
+    encoder,
+    head,
+    initial_weights,
+    last_layer,
+    last_linear,
+    tried,
+)
 from quickstudy.nets.options import Network
+from quickstudy.nets.reader import Inputs, behind, inputs_for, read
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
-from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.features import inputs_of
 from quickstudy.ops.policy_gradient import masked_mean, root, standardise
 from quickstudy.ops.returns import episode_advantages
+from quickstudy.ops.senses import is_read
 from quickstudy.ops.tree import tree_map
 from quickstudy.parts.collecting import adaptation_metrics, collected_episodes, episode_return, rollout_metrics
 from quickstudy.protocol import Act, Experience, Learner, Memory, Metrics, Percept, TaskDistribution, Work, counter
@@ -49,7 +62,7 @@ class Start(NamedTuple):
 
     weights: Weights
     rates: Weights
-    """Step sizes of the inner steps: a number, or one for each parameter, by the names of the weights."""
+    """Step sizes of the inner steps: a number, or one for each parameter, by the names of the weights that adapt."""
 
     def learned(self) -> Weights:
         """All that gradients move, under names of its own: weights, and rates where they are learned."""
@@ -60,6 +73,11 @@ class Start(NamedTuple):
         """The same with the values of `learned`."""
         rates = {name: learned.get(f"rate of {name}", rate) for name, rate in self.rates.items()}
         return Start({name: learned[name] for name in self.weights}, rates)
+
+    def divided(self) -> tuple[Weights, Weights]:
+        """The weights that adapt, and those that all tasks go on sharing."""
+        own = {name: self.weights[name] for name in self.rates}
+        return own, {name: weight for name, weight in self.weights.items() if name not in own}
 
 
 class Inner(NamedTuple):
@@ -78,20 +96,36 @@ class Inner(NamedTuple):
 
 def policy_net(learner: Learner, distribution: Distribution, network: Network, own: Build | None) -> nn.Module:
     """The skeleton of a learner's policy, built by the user's own function where there is one."""
-    build = own or (lambda inputs, outputs: Net(network, inputs, distribution))
-    return built(learner.name, build, vector_size(learner.tasks.observation_space), distribution.size)
+    build, inputs = own or (lambda inputs, outputs: Net(network, inputs, distribution)), inputs_for_net(learner, network)
+    return behind(inputs.reader, built(learner.name, build, inputs.size, distribution.size))
 
 
-def first_start(learner: Learner, inner: Inner, network: Network, rate: float, learn_rate: bool) -> Start:
-    """First weights, and the rate that all parameters share, or each has for itself where rates are learned."""
+def inputs_for_net(learner: Learner, network: Network) -> Inputs:
+    """What a learner's policy reads: the observation."""
+    return inputs_for(learner.tasks.observation_space, 0, network)
+
+
+def adapting(inner: Inner, adapt: Literal["all", "head"] | None) -> list[str]:
+    """The names of the weights that inner steps move: all, or those of the last layer, and of a spread that is learned."""
+    net, names = inner.net, [name for name, _ in inner.net.named_parameters()]
+    if (adapt or ("head" if is_read(inner.tasks.observation_space) else "all")) == "all":
+        return names
+    last = last_linear(net, "policy" if isinstance(net, Net) else "")
+    return [name for name in names if name.startswith(f"{last}.") or name == "log_std"]
+
+
+def first_start(
+    learner: Learner, inner: Inner, network: Network, adapt: Literal["all", "head"] | None, rate: float, learn_rate: bool
+) -> Start:
+    """First weights, and the rate that all that adapt share, or each has for itself where rates are learned."""
     net, device = inner.net, learner.device
     weights = initial_weights(net, counter(learner.seed, 0, "weights"), {f"policy.{last_layer(network)}": 0.01}, device)
     if not isinstance(net, Net):
-        inputs = torch.zeros(2, 3, vector_size(inner.tasks.observation_space), device=device)
+        inputs = torch.zeros(2, 3, inputs_for_net(learner, network).size, device=device)
         tried(learner.name, net, weights, (inputs,), (2, 3, inner.distribution.size))
     rates = {
-        name: torch.full_like(weight if learn_rate else weight.sum(), rate).detach().requires_grad_(learn_rate)
-        for name, weight in weights.items()
+        name: torch.full_like(weights[name] if learn_rate else weights[name].sum(), rate).detach().requires_grad_(learn_rate)
+        for name in adapting(inner, adapt)
     }
     return Start(weights, rates)
 
@@ -110,25 +144,34 @@ class WeightedPolicy:
         return {}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        inputs = as_vector(self.tasks.observation_space, percept.observation)
+        inputs = inputs_of(self.tasks.observation_space, percept.observation)
         parameters = forward(self.net, self.start.weights, inputs, self.axis)
         action = self.distribution.mode(parameters) if generator is None else self.distribution.sample(parameters, generator)
         return Act(action, self.distribution.log_prob(parameters, action), {"parameters": parameters}), memory
 
 
 def forward(
-    net: nn.Module, weights: Weights, inputs: Float[Tensor, "task *lead feature"], axis: Literal[0] | None
+    net: nn.Module, weights: Weights, inputs: Shaped[Tensor, "task *lead entry"], axis: Literal[0] | None
 ) -> Float[Tensor, "task *lead parameter"]:
-    """The network on each task's inputs, with the task's weights or with those that all share."""
+    """The network on each task's inputs, with weights that all share, or (`axis` 0) the task's own where they have adapted."""
     if axis is None:
         return functional_call(net, weights, (inputs,))
-    return vmap(lambda own, seen: functional_call(net, own, (seen,)))(weights, inputs)
+    own = {name: weight for name, weight in weights.items() if weight.dim() > net.get_parameter(name).dim()}
+    shared = {name: weight for name, weight in weights.items() if name not in own}
+    return vmap(lambda own, seen: functional_call(net, shared | own, (seen,)))(own, read_once(net, own, shared, inputs))
+
+
+def read_once(
+    net: nn.Module, own: Weights, shared: Weights, inputs: Shaped[Tensor, "task *lead entry"]
+) -> Shaped[Tensor, "task *lead entry"]:
+    """Inputs as features, where tasks share the reader: it needn't be asked by each of them."""
+    return inputs if any(name.startswith("reader.") for name in own) else read(net, shared, inputs)
 
 
 class Samples(NamedTuple):
     """Experience as a policy-gradient loss reads it."""
 
-    inputs: Float[Tensor, "task lane time feature"]
+    inputs: Shaped[Tensor, "task lane time entry"]
     action: Shaped[Tensor, "task lane time ..."]
     log_prob: Float[Tensor, "task lane time"]
     parameters: Float[Tensor, "task lane time parameter"]
@@ -137,20 +180,21 @@ class Samples(NamedTuple):
     valid: Bool[Tensor, "task lane time"]
 
 
-def samples_of(inner: Inner, experience: Experience, inputs: Float[Tensor, "task lane time feature"] | None = None) -> Samples:
+def samples_of(inner: Inner, experience: Experience, inputs: Shaped[Tensor, "task lane time entry"] | None = None) -> Samples:
     """Samples with advantages by episode against a baseline fitted on each task's own data, standardised for each task.
 
     The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it. `inputs` are the
-    observations as vectors, where a gradient is asked of those.
+    observations as vectors, where a gradient is asked of those. Where a reader reads them, the baseline knows the time alone.
     """
     transition, valid, first = experience.transition, experience.valid, experience.percept.first
-    inputs = as_vector(inner.tasks.observation_space, experience.percept.observation) if inputs is None else inputs
+    inputs = inputs_of(inner.tasks.observation_space, experience.percept.observation) if inputs is None else inputs
     reward = transition.reward.double()
     ended, never, zero = transition.terminated | transition.truncated, torch.zeros_like(valid), torch.zeros_like(reward)
     returns = episode_advantages(reward, zero, zero, ended, never, valid, inner.gamma, 1.0)
     step = torch.arange(valid.shape[-1], device=valid.device)
     within = (step - torch.where(first, step, 0).cummax(-1).values).to(returns)
-    value = fitted_values(inputs, returns, within, valid)
+    told = inputs[..., :0].float() if is_read(inner.tasks.observation_space) else inputs
+    value = fitted_values(told, returns, within, valid)
     advantage = episode_advantages(reward, value, zero, ended, never, valid, inner.gamma, inner.gae_lambda)
     # where a task is solved, every return is the same and what is left of the advantages is what the baseline can't fit
     level = vmap(masked_mean)(returns, valid)[:, None, None]
@@ -170,11 +214,13 @@ def inner_loss(inner: Inner, weights: Weights, samples: Samples) -> Float[Tensor
 
 def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | None) -> Start:
     """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with."""
+    own, shared = start.divided()
+    samples = samples._replace(inputs=read_once(inner.net, own, shared, samples.inputs))
 
-    def loss(weights: Weights, own: Samples) -> Float[Tensor, ""]:
-        return inner_loss(inner, weights, own)
+    def loss(own: Weights, each: Samples) -> Float[Tensor, ""]:
+        return inner_loss(inner, shared | own, each)
 
-    gradients = vmap(grad(loss), in_dims=(axis, 0))(start.weights, samples)
+    gradients = vmap(grad(loss), in_dims=(axis, 0))(own, samples)
     if inner.first_order:
         gradients = {name: gradient.detach() for name, gradient in gradients.items()}
     return start._replace(weights=inner_step(start.weights, gradients, start.rates))
@@ -216,40 +262,46 @@ def collected_stages(work: Work, learner: Learner, inner: Inner, tasks: int, ste
 
 
 def known(trial: Trial) -> Known:
-    """How far each weight has moved from where all tasks begin."""
-    first, last = (trial.policies[place].start.weights for place in (0, -1))
-    return Known("weights", torch.cat([(last[name] - first[name]).flatten(1) for name in first], dim=1))
+    """How far each weight that adapts has moved from where all tasks begin."""
+    (first, rates), (last, _) = (trial.policies[place].start for place in (0, -1))
+    return Known("weights", torch.cat([(last[name] - first[name]).flatten(1) for name in rates], dim=1))
 
 
 def descent(inner: Inner, policy: WeightedPolicy, experience: Experience) -> Descent:
-    """The inner loss of each task's experience where the policy's weights are, and its gradient."""
-
-    def loss(weights: Weights, own: Samples) -> Float[Tensor, ""]:
-        return inner_loss(inner, weights, own)
-
+    """The inner loss of each task's experience where the policy's weights are, and its gradient in those that adapt."""
+    own, shared = policy.start.divided()
     samples = samples_of(inner, experience)
-    gradients, losses = vmap(grad_and_value(loss), in_dims=(policy.axis, 0))(policy.start.weights, samples)
+    samples = samples._replace(inputs=read_once(inner.net, own, shared, samples.inputs))
+
+    def loss(own: Weights, each: Samples) -> Float[Tensor, ""]:
+        return inner_loss(inner, shared | own, each)
+
+    gradients, losses = vmap(grad_and_value(loss), in_dims=(policy.axis, 0))(own, samples)
     return Descent(losses, torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1))
 
 
 def retraced(inner: Inner, trial: Trial, task: int) -> Retraced:
     """Decisions of later episodes depend, by the inner steps, on what the first lane read and was paid in earlier ones.
 
-    All actions and the other lanes stay as they were; log-probabilities are those that the agent would have recorded.
+    All actions and the other lanes stay as they were; log-probabilities are those that the agent would have recorded. Features
+    that a reader makes are what was read, where it is the same in all episodes; where it adapts, only the pay is followed.
     """
     inner = inner._replace(first_order=False)  # which would cut the way that is asked about
     space, start, axis = inner.tasks.observation_space, trial.policies[0].start, trial.policies[0].axis
     alone = Trial((), [tree_map(lambda part: part[task : task + 1], each) for each in trial.episodes])
+    seen_as = [read_once(inner.net, *start.divided(), inputs_of(space, each.percept.observation)) for each in alone.episodes]
+    followed = seen_as[0].is_floating_point()
     told = [
-        torch.cat([as_vector(space, each.percept.observation), each.transition.reward[..., None]], -1)
-        for each in alone.episodes
+        torch.cat([inputs, each.transition.reward[..., None]] if followed else [each.transition.reward[..., None]], -1)
+        for inputs, each in zip(seen_as, alone.episodes, strict=True)
     ]
     seen = alone.joined(0, told).detach().requires_grad_()
     found = []
-    for each, numbers, own in zip(alone.episodes, told, seen.split(alone.lengths(0)), strict=True):
+    for each, inputs, numbers, own in zip(alone.episodes, seen_as, told, seen.split(alone.lengths(0)), strict=True):
         numbers = numbers.clone()
         numbers[0, 0, : len(own)] = own
-        inputs, reward = numbers[..., :-1], numbers[..., -1]
+        reward = numbers[..., -1]
+        inputs = numbers[..., :-1] if followed else inputs
         log_prob = inner.distribution.log_prob(forward(inner.net, start.weights, inputs, axis), each.act.action)
         found.append(log_prob[0, 0, : len(own)])
         lived = each._replace(act=each.act._replace(log_prob=log_prob), transition=each.transition._replace(reward=reward))

@@ -18,6 +18,7 @@ from quickstudy.arguments import shown
 from quickstudy.errors import UsageError
 from quickstudy.nets.networks import Weights, encoder, head, last_layer, require_values, skeleton, tried
 from quickstudy.nets.options import Network
+from quickstudy.nets.reader import read
 from quickstudy.nets.soft import SoftActions
 
 SMALL = 0.01
@@ -97,9 +98,9 @@ class Brain(NamedTuple):
 class Place(NamedTuple):
     """A state as the networks read it."""
 
-    acting: Float[Tensor, "*lead feature"]
+    acting: Shaped[Tensor, "*lead entry"]
     """What the policy reads."""
-    judged: Float[Tensor, "*lead judged"]
+    judged: Shaped[Tensor, "*lead judged"]
     """What critics read before the action."""
     beside: Float[Tensor, "*lead beside"] | None = None
     """And behind it."""
@@ -111,6 +112,11 @@ class Outcome(NamedTuple):
     reward: Float[Tensor, "*lead"]
     terminated: Bool[Tensor, "*lead"]
     arrival: Place
+
+
+def seen_by(net: ActorCritic, critics: Weights, place: Place) -> Place:
+    """The same place with what the critics read of it, so that they needn't read it again; a vector stays as it is."""
+    return place._replace(judged=read(net.critics, critics, place.judged))
 
 
 def built(what: str, kind: type[Nets], build: Callable[[], object]) -> Nets:
@@ -173,7 +179,7 @@ def climb(
     """
     # the critics judge, and aren't moved by it
     fixed = {name: weight.detach() for name, weight in learned.critics.items()}
-    value, entropy = soft_value(net, learned, fixed, place, noise)
+    value, entropy = soft_value(net, learned, fixed, place._replace(judged=place.judged.detach()), noise)
     loss = -value.mean()
     parts = {
         "train/policy_loss": loss,

@@ -23,8 +23,9 @@ from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.reader import behind, inputs_for
 from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
-from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.features import inputs_of
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, episode_index
 from quickstudy.parts import ppo
@@ -99,7 +100,7 @@ class MemorylessPolicy:
 
     def __call__(self, observation: Shaped[Tensor, "*lead ..."]) -> tuple[Tensor, Tensor]:
         """The action distribution's parameters and the value, on the head's own scale."""
-        return functional_call(self.net, self.weights, (as_vector(self.tasks.observation_space, observation),))
+        return functional_call(self.net, self.weights, (inputs_of(self.tasks.observation_space, observation),))
 
 
 def task_informed(tasks: TaskDistribution, config: Config | None = None, **options: Any) -> MultiTask:
@@ -134,12 +135,13 @@ class MultiTask:
         self.iteration, self.own_net = 0, net is not None
         self.distribution = distribution_over(tasks.action_space)
         build = net or (lambda inputs, outputs: ActorCritic(self.config, inputs, outputs))
-        self.net = built(self.name, build, vector_size(tasks.observation_space), self.distribution.size, "policy", "value")
+        inputs = inputs_for(tasks.observation_space, 0, self.config)
+        self.net = behind(inputs.reader, built(self.name, build, inputs.size, self.distribution.size, "policy", "value"))
         gains = {last_linear(self.net, "policy"): 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
         if net:
-            inputs = torch.zeros(3, vector_size(tasks.observation_space), device=device)
-            tried(self.name, self.net, self.weights, (inputs,), (3, self.distribution.size), (3,))
+            seen = torch.zeros(3, inputs.size, device=device)
+            tried(self.name, self.net, self.weights, (seen,), (3, self.distribution.size), (3,))
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
@@ -178,7 +180,7 @@ class MultiTask:
         truncated[..., -1] |= ~transition.terminated[..., -1]
         ends = transition.terminated, truncated
         advantage = episode_advantages(transition.reward, value, arrival_value, *ends, valid, config.gamma, config.gae_lambda)
-        inputs = as_vector(self.tasks.observation_space, experience.percept.observation)
+        inputs = inputs_of(self.tasks.observation_space, experience.percept.observation)
         batch, self.scale, metrics = ppo.batch_of(
             experience, inputs, value, advantage, self.scale, self.value_head, config.value_rate
         )

@@ -24,12 +24,13 @@ from quickstudy.errors import require_at_least, require_positive, require_rates,
 from quickstudy.nets import options
 from quickstudy.nets.networks import copied, copy_into, follow, initial_weights
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.reader import behind, inputs_for
 from quickstudy.nets.soft import SoftActions, soft_actions
 from quickstudy.ops.adaptation import AdamMoments, adam_step
-from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.features import inputs_of
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in, tree_map
-from quickstudy.parts import soft
+from quickstudy.parts import soft, transitions
 from quickstudy.parts.collecting import collected_episodes, numbers, require_shards, rollout_metrics, some_experience
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
@@ -113,7 +114,7 @@ Build = Callable[[Config, TaskDistribution, SoftActions], Net] | None
 
 def net_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Net:
     """The method's own networks."""
-    seen = vector_size(tasks.observation_space)
+    seen = inputs_for(tasks.observation_space, 0, config).size
     critics = soft.twin_net(seen + actions.action_size, actions.values, config, "nets")
     return Net(soft.policy_net(seen, actions.size, config), critics)
 
@@ -121,11 +122,19 @@ def net_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Ne
 class Batch(NamedTuple):
     """Single transitions."""
 
-    observation: Float[Tensor, "step feature"]
+    observation: Shaped[Tensor, "step entry"]
     action: Shaped[Tensor, "step ..."]
     reward: Float[Tensor, "step"]
     terminated: Bool[Tensor, "step"]
-    arrival: Float[Tensor, "step feature"]
+    arrival: Shaped[Tensor, "step entry"]
+
+
+SEEN = "observation", "arrival"
+
+
+def batch_of(records: Records) -> Batch:
+    """Records as an update reads them."""
+    return Batch(**{name: records[name] for name in Batch._fields})
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ class FineTunedPolicy:
         return {}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        inputs = as_vector(self.tasks.observation_space, percept.observation)
+        inputs = inputs_of(self.tasks.observation_space, percept.observation)
         forward = vmap(lambda own, seen: functional_call(self.net.policy, own, (seen,)), in_dims=(self.axis, 0))
         parameters = forward(self.brain.learned.policy, inputs)
         actions = self.net.actions
@@ -160,11 +169,11 @@ def records_of(tasks: TaskDistribution, experience: Experience) -> Records:
     """
     transition, space = experience.transition, tasks.observation_space
     fields = {
-        "observation": as_vector(space, experience.percept.observation),
+        "observation": inputs_of(space, experience.percept.observation),
         "action": experience.act.action,
         "reward": transition.reward,
         "terminated": transition.terminated,
-        "arrival": as_vector(space, transition.arrival),
+        "arrival": inputs_of(space, transition.arrival),
         "valid": experience.valid,
     }
     return {name: value.flatten(1, 2) for name, value in fields.items()}
@@ -180,6 +189,7 @@ def losses(
 ) -> tuple[Float[Tensor, ""], tuple[Float[Tensor, "step"], dict[str, Tensor]]]:
     """The losses of critics, policy and temperature, each with a gradient in its own part alone; TD errors, and the parts."""
     here, there = (soft.Place(seen, seen) for seen in (batch.observation, batch.arrival))
+    here = soft.seen_by(net, brain.learned.critics, here)
     aims = soft.aims_of(net, brain, gamma, soft.Outcome(batch.reward, batch.terminated, there), noise[0])
     error = soft.values_of(net, brain.learned.critics, here, batch.action) - aims
     critic_loss = 0.5 * (error.square() * weight).sum(0).mean()
@@ -254,20 +264,30 @@ class MultiTaskSAC:
         self.actions = soft_actions(tasks.action_space, config.entropy_share)
         self.train_tasks = tasks.sample(config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
         nets = soft.built("multi-task-sac", Net, lambda: (net or net_for)(config, tasks, self.actions))
+        inputs = [inputs_for(tasks.observation_space, 0, config) for _ in nets]
+        nets = Net(*(behind(each.reader, part) for each, part in zip(inputs, nets, strict=True)))
         self.net = soft.ActorCritic(*nets, self.actions)
         ends = ({}, {}) if net else (soft.policy_end(config), soft.twin_end(config, "nets"))
         policy = initial_weights(self.net.policy, counter(seed, 0, "policy"), ends[0], device)
         critics = initial_weights(self.net.critics, counter(seed, 0, "critics"), ends[1], device)
         if net:
-            seen = torch.zeros(3, vector_size(tasks.observation_space), device=device)
+            seen = torch.zeros(3, inputs[0].size, device=device)
             soft.tried_heads("multi-task-sac", self.net, policy, critics, soft.Place(seen, seen))
         self.learned = soft.Heads(policy, critics, soft.first_temperature(config.temperature, device))
         self.target = copied(critics)
         self.optimiser = Adam(tensors_in(self.learned), lr=config.learning_rate, eps=1e-5)
-        sizes = config.num_train_tasks, config.buffer_size, tasks.max_episode_steps
+        sizes = config.num_train_tasks, *transitions.room(tasks, config.buffer_size, 1)
         kinds = {"on_disk": config.buffer_on_disk, "prioritised": config.prioritised > 0}
-        like = {name: value[0] for name, value in records_of(tasks, some_experience(tasks, device)).items() if name != "valid"}
-        self.replay = Replay(*sizes, **kinds, like=like, device=device)
+        like, _ = self.kept(some_experience(tasks, device))
+        self.replay = Replay(*sizes, **kinds, like={name: value[:1] for name, value in like.items()}, device=device)
+
+    def kept(self, experience: Experience) -> tuple[Records, Int[Tensor, "record"]]:
+        """Experience as the replay keeps it, and the place of each record's task in it."""
+        transition = experience.transition
+        fields = {"action": experience.act.action, "reward": transition.reward, "terminated": transition.terminated}
+        records, task = transitions.kept(self.tasks, experience, fields)
+        seen = {name: inputs_of(self.tasks.observation_space, records[name]) for name in SEEN if name in records}
+        return records | seen, task
 
     def explorer(self) -> FineTunedPolicy:
         return FineTunedPolicy(self.net, copied(soft.Brain(self.learned, self.target)), self.tasks)
@@ -292,9 +312,8 @@ class MultiTaskSAC:
         life = Lifetime(self.explorer(), as_it_is, 1, 1)
         chosen = {name: part[lived] for name, part in self.train_tasks.items()}
         [experience] = collected_episodes(work, self, life, chosen)
-        records = records_of(self.tasks, experience)
-        valid = records.pop("valid")
-        self.replay.extend(lived[valid.nonzero()[:, 0].cpu()], {name: value[valid] for name, value in records.items()})
+        records, task = self.kept(experience)
+        transitions.extend(self.replay, lived[task.cpu()], records)
         noise = counter(self.seed, self.iteration, "noise", 0, self.device)
         parts: dict[str, Tensor] = {}
         for _ in range(config.updates):
@@ -302,7 +321,7 @@ class MultiTaskSAC:
             parts, error = self.update(batch, weight, self.actions.noise((2, config.batch_size), noise))
             prioritise(self.replay, leaf, error, config.prioritised)
         self.iteration += 1
-        steps, paid = float(valid.sum()), float((experience.transition.reward * experience.valid).sum())
+        steps, paid = float(experience.valid.sum()), float((experience.transition.reward * experience.valid).sum())
         return rollout_metrics(steps, paid / config.n_envs, steps / config.n_envs) | numbers(parts)
 
     def draw(self, generator: Generator) -> tuple[Batch, Float[Tensor, "step"], Int[Tensor, "step"]]:
@@ -311,10 +330,11 @@ class MultiTaskSAC:
         lived = replay.counts.nonzero()[:, 0]
         task = lived[torch.randint(len(lived), (config.batch_size,), generator=generator)]
         if replay.priorities is None:
-            records = {name: value[:, 0] for name, value in replay.sample(task, 1, generator).items()}
-            return Batch(**records), torch.ones(config.batch_size, device=self.device), task
+            found = {name: value[:, 0] for name, value in transitions.drawn(replay, task, 1, generator).items()}
+            return batch_of(found), torch.ones(config.batch_size, device=self.device), task
         task, number, leaf = replay.draw_by_priority(config.batch_size, generator)
-        return Batch(**replay.at(task, number)), replay.priorities.weights(leaf, config.importance).to(self.device), leaf
+        found = transitions.looked_up(replay, task, number)
+        return batch_of(found), replay.priorities.weights(leaf, config.importance).to(self.device), leaf
 
     def update(
         self, batch: Batch, weight: Float[Tensor, "step"], noise: Float[Tensor, "2 step noise"]

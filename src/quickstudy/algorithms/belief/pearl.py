@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -26,13 +26,24 @@ from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, tried
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.reader import Reader, behind, inputs_for, read
 from quickstudy.nets.soft import SoftActions, soft_actions
-from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.features import as_vector, inputs_of
 from quickstudy.ops.fit import COUNTED, require_fit, require_range
 from quickstudy.ops.moments import Moments, merged, moments_fit, moments_of, no_moments
-from quickstudy.parts import collecting, soft
+from quickstudy.ops.senses import extended, is_read
+from quickstudy.parts import collecting, soft, transitions
 from quickstudy.parts.descend import descend
-from quickstudy.parts.posterior import Posterior, context_vector, context_vector_size, posterior, transition_vectors
+from quickstudy.parts.posterior import (
+    Posterior,
+    context,
+    context_inputs,
+    context_size,
+    context_vector,
+    lived_context,
+    posterior,
+    transition_vectors,
+)
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -111,12 +122,19 @@ Build = Callable[[Config, TaskDistribution, SoftActions], Nets] | None
 
 def nets_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Nets:
     """PEARL's own networks. The context's encoder is a head; the option `encoder` stands before policy and critics."""
-    seen, latent = vector_size(tasks.observation_space), config.latent_size
+    seen, latent = inputs_for(tasks.observation_space, 0, config).size, config.latent_size
     return Nets(
-        head(context_vector_size(tasks), 2 * latent, config),
+        head(context_inputs(tasks, config).size, 2 * latent, config),
         soft.policy_net(seen + latent, actions.size, config),
         soft.twin_net(seen + actions.action_size + latent, actions.values, config),
     )
+
+
+def readers(config: Config, tasks: TaskDistribution) -> list[Reader | None]:
+    """What stands before each of the networks, where observations are no vectors."""
+    space, latent = tasks.observation_space, config.latent_size
+    inputs = context_inputs(tasks, config), inputs_for(space, latent, config), inputs_for(space, 0, config)
+    return [each.reader for each in inputs]
 
 
 @dataclass(frozen=True)
@@ -139,8 +157,8 @@ class PosteriorPolicy:
         mean, std = (moment[..., None, :].expand_as(memory["latent"]) for moment in (self.belief.mean, self.belief.std))
         drawn = mean if generator is None else mean + std * torch.empty_like(mean).normal_(generator=generator)
         latent = torch.where(percept.first[..., None], drawn, memory["latent"])
-        seen = as_vector(self.tasks.observation_space, percept.observation)
-        parameters = functional_call(self.nets.policy, self.weights["policy"], (torch.cat([seen, latent], -1),))
+        seen = inputs_of(self.tasks.observation_space, percept.observation, latent)
+        parameters = functional_call(self.nets.policy, self.weights["policy"], (seen,))
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
         return Act(action, None, {}), {"latent": latent}
 
@@ -148,12 +166,12 @@ class PosteriorPolicy:
 class Batch(NamedTuple):
     """What an update reads."""
 
-    context: Float[Tensor, "task transition feature"]
+    context: Shaped[Tensor, "task transition entry"]
     known: Bool[Tensor, "task transition"]
     """Which transitions of the context the belief is made of."""
-    observation: Float[Tensor, "task step feature"]
+    observation: Shaped[Tensor, "task step entry"]
     action: Shaped[Tensor, "task step ..."]
-    arrival: Float[Tensor, "task step feature"]
+    arrival: Shaped[Tensor, "task step entry"]
     reward: Float[Tensor, "task step"]
     terminated: Bool[Tensor, "task step"]
 
@@ -168,9 +186,9 @@ class Noise(NamedTuple):
     """And where it arrived."""
 
 
-def place_of(seen: Float[Tensor, "*lead feature"], latent: Float[Tensor, "*lead latent"]) -> soft.Place:
+def place_of(seen: Shaped[Tensor, "*lead entry"], latent: Float[Tensor, "*lead latent"]) -> soft.Place:
     """Where the policy acts as if the latent were the task."""
-    return soft.Place(torch.cat([seen, latent], -1), seen, latent)
+    return soft.Place(extended(seen, latent), seen, latent)
 
 
 def critic_loss(
@@ -178,13 +196,13 @@ def critic_loss(
     brain: soft.Brain,
     gamma: float,
     batch: Batch,
-    latent: Float[Tensor, "task step latent"],
+    place: soft.Place,
     noise: Tensor,
 ) -> Float[Tensor, ""]:
-    """Half the squared error of both critics; its gradient reaches the encoder by the latent."""
-    outcome = soft.Outcome(batch.reward, batch.terminated, place_of(batch.arrival, latent))
+    """Half the squared error of both critics; its gradient reaches the encoder by the latent of `place`."""
+    outcome = soft.Outcome(batch.reward, batch.terminated, place_of(batch.arrival, cast(Tensor, place.beside)))
     aims = soft.aims_of(net, brain, gamma, outcome, noise)
-    values = soft.values_of(net, brain.learned.critics, place_of(batch.observation, latent), batch.action)
+    values = soft.values_of(net, brain.learned.critics, place, batch.action)
     return 0.5 * (values - aims).square().mean((1, 2)).sum()
 
 
@@ -194,28 +212,29 @@ def loss(
     """All losses in one, and its parts: each reaches its own weights alone, and the encoder those of critics and KL."""
     drawn = belief.mean + belief.std * noise.latent
     latent = drawn[:, None].expand(-1, batch.reward.shape[1], -1)
-    critic = critic_loss(net, brain, config.gamma, batch, latent, noise.later)
+    place = soft.seen_by(net, brain.learned.critics, place_of(batch.observation, latent))
+    critic = critic_loss(net, brain, config.gamma, batch, place, noise.later)
     kl = belief.divergence.mean()
-    place = place_of(batch.observation, latent.detach())
+    place = soft.Place(*(None if part is None else part.detach() for part in place))
     climbed, parts = soft.climb(net, brain.learned, place, noise.now, net.actions.target_entropy)
     parts |= {"train/critic_loss": critic, "train/belief_kl": kl, "train/belief_std": belief.std.mean()}
     return critic + config.kl_weight * kl + climbed, {name: part.detach() for name, part in parts.items()}
 
 
-def records_of(experience: Experience, episode: int, dense: bool) -> Records:
-    """The transitions of one episode of each task as the replay keeps them, tasks one after another."""
-    percept, transition, valid = experience.percept, experience.transition, experience.valid
+def records_of(
+    tasks: TaskDistribution, experience: Experience, episode: int, dense: bool
+) -> tuple[Records, Int[Tensor, "record"]]:
+    """The transitions of one episode of each task as the replay keeps them, tasks one after another, and their tasks."""
+    transition = experience.transition
     fields = {
-        "observation": percept.observation,
         "action": experience.act.action,
-        "arrival": transition.arrival,
         "reward": transition.info["dense_reward"] if dense else transition.reward,
         "paid": collecting.told_reward(experience),
         "terminated": transition.terminated,
         "ended": transition.terminated | transition.truncated,
         "episode": torch.full_like(transition.reward, episode, dtype=torch.int16),
     }
-    return {name: value[valid] for name, value in fields.items()}
+    return transitions.kept(tasks, experience, fields)
 
 
 @checked
@@ -237,7 +256,8 @@ class PEARL:
         self.iteration, self.own_net = 0, net is not None
         config = self.config
         self.actions = soft_actions(tasks.action_space, config.entropy_share)
-        self.nets = soft.built("pearl", Nets, lambda: (net or nets_for)(config, tasks, self.actions))
+        nets = soft.built("pearl", Nets, lambda: (net or nets_for)(config, tasks, self.actions))
+        self.nets = Nets(*(behind(reader, each) for reader, each in zip(readers(config, tasks), nets, strict=True)))
         self.net = soft.ActorCritic(self.nets.policy, self.nets.critics, self.actions)
         gains = {} if net else {"policy": soft.policy_end(config)}
         self.weights = {
@@ -251,18 +271,19 @@ class PEARL:
         self.learned = [weight for part in self.weights.values() for weight in part.values()]
         self.optimiser = Adam(self.learned, lr=config.learning_rate, fused=True)
         self.train_tasks = tasks.sample(config.num_train_tasks, "train", counter(seed, 0, "training tasks"))
-        self.moments = no_moments((context_vector_size(tasks),), device)
-        self.trial_steps = collecting.trial_steps(tasks)
-        sizes = config.num_train_tasks, config.buffer_size, self.trial_steps
-        like = records_of(collecting.some_experience(tasks, device), 0, config.dense_training)
+        self.moments = no_moments((context_size(tasks),), device)
+        sizes = config.num_train_tasks, *transitions.room(tasks, config.buffer_size, tasks.episodes_per_trial)
+        like, _ = records_of(tasks, collecting.some_experience(tasks, device), 0, config.dense_training)
+        like = {name: value[:1] for name, value in like.items()}
         self.replay = Replay(*sizes, on_disk=config.buffer_on_disk, like=like, device=device)
         self.newest = torch.zeros(config.num_train_tasks, dtype=torch.long)
-        """How many transitions each training task's newest trial has: the context comes from no other."""
+        """How many records each training task's newest trial has: the context comes from no other."""
 
     def try_nets(self) -> None:
         """Raises UsageError where networks of one's own don't give what is asked of them."""
-        seen = torch.zeros(3, vector_size(self.tasks.observation_space), device=self.device)
-        latent, context = seen.new_zeros(3, self.config.latent_size), seen.new_zeros(3, context_vector_size(self.tasks))
+        sizes = inputs_for(self.tasks.observation_space, 0, self.config).size, context_inputs(self.tasks, self.config).size
+        seen, context = (torch.zeros(3, size, device=self.device) for size in sizes)
+        latent = seen.new_zeros(3, self.config.latent_size)
         soft.tried_heads("pearl", self.net, self.weights["policy"], self.weights["critics"], place_of(seen, latent))
         tried("pearl", self.nets.encoder, self.weights["encoder"], (context,), (3, 2 * latent.shape[1]), part="encoder")
 
@@ -279,7 +300,7 @@ class PEARL:
 
     def adapt(self, policy: PosteriorPolicy, experience: Experience) -> PosteriorPolicy:
         """Adds what the experience says, all its lanes pooled, to the belief about each task."""
-        context = policy.moments.normalise(transition_vectors(self.tasks, experience)).flatten(1, 2)
+        context = lived_context(self.tasks, experience, policy.moments).flatten(1, 2)
         new = posterior(self.nets.encoder, policy.weights["encoder"], context, experience.valid.flatten(1, 2))
         return replace(policy, belief=Posterior(*(old + more for old, more in zip(policy.belief, new, strict=True))))
 
@@ -307,12 +328,13 @@ class PEARL:
         episodes = collecting.collected_episodes(work, self, life, chosen)
         if config.dense_training and "dense_reward" not in episodes[0].transition.info:
             raise UsageError(f"pearl: {self.tasks!r} tell no dense reward; train without dense_training")
-        self.newest[rows] = sum(experience.valid.sum((1, 2)).cpu() for experience in episodes)
+        self.newest[rows] = 0
         for number, experience in enumerate(episodes):
-            task = rows[:, None, None].expand(experience.valid.shape)[experience.valid.cpu()]
             seen = transition_vectors(self.tasks, experience)[experience.valid]
             self.moments = merged(self.moments, moments_of(seen))
-            self.replay.extend(task, records_of(experience, number, config.dense_training))
+            records, task = records_of(self.tasks, experience, number, config.dense_training)
+            transitions.extend(self.replay, rows[task.cpu()], records)
+            self.newest[rows] += torch.bincount(task.cpu(), minlength=len(rows))
         returns = [collecting.episode_return(experience) for experience in episodes]
         steps = sum(float(experience.valid.sum()) for experience in episodes)
         metrics = collecting.rollout_metrics(steps, sum(returns) / len(returns), steps / (config.trials * len(returns)))
@@ -324,27 +346,33 @@ class PEARL:
         met = self.replay.counts.nonzero()[:, 0]
         tasks = met[torch.randint(len(met), (config.meta_batch_size,), generator=generator)]
         context, known = self.context(tasks, generator)
-        found = self.replay.sample(tasks, config.batch_size, generator)
-        observation, arrival = (as_vector(self.tasks.observation_space, found[name]) for name in ("observation", "arrival"))
+        found = transitions.drawn(self.replay, tasks, config.batch_size, generator)
+        observation, arrival = (inputs_of(self.tasks.observation_space, found[name]) for name in ("observation", "arrival"))
         return Batch(context, known, observation, found["action"], arrival, found["reward"], found["terminated"])
 
     def context(
         self, tasks: Int[Tensor, "task"], generator: Generator
-    ) -> tuple[Float[Tensor, "task transition feature"], Bool[Tensor, "task transition"]]:
+    ) -> tuple[Shaped[Tensor, "task transition entry"], Bool[Tensor, "task transition"]]:
         """Transitions of each task's newest trial, no one twice, of which those of its first episodes are known.
 
         How many episodes is drawn: the encoder meets what it will be asked at test, from one episode to a whole trial.
         """
-        share = torch.rand(len(tasks), self.trial_steps, generator=generator)
+        longest = self.replay.size - self.replay.capacity
+        share = torch.rand(len(tasks), longest, generator=generator)
         lengths = self.newest[tasks].clamp(max=self.replay.capacity)[:, None]
-        share = share.where(torch.arange(self.trial_steps) < lengths, 2.0)
+        share = share.where(torch.arange(longest) < lengths, 2.0)
         back = share.argsort(-1)[:, : self.config.context_size]
         number, there = self.replay.added[tasks][:, None] - 1 - back, back < lengths
-        found = self.replay.at(tasks[:, None], number.clamp(min=0))
+        number = number.clamp(min=0)
+        if "end" in self.replay.fields:
+            there &= ~transitions.ends_at(self.replay, tasks[:, None], number)
+        found = transitions.looked_up(self.replay, tasks[:, None], number)
         lived = torch.randint(1, self.tasks.episodes_per_trial + 1, (len(tasks), 1), generator=generator)
         fields = (found[name] for name in ("observation", "action", "paid", "arrival", "ended"))
-        context = self.moments.normalise(context_vector(self.tasks, *fields))
-        return context, there.to(self.device) & (found["episode"] < lived.to(self.device))
+        told = self.moments.normalise(context_vector(self.tasks, *fields))
+        return context(self.tasks, found["observation"], found["arrival"], told), there.to(self.device) & (
+            found["episode"] < lived.to(self.device)
+        )
 
     def update(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser."""
@@ -372,14 +400,11 @@ class PEARL:
         What is seen at a step is its observation, which the policy reads, and its transition, which later beliefs are made of.
         The latent of an episode is its belief's mean plus its deviation times the noise that was drawn then, which stays.
         """
-        first, space, size = trial.policies[0], self.tasks.observation_space, vector_size(self.tasks.observation_space)
-        read = [
-            torch.cat([as_vector(space, each.percept.observation), transition_vectors(self.tasks, each)], -1)
-            for each in trial.episodes
-        ]
-        both = trial.joined(task, read).detach().requires_grad_()
+        first, size = trial.policies[0], inputs_for(self.tasks.observation_space, 0, self.config).size
+        both = trial.joined(task, [self.read(first, each) for each in trial.episodes]).detach().requires_grad_()
         seen, told = both[:, :size], both[:, size:]
-        context, parameters, start = first.moments.normalise(told)[None], [], 0
+        context = (told if is_read(self.tasks.observation_space) else first.moments.normalise(told))[None]
+        parameters, start = [], 0
         steps = torch.arange(len(both), device=both.device)[None]
         for policy, experience, length in zip(trial.policies, trial.episodes, trial.lengths(task), strict=False):
             mean, std = (part.expand(len(experience.valid), -1)[task] for part in (policy.belief.mean, policy.belief.std))
@@ -390,6 +415,16 @@ class PEARL:
             parameters.append(functional_call(self.nets.policy, first.weights["policy"], (torch.cat([now, latent], -1),)))
             start += length
         return Retraced([both], self.actions.log_prob(torch.cat(parameters), trial.action(task)))
+
+    def read(self, policy: PosteriorPolicy, experience: Experience) -> Float[Tensor, "task lane time feature"]:
+        """What the policy reads of each observation, and what the encoder reads of each transition, before it standardises."""
+        space, seen = self.tasks.observation_space, experience.percept.observation
+        if not is_read(space):
+            return torch.cat([as_vector(space, seen), transition_vectors(self.tasks, experience)], -1)
+        blank = torch.zeros(*experience.valid.shape, self.config.latent_size, device=seen.device)
+        now = read(self.nets.policy, policy.weights["policy"], inputs_of(space, seen, blank))[..., : -blank.shape[-1]]
+        told = lived_context(self.tasks, experience, policy.moments)
+        return torch.cat([now, read(self.nets.encoder, policy.weights["encoder"], told)], -1)
 
     def state_dict(self) -> State:
         return {
@@ -412,8 +447,9 @@ class PEARL:
         older = {} if "newest" in state else {"newest": self.newest}
         require_fit("", dict(state) | older, {**self.state_dict(), **patterns})
         replay = self.replay.read(state["replay"])
-        newest = state["newest"].cpu() if "newest" in state else replay.counts.clamp(max=self.trial_steps)
-        require_range("newest", newest, 0, self.trial_steps)
+        longest = replay.size - replay.capacity
+        newest = state["newest"].cpu() if "newest" in state else replay.counts.clamp(max=longest)
+        require_range("newest", newest, 0, longest)
         if bool(((newest == 0) & (replay.counts > 0)).any()):
             raise ValueError("newest has tasks whose newest trial has no transitions, and whose replay has some")
         self.iteration = state["iteration"]

@@ -65,6 +65,7 @@ class Config:
     """Treat the inner gradient as a constant: cheaper, and not the true meta-gradient."""
     inner_ratio: Literal["path", "step"] = "step"
     """Likelihood ratios of the inner loss: of the episode so far (exact curvature) or of each step (less variance: ProMP)."""
+    adapt: options.Adapt = None
     encoder: options.Encoder = "none"
     hidden_size: options.HiddenSize = 64
     hidden_layers: options.HiddenLayers = 2
@@ -133,7 +134,7 @@ class MAML:
         self.inner = Inner(
             tasks, self.net, self.distribution, config.inner_ratio, config.first_order, config.gamma, config.gae_lambda
         )
-        self.start = first_start(self, self.inner, config, config.inner_rate, config.learn_inner_rate)
+        self.start = first_start(self, self.inner, config, config.adapt, config.inner_rate, config.learn_inner_rate)
         self.learned = self.start.learned()
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 

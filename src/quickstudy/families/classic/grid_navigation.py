@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quickstudy.arguments import checked
@@ -30,6 +33,8 @@ class GridNavigation:
     """Steps of an episode; only this time limit ends it."""
     episodes_per_trial: int = 4
     """Episodes of a trial, with the same goal."""
+    view: Literal["number", "drawn"] = "number"
+    """What is seen: the number of the agent's cell, or an image of the grid in which that cell is the one that is 1."""
 
     initial_noise = 0
     step_noise = 0
@@ -39,7 +44,9 @@ class GridNavigation:
         require_at_least(1, "grid-navigation", self, "max_episode_steps", "episodes_per_trial")
 
     @property
-    def observation_space(self) -> spaces.Discrete:
+    def observation_space(self) -> spaces.Discrete | spaces.Box:
+        if self.view == "drawn":
+            return spaces.Box(0, 1, (1, self.size, self.size), np.uint8)
         return spaces.Discrete(self.size**2)
 
     @property
@@ -59,7 +66,8 @@ class GridNavigation:
         return (state + moves[action]).clamp(0, self.size - 1)
 
     def observation(self, state: Tensor, task: Tasks) -> Tensor:
-        return state[..., 0] * self.size + state[..., 1]
+        cell = state[..., 0] * self.size + state[..., 1]
+        return drawn(cell[..., None], self.size) if self.view == "drawn" else cell
 
     def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
         return self.info(arrival, task)["success"] * 1.1 - 0.1
@@ -85,3 +93,9 @@ class GridNavigation:
         table = self.parameters["goal"].table.float()
         column, row = place
         return {"goal": table[(table - torch.tensor([row, column])).square().sum(-1).argmin()]}
+
+
+def drawn(cells: Int64[Tensor, "*lead plane"], size: int) -> UInt8[Tensor, "*lead plane {size} {size}"]:
+    """For each plane an image of a grid in which one cell is 1 and all others 0; a negative number is no cell."""
+    numbers = torch.arange(size**2, device=cells.device)
+    return (cells[..., None] == numbers).to(torch.uint8).unflatten(-1, (size, size))
