@@ -271,7 +271,7 @@ class Image(nn.Module):
             seen = (seen * (1 + scale) + shift).relu()
         return self.out(seen.flatten(-3))
 
-    def looked_up(self, planes: Shaped[Tensor, "row plane height width"]) -> Float[Tensor, "row plane height width"]:
+    def looked_up(self, planes: Shaped[Tensor, "row plane height width"]) -> Float[Tensor, "row read height width"]:
         """Planes as numbers: shades on [0, 1], codes by what stands for them."""
         if not self.codes:
             bounded = np.isfinite(self.low) and np.isfinite(self.high) and self.high > self.low
