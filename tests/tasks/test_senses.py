@@ -68,7 +68,7 @@ def levers(env: Any = Levers, **options: Any) -> qs.GymnasiumTasks:
 
 
 def learner(tasks: Any = None) -> Any:
-    return qs.RL2(tasks or levers(), qs.RL2.Config(**TINY["rl2"]))
+    return qs.RL2(tasks or levers(), qs.RL2.Config(**TINY["rl2"], language="mean"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -98,6 +98,7 @@ def test_each_part_comes_through_as_it_was_shown(workers: int):
         assert int(reached.argmax()) == last + 2 and int(begun.argmax()) == 0
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_of_tasks():
     report = qs.check_tasks(levers())
     assert not report.failed, report
@@ -141,7 +142,7 @@ def test_what_is_not_finite_within_a_row_is_named_with_its_place():
     env.close()
 
 
-def live(session: Session, episodes: int = 2) -> list[int]:
+def live(session: Session, episodes: int = 1) -> list[int]:
     """Actions of a session in one environment."""
     env, actions = Levers(), []
     for episode in range(episodes):
@@ -156,7 +157,7 @@ def live(session: Session, episodes: int = 2) -> list[int]:
 def test_a_session_is_stored_restored_and_forked_and_refuses_what_it_cannot_read(tmp_path: Path):
     agent = learner()
     session = agent.session(seed=0)
-    live(session, 1)
+    live(session)
     env = Levers()
     seen, _ = env.reset(seed=5)
     session.act(seen)

@@ -164,7 +164,7 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, torch.Size(self.kernel).numel()))
         self.bias = nn.Parameter(torch.empty(outputs))
 
-    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *place"]:
+    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *smaller"]:
         convolve = functional.conv2d if len(self.kernel) == 3 else functional.conv1d
         return convolve(planes, self.weight.unflatten(1, self.kernel), self.bias, self.stride, self.padding)
 

@@ -189,7 +189,9 @@ def require_words(tasks: GymnasiumTasks, vocabulary: tuple[str, ...]) -> None:
     """UsageError for what is no list of different single words, in small letters."""
     for word in vocabulary:
         if words_of(word) != [word]:
-            raise UsageError(f"{tasks}: vocabulary has {shorten(word)}; list single words in small letters, without punctuation")
+            raise UsageError(
+                f"{tasks}: vocabulary has {shorten(word)}; list single words in small letters, without punctuation"
+            )
     if len(set(vocabulary)) < len(vocabulary):
         twice = next(word for word in vocabulary if vocabulary.count(word) > 1)
         raise UsageError(f"{tasks}: vocabulary has {shorten(twice)} twice")
