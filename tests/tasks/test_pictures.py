@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from io import BytesIO
 from typing import Any
 
@@ -77,8 +78,6 @@ def test_a_page_gets_the_same_pixels_and_of_large_images_some():
     pillow: Any = pytest.importorskip("PIL.Image")
     image = random_image((5, 3, 3))
     assert np.array_equal(np.asarray(pillow.open(BytesIO(as_png(image)))), image)
-    from base64 import b64decode
-
     told = as_list(Pixels((1, 2), 0.5, random_image((300, 200, 3))))
     assert told[:5] == ["pixels", 0, "", [1, 2], [100, 150]]
     assert max(pillow.open(BytesIO(b64decode(told[5]))).size) <= WIDEST

@@ -17,6 +17,7 @@ from small import TINY
 
 import quickstudy as qs
 from quickstudy.check import drawing
+from quickstudy.check.learner import train
 from quickstudy.check.report import Broken
 from quickstudy.check.walk import Trial
 from quickstudy.data.session import Session
@@ -211,8 +212,6 @@ def test_what_the_agent_sees_is_what_is_shown_of_it():
 
 
 def test_it_is_learnt_from_and_evaluated():
-    from quickstudy.check.learner import train
-
     agent = learner()
     assert all(math.isfinite(value) for value in train(agent, 2)[-1].values())
     assert evaluate(agent, num_tasks=3).returns.isfinite().all()

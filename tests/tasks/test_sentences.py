@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from test_senses import Levers
 
 import quickstudy as qs
 from quickstudy.protocol import counter
 from quickstudy.tasks.sentences import Sentences
 
 model2vec: Any = pytest.importorskip("model2vec", reason="needs the extra sentences")
-import tokenizers
-from test_senses import Levers
+tokenizers: Any = pytest.importorskip("tokenizers", reason="needs the extra sentences")
 
 WORDS = ("[UNK]", "pull", "the", "left", "right", "lever")
 
@@ -69,8 +70,6 @@ def test_what_is_no_encoder_is_refused_and_nothing_is_asked_of_a_hub(tmp_path: P
 
 
 def test_without_the_package_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "model2vec", None)
     with pytest.raises(qs.UsageError, match=r"pip install 'quickstudy\[sentences\]'"):
         Sentences(folder)

@@ -21,7 +21,6 @@ from quickstudy.tasks.gymnasium_env import live_again
 from quickstudy.tasks.lanes import Source
 from quickstudy.tasks.native import NativeTasks
 
-
 SEEN = ("observation", "arrival")
 
 

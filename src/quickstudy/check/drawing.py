@@ -17,7 +17,7 @@ from quickstudy.check.walk import (
     draw,
 )
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.senses import dtype_of, is_read, parts_of, sense_of, split
+from quickstudy.ops.senses import dtype_of, is_read, numbers_of, parts_of, sense_of, split
 from quickstudy.ops.spaces import leaves_of, values_of
 from quickstudy.protocol import Split, Tasks, counter
 from quickstudy.tasks.lanes import Source
@@ -70,8 +70,7 @@ def require_within(what: str, space: gymnasium.Space[Any], seen: Shaped[Tensor, 
                 " widen observation_space or mend the environment"
             )
         return
-    most = torch.as_tensor(space.nvec if isinstance(space, gym_spaces.MultiDiscrete) else space.n)
-    wrong = seen[(seen < 0) | (seen >= most)]
+    wrong = seen[(seen < 0) | (seen >= torch.as_tensor(numbers_of(space)))]
     if len(wrong):
         raise Broken(f"{'an ' if what == 'observation' else ''}{what} was {wrong[0].item()}, not in {space}")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Generator, Tensor
 
 from quickstudy.data.session_file import Acted, Answer, Episode, Row, is_namedtuple
 from quickstudy.ops.fit import is_finite, misfit, within
-from quickstudy.ops.senses import Words, dtype_of, parts_of, split
+from quickstudy.ops.senses import dtype_of, numbers_of, parts_of, split
 from quickstudy.ops.spaces import action_fault
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Act, Agent, Memory, Percept, Transition, begin_trial
@@ -147,10 +146,3 @@ def require_observation(agent: Agent, where: str, seen: Tensor) -> None:
             raise ValueError(f"{within(where, name) if name else where} holds NaN or infinity")
         if most is not None and bool(((value < 0) | (value >= torch.as_tensor(most, device=seen.device))).any()):
             raise ValueError(f"{within(where, name) if name else where} is not in {part}")
-
-
-def numbers_of(space: Any) -> Any:
-    """How many numbers, from 0 on, there are for each entry of an element that is known by number; None for others."""
-    if isinstance(space, Words):
-        return space.numbers
-    return space.n if isinstance(space, spaces.Discrete) else space.nvec if isinstance(space, spaces.MultiDiscrete) else None

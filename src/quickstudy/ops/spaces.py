@@ -20,11 +20,11 @@ from quickstudy.ops.senses import LONGEST_TEXT, Senses, Words, is_read, sense_of
 Space = gymnasium.Space[Any]
 
 
-def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
+def observed(space: Space, vocabulary: Sequence[str] = (), words: int = LONGEST_TEXT) -> Space:
     """The space of observations as tensors have them; UsageError where there is no such form.
 
     A Discrete counts from 0, a Box is of float32, or, where it is an image of bytes, of uint8. A text becomes the numbers of
-    its words (`Words`), whose `vocabulary` may be told. What is made of several parts (Dict, Tuple) becomes one row of bytes
+    its words (`Words`), whose `vocabulary` may be told, and how many `words` there are at most. What is made of several parts (Dict, Tuple) becomes one row of bytes
     where a part of it is an image, a sound or a text (`Senses`), and one flat Box otherwise, by Gymnasium's own `flatten`, as
     MultiDiscrete and MultiBinary do.
     """
@@ -34,11 +34,11 @@ def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
         return space
     if is_text(space):
         most = getattr(space, "max_length", None)
-        return Words(LONGEST_TEXT if most is None else max(1, min(LONGEST_TEXT, (most + 1) // 2)), vocabulary)
+        return Words(words if most is None else max(1, min(words, (most + 1) // 2)), vocabulary)
     if isinstance(space, spaces.Box):
         return image_box(space) if sense_of(space) == "image" else float_box(space)
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        parts = {name: seen_part(part, name, vocabulary) for name, part in leaves_of(space).items()}
+        parts = {name: seen_part(part, name, vocabulary, words) for name, part in leaves_of(space).items()}
         if any(is_read(part) for part in parts.values()):
             return Senses(parts)
     if not is_flattened(space):
@@ -63,14 +63,14 @@ def is_text(space: Space) -> bool:
     return isinstance(space, spaces.Text) or (space.dtype is not None and np.dtype(space.dtype).kind == "U")
 
 
-def seen_part(space: Space, name: str, vocabulary: Sequence[str]) -> Space:
+def seen_part(space: Space, name: str, vocabulary: Sequence[str], words: int) -> Space:
     """A part of several, in its tensor form; numbers stay numbers."""
     if isinstance(space, spaces.MultiDiscrete):
         return spaces.MultiDiscrete(space.nvec.flatten())
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
     try:
-        return observed(space, vocabulary)
+        return observed(space, vocabulary, words)
     except UsageError as error:
         raise UsageError(f"the observation's '{name}': {error}") from error
 
@@ -181,8 +181,8 @@ def _ranges(lows: bytes, highs: bytes, device: str) -> Ranges:
 def encode(space: Space, observation: Any, shown: Space | None = None) -> np.ndarray:
     """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit.
 
-    `shown` is that space, where it is at hand, as it must be where it knows a vocabulary. The result is a copy: who gave the observation may write over it. A
-    number too large for float32 is infinite.
+    `shown` is that space, where it is at hand, as it must be where it knows a vocabulary. The result is a copy: who gave the
+    observation may write over it. A number too large for float32 is infinite.
     """
     if isinstance(space, spaces.Discrete):
         if not space.contains(observation):

@@ -19,7 +19,6 @@ from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
 from quickstudy.tasks.parameters import env_values, in_words
 from quickstudy.tasks.workers import Workers
 
-
 MOST_TOLD = 64
 """Numbers of an observation that a message lists; of more it names the first that is wrong."""
 

@@ -46,9 +46,11 @@ class GymnasiumTasks:
     Observations may be Box, images and sounds among them, Discrete, MultiDiscrete, MultiBinary, Text, and Dict or Tuple of
     such parts; what learners see of them is in `observation_space`. `vocabulary` lists the words of texts, which are told
     apart by a hash of their letters without. `sentences` is the folder of a frozen encoder of texts in model2vec's format:
-    each text is a vector then. Actions may be Box, Discrete, MultiDiscrete or MultiBinary. `max_episode_steps` takes the place of the time limit that an id is registered
-    with; of an environment that is built by a function it may only cut shorter. Raises UsageError for an unknown id or
-    attribute, a space it can't use, words for observations without a text, or an environment without a time limit where `max_episode_steps` gives none.
+    each text is a vector then. Actions may be Box, Discrete, MultiDiscrete or MultiBinary.
+
+    `max_episode_steps` takes the place of the time limit that an id is registered with; of an environment that is built by a
+    function it may only cut shorter. Raises UsageError for an unknown id or attribute, a space it can't use, words for
+    observations without a text, or an environment without a time limit where `max_episode_steps` gives none.
     """
 
     def __init__(

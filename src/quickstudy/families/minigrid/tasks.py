@@ -1,4 +1,4 @@
-"""Layouts of a MiniGrid environment as tasks (Chevalier-Boisvert et al. 2023, arXiv:2306.13831), stepped by the package itself."""
+"""Layouts of a MiniGrid environment (Chevalier-Boisvert et al. 2023, arXiv:2306.13831) as tasks, stepped by the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean, in_a_line
 from quickstudy.families.minigrid.rooms import LAYOUTS, MiniGrid
-from quickstudy.ops.senses import words_of
+from quickstudy.ops.senses import LONGEST_TEXT, words_of
 from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.choices import dealt_numbers, require_split
@@ -66,7 +66,9 @@ class MiniGridTasks:
         self.max_episode_steps, self.episodes_per_trial = dynamics.max_episode_steps, dynamics.episodes_per_trial
         probe = self.build()
         self.env_observation_space, self.env_action_space = probe.observation_space, probe.action_space
-        self.observation_space = observed(probe.observation_space, mission_words(probe.observation_space))
+        said = [words_of(mission) for mission in missions(probe.observation_space["mission"])]
+        vocabulary = sorted({word for words in said for word in words})
+        self.observation_space = observed(probe.observation_space, vocabulary, max(map(len, said), default=LONGEST_TEXT))
         self.action_space = taken(probe.action_space)
         probe.close()
 
@@ -106,13 +108,8 @@ class MiniGridTasks:
         return decode(self.env_action_space, action.cpu().numpy())
 
 
-def mission_words(space: Any) -> tuple[str, ...]:
-    """The words of all missions that a space can say, in order; none where it doesn't tell, as BabyAI's."""
-    return tuple(sorted({word for mission in missions(space["mission"]) for word in words_of(mission)}))
-
-
 def missions(space: Any) -> Iterator[str]:
-    """Missions in which every word comes that is filled in somewhere."""
+    """Missions in which all comes that is ever filled in; none where the space doesn't tell, as BabyAI's."""
     slots = getattr(space, "ordered_placeholders", None)
     say = getattr(space, "mission_func", None)
     if say is None or type(space).__module__ != "minigrid.core.mission":
