@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quickstudy.report.frame import frame as frame
     from quickstudy.report.notebook import show as show
     from quickstudy.runs import load as load
+    from quickstudy.tasks.encoded import Encoded as Encoded
     from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
     from quickstudy.tasks.informed import Informed as Informed
     from quickstudy.tasks.native import NativeTasks as NativeTasks
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from quickstudy.tasks.parameters import LogUniform as LogUniform
     from quickstudy.tasks.parameters import Normal as Normal
     from quickstudy.tasks.parameters import Uniform as Uniform
+    from quickstudy.tasks.shifted import Shifted as Shifted
+    from quickstudy.tasks.without import Without as Without
     from quickstudy.training import resume as resume
     from quickstudy.training import train as train
     from quickstudy.video.files import save_video as save_video
@@ -48,6 +51,9 @@ PUBLIC = METHODS | {
     "GymnasiumTasks": "tasks.gymnasium_tasks",
     "NativeTasks": "tasks.native",
     "Informed": "tasks.informed",
+    "Encoded": "tasks.encoded",
+    "Shifted": "tasks.shifted",
+    "Without": "tasks.without",
     "Uniform": "tasks.parameters",
     "Normal": "tasks.parameters",
     "Choice": "tasks.parameters",

@@ -12,21 +12,30 @@ from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.arguments import checked
+from quickstudy.errors import UsageError
 from quickstudy.ops.features import as_vector, vector_size
-from quickstudy.ops.spaces import encode
-from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition, counter
-from quickstudy.scene import Drawable, Picture
+from quickstudy.ops.senses import Senses, as_bytes, is_read, sense_of
+from quickstudy.ops.spaces import Space, encode
+from quickstudy.protocol import Split, Splits, TaskDistribution, Tasks, counter
 from quickstudy.tasks.parameters import parameters_of
+from quickstudy.tasks.shown import Show, ShownEnv
+
+TOLD = "task"
+"""What the part of an observation is called that tells the task."""
 
 
 @checked
 class Informed:
-    """The same tasks, with their normalised parameters appended to each observation."""
+    """The same tasks, each of whose observations tells the task by its normalised parameters.
+
+    They are appended to a vector. An image, a sound, a text or several senses get one more part beside them, "task"; a single
+    one is then called "image", "sound" or "text". UsageError where there is a part of that name already.
+    """
 
     def __init__(self, tasks: TaskDistribution):
         self.tasks = tasks
         parameters = tasks.normalise(tasks.sample(1, "train", counter(0, 0, "space"))).shape[-1]
-        self.observation_space = spaces.Box(-np.inf, np.inf, (vector_size(tasks.observation_space) + parameters,))
+        self.observation_space = told_space(tasks.observation_space, parameters)
         self.action_space = tasks.action_space
         self.max_episode_steps = tasks.max_episode_steps
         self.episodes_per_trial = tasks.episodes_per_trial
@@ -42,47 +51,39 @@ class Informed:
     def normalise(self, tasks: Tasks) -> Float[Tensor, "task parameter"]:
         return self.tasks.normalise(tasks)
 
-    def make(self, tasks: int, lanes: int, device: str = "cpu") -> InformedEnv:
-        return InformedEnv(self.tasks, self.tasks.make(tasks, lanes, device))
+    def make(self, tasks: int, lanes: int, device: str = "cpu") -> ShownEnv:
+        return ShownEnv(self.tasks.make(tasks, lanes, device), self._showing)
+
+    def _showing(self, tasks: Tasks) -> Show:
+        told = self.tasks.normalise(tasks)[:, None]
+        return lambda seen: self._told(seen, told.to(seen.device).expand(*seen.shape[:2], -1))
+
+    def _told(
+        self, seen: Shaped[Tensor, "*lead ..."], parameters: Float[Tensor, "*lead parameter"]
+    ) -> Shaped[Tensor, "*lead entry"]:
+        if not isinstance(self.observation_space, Senses):
+            return torch.cat([as_vector(self.tasks.observation_space, seen), parameters], dim=-1)
+        # parts lie in the order of their names, so that one more goes between bytes that stay as they are
+        row, start = as_bytes(self.tasks.observation_space, seen), self.observation_space.places[TOLD].start
+        return torch.cat([row[..., :start], parameters.contiguous().view(torch.uint8), row[..., start:]], dim=-1)
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
-        """An observation with the normalised task parameters behind it, as `tell` makes it."""
+        """An observation that tells the normalised task parameters, as `tell` makes it."""
         return torch.as_tensor(encode(self.observation_space, observation))
 
     def decode(self, action: Shaped[Tensor, "..."]) -> Any:
         return self.tasks.decode(action)
 
-    def tell(self, observation: Any, task: Tasks) -> Float[Tensor, "size"]:
-        """What a policy that is told reads: the environment's own observation, then one task, its parameters (1, ...) each."""
-        seen = as_vector(self.tasks.observation_space, self.tasks.encode(observation))
-        return torch.cat([seen, self.tasks.normalise(task)[0]])
+    def tell(self, observation: Any, task: Tasks) -> Shaped[Tensor, "entry"]:
+        """What a policy that is told reads: the environment's own observation, and one task, its parameters (1, ...) each."""
+        return self._told(self.tasks.encode(observation), self.tasks.normalise(task)[0])
 
 
-class InformedEnv:
-    """Appends each lane's task to what the wrapped environment shows."""
-
-    def __init__(self, tasks: TaskDistribution, env: BatchEnv):
-        self._tasks, self._env = tasks, env
-
-    def _told(self, observation: Observation) -> Observation:
-        vector = as_vector(self._tasks.observation_space, observation)
-        return torch.cat([vector, self._told_task[:, None].expand(*vector.shape[:2], -1)], dim=-1)
-
-    def reset(self, tasks: Tasks, generator: Generator) -> Observation:
-        observation = self._env.reset(tasks, generator)
-        self._told_task = self._tasks.normalise(tasks).to(observation.device)
-        return self._told(observation)
-
-    def restart(self) -> Observation:
-        return self._told(self._env.restart())
-
-    def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
-        transition = self._env.step(action)
-        return transition._replace(observation=self._told(transition.observation), arrival=self._told(transition.arrival))
-
-    def draw(self, task: int, lane: int) -> Picture | None:
-        """What the wrapped environment draws."""
-        return self._env.draw(task, lane) if isinstance(self._env, Drawable) else None
-
-    def close(self) -> None:
-        self._env.close()
+def told_space(space: Space, parameters: int) -> spaces.Box:
+    """The space of observations that tell so many numbers of the task."""
+    if not is_read(space):
+        return spaces.Box(-np.inf, np.inf, (vector_size(space) + parameters,))
+    parts = space.parts if isinstance(space, Senses) else {sense_of(space): space}
+    if TOLD in parts:
+        raise UsageError(f"Informed: the observation has a part '{TOLD}' already; call it otherwise")
+    return Senses({**parts, TOLD: spaces.Box(-np.inf, np.inf, (parameters,))})

@@ -3,7 +3,8 @@
 The statistics move once after each meta-iteration. They stand still while a trial is lived, in adaptation and at test. The
 percept keeps the raw reward, which is what tells tasks apart; only the reward that a learner is trained on is scaled, by the
 spread of discounted returns, and its raw value stands beside it as `transition.info["raw_reward"]`. What a
-learner keeps in a replay stays as it was normalised when it was seen.
+learner keeps in a replay stays as it was normalised when it was seen. Of several senses the vectors are normalised; images,
+sounds, texts and choices are on a scale already.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -25,6 +25,8 @@ from quickstudy.errors import UsageError
 from quickstudy.insight import Trial
 from quickstudy.ops.fit import require_fit
 from quickstudy.ops.moments import Moments, merged, moments_fit, moments_of, no_moments
+from quickstudy.ops.senses import Senses, parts_of, sense_of, split
+from quickstudy.ops.spaces import Space, ranges_of
 from quickstudy.protocol import (
     Act,
     BatchEnv,
@@ -56,7 +58,7 @@ class Normalisation:
     """What is normalised."""
 
     normalise_observation: bool = False
-    """Give each entry of the observation mean 0 and standard deviation 1, by running statistics."""
+    """Give each entry of the observation's vectors mean 0 and standard deviation 1, by running statistics."""
     normalise_reward: bool = False
     """Divide the rewards that the learner trains on by the spread of discounted returns."""
     reward_gamma: float = 0.99
@@ -75,7 +77,7 @@ class NormalisedTasks:
 
     def __init__(self, tasks: TaskDistribution, statistics: Moments):
         self.tasks, self.statistics = tasks, statistics
-        self.observation_space: gymnasium.Space[Any] = unbounded(tasks)
+        self.observation_space = unbounded(tasks.observation_space)
         self.action_space = tasks.action_space
         self.max_episode_steps, self.episodes_per_trial = tasks.max_episode_steps, tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
@@ -87,21 +89,64 @@ class NormalisedTasks:
         return self.tasks.normalise(tasks)
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> NormalisedEnv:
-        return NormalisedEnv(self.tasks.make(tasks, lanes, device), self.statistics)
+        return NormalisedEnv(self.tasks.make(tasks, lanes, device), self.tasks.observation_space, self.statistics)
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
-        return self.statistics.normalise(self.tasks.encode(observation))
+        return normalised(self.tasks.observation_space, self.tasks.encode(observation), self.statistics)
 
     def decode(self, action: Shaped[Tensor, "..."]) -> Any:
         return self.tasks.decode(action)
 
 
-def unbounded(tasks: TaskDistribution) -> spaces.Box:
-    """The space of normalised observations; UsageError where they are numbers of states."""
-    space = tasks.observation_space
-    if not isinstance(space, spaces.Box):
+def vectors_of(space: Space) -> dict[str, spaces.Box]:
+    """The parts of an observation that are normalised, by name."""
+    return {
+        name: part
+        for name, part in parts_of(space).items()
+        if isinstance(part, spaces.Box) and sense_of(part) == "vector" and torch.Size(part.shape).numel()
+    }
+
+
+def numbers_shape(tasks: TaskDistribution) -> tuple[int, ...]:
+    """The shape of what is normalised of an observation; UsageError where there is nothing."""
+    space, vectors = tasks.observation_space, vectors_of(tasks.observation_space)
+    if not vectors:
         raise UsageError(f"{tasks!r}: observations are {space}, there is nothing to normalise")
-    return spaces.Box(-np.inf, np.inf, space.shape)
+    if isinstance(space, Senses):
+        return (sum(torch.Size(part.shape).numel() for part in vectors.values()),)
+    return space.shape or ()
+
+
+def unbounded(space: Space) -> Space:
+    """The space of normalised observations."""
+    if not isinstance(space, Senses):
+        return spaces.Box(-np.inf, np.inf, space.shape)
+    vectors = {name: spaces.Box(-np.inf, np.inf, part.shape) for name, part in vectors_of(space).items()}
+    return Senses({**space.parts, **vectors})
+
+
+def numbers_of(space: Space, observation: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead ..."]:
+    """What is normalised of observations: a vector itself, of several senses the vectors one after another."""
+    if not isinstance(space, Senses):
+        return observation
+    parts, lead = split(space, observation), observation.shape[:-1]
+    return torch.cat([parts[name].reshape(*lead, -1) for name in vectors_of(space)], dim=-1)
+
+
+def normalised(space: Space, observation: Shaped[Tensor, "*lead ..."], statistics: Moments) -> Shaped[Tensor, "*lead ..."]:
+    """Observations whose vectors have mean 0 and standard deviation 1.
+
+    Of several senses, a reader puts the bounds of each entry to -1 and 1. So what shall be 1 there is shown as its upper bound.
+    """
+    numbers = statistics.normalise(numbers_of(space, observation))
+    if not isinstance(space, Senses):
+        return numbers
+    row, vectors = observation.clone(), vectors_of(space)
+    sizes = [torch.Size(part.shape).numel() for part in vectors.values()]
+    for (name, part), values in zip(vectors.items(), numbers.split(sizes, dim=-1), strict=True):
+        place, ranges = space.places[name], ranges_of(part, row.device)
+        row[..., place.start : place.stop] = (ranges.center + ranges.half * values).contiguous().view(torch.uint8)
+    return row
 
 
 RAW = "raw_observation", "raw_arrival"
@@ -111,12 +156,12 @@ RAW = "raw_observation", "raw_arrival"
 class NormalisedEnv:
     """Shows normalised observations; the raw ones stand beside each step, since only who lives knows which steps count."""
 
-    def __init__(self, env: BatchEnv, statistics: Moments):
-        self._env, self._statistics = env, statistics
+    def __init__(self, env: BatchEnv, space: Space, statistics: Moments):
+        self._env, self._space, self._statistics = env, space, statistics
 
     def _shown(self, observation: Observation) -> Observation:
-        self._raw = observation
-        return self._statistics.normalise(observation)
+        self._raw = numbers_of(self._space, observation)
+        return normalised(self._space, observation, self._statistics)
 
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
         return self._shown(self._env.reset(tasks, generator))
@@ -126,10 +171,11 @@ class NormalisedEnv:
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         before, transition = self._raw, self._env.step(action)
+        raw = before, numbers_of(self._space, transition.arrival)
         return transition._replace(
             observation=self._shown(transition.observation),
-            arrival=self._statistics.normalise(transition.arrival),
-            info=transition.info | dict(zip(RAW, (before, transition.arrival), strict=True)),
+            arrival=normalised(self._space, transition.arrival, self._statistics),
+            info=transition.info | dict(zip(RAW, raw, strict=True)),
         )
 
     def close(self) -> None:
@@ -142,10 +188,11 @@ class NormalisedSite:
     def __init__(self, site: Site, statistics: Moments):
         self._site, self._statistics = site, statistics
         self.distribution: TaskDistribution = NormalisedTasks(site.distribution, statistics)
+        self._space = site.distribution.observation_space
         self.device = site.device
 
     def env(self, tasks: int, lanes: int) -> NormalisedEnv:
-        return NormalisedEnv(self._site.env(tasks, lanes), self._statistics)
+        return NormalisedEnv(self._site.env(tasks, lanes), self._space, self._statistics)
 
 
 class Wrapped(NamedTuple):
@@ -237,18 +284,20 @@ class NormalisedPolicy:
 
     policy: Policy
     statistics: Moments
+    space: Space
+    """Of the raw observations."""
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         return self.policy.initial_memory(tasks, lanes)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        return self.policy.act(normalised_percept(percept, self.statistics), memory, generator)
+        return self.policy.act(normalised_percept(self.space, percept, self.statistics), memory, generator)
 
 
-def normalised_percept(percept: Percept, statistics: Moments) -> Percept:
+def normalised_percept(space: Space, percept: Percept, statistics: Moments) -> Percept:
     """The percept with normalised observations, where there is a past in `arrival` too; action and reward stay raw."""
-    arrival = where_lead(has_past(percept), statistics.normalise(percept.arrival), percept.arrival)
-    return percept._replace(observation=statistics.normalise(percept.observation), arrival=arrival)
+    arrival = where_lead(has_past(percept), normalised(space, percept.arrival, statistics), percept.arrival)
+    return percept._replace(observation=normalised(space, percept.observation, statistics), arrival=arrival)
 
 
 @checked
@@ -257,7 +306,8 @@ class Normalised:
 
         qs.Normalised(qs.RL2(tasks), qs.Normalisation(normalise_observation=True))
 
-    UsageError where observations are to be normalised and are no vectors. The learner must not have begun to train.
+    Of several senses the vectors are normalised. UsageError where observations are to be normalised and have none. The learner
+    must not have begun to train.
     """
 
     iteration: int = cast(
@@ -269,7 +319,7 @@ class Normalised:
         self.learner, self.normalisation = learner, normalisation
         self.name, self.tasks, self.config = learner.name, learner.tasks, learner.config
         self.seed, self.device, self.lanes = learner.seed, learner.device, learner.lanes
-        shape = unbounded(learner.tasks).shape if normalisation.normalise_observation else None
+        shape = numbers_shape(learner.tasks) if normalisation.normalise_observation else None
         self.statistics = Statistics(
             None if shape is None else no_moments(shape, learner.device),
             no_moments((), learner.device) if normalisation.normalise_reward else None,
@@ -277,12 +327,13 @@ class Normalised:
 
     def explorer(self) -> Policy:
         policy, statistics = self.learner.explorer(), self.statistics.observation
-        return policy if statistics is None else NormalisedPolicy(policy, statistics)
+        return policy if statistics is None else NormalisedPolicy(policy, statistics, self.tasks.observation_space)
 
     def adapt(self, policy: Any, experience: Experience) -> Policy:
         if not isinstance(policy, NormalisedPolicy):
             return self.learner.adapt(policy, experience)
-        return replace(policy, policy=self.learner.adapt(policy.policy, normalised_experience(experience, policy.statistics)))
+        seen = normalised_experience(policy.space, experience, policy.statistics)
+        return replace(policy, policy=self.learner.adapt(policy.policy, seen))
 
     def inside(self, trial: Trial) -> tuple[Learner, Trial]:
         """The learner within, and the trials as it has seen them."""
@@ -290,7 +341,8 @@ class Normalised:
         if not isinstance(first, NormalisedPolicy):
             return self.learner, trial
         policies = [policy.policy for policy in trial.policies]
-        return self.learner, Trial(policies, [normalised_experience(each, first.statistics) for each in trial.episodes])
+        episodes = [normalised_experience(first.space, each, first.statistics) for each in trial.episodes]
+        return self.learner, Trial(policies, episodes)
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""
@@ -324,12 +376,12 @@ def where_lead(mask: Bool[Tensor, "*lead"], yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(mask.reshape(*mask.shape, *[1] * (yes.dim() - mask.dim())), yes, no)
 
 
-def normalised_experience(experience: Experience, statistics: Moments) -> Experience:
+def normalised_experience(space: Space, experience: Experience, statistics: Moments) -> Experience:
     """Experience as the learner inside would have seen it."""
     transition = experience.transition
-    seen = {name: statistics.normalise(getattr(transition, name)) for name in ("observation", "arrival")}
+    seen = {name: normalised(space, getattr(transition, name), statistics) for name in ("observation", "arrival")}
     return experience._replace(
-        percept=normalised_percept(experience.percept, statistics),
+        percept=normalised_percept(space, experience.percept, statistics),
         transition=transition._replace(**seen),
-        end_percept=normalised_percept(experience.end_percept, statistics),
+        end_percept=normalised_percept(space, experience.end_percept, statistics),
     )
