@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from test_senses import Levers
+from levers import Levers
 
 import quickstudy as qs
 from quickstudy.protocol import counter

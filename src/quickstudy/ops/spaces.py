@@ -24,9 +24,9 @@ def observed(space: Space, vocabulary: Sequence[str] = (), words: int = LONGEST_
     """The space of observations as tensors have them; UsageError where there is no such form.
 
     A Discrete counts from 0, a Box is of float32, or, where it is an image of bytes, of uint8. A text becomes the numbers of
-    its words (`Words`), whose `vocabulary` may be told, and how many `words` there are at most. What is made of several parts (Dict, Tuple) becomes one row of bytes
-    where a part of it is an image, a sound or a text (`Senses`), and one flat Box otherwise, by Gymnasium's own `flatten`, as
-    MultiDiscrete and MultiBinary do.
+    its words (`Words`), whose `vocabulary` may be told, and how many `words` there are at most. What is made of several parts
+    (Dict, Tuple) becomes one row of bytes where a part of it is an image, a sound or a text (`Senses`), and one flat Box
+    otherwise, by Gymnasium's own `flatten`, as MultiDiscrete and MultiBinary do.
     """
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
