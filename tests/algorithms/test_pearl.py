@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import quickstudy as qs
-from quickstudy.algorithms.belief.pearl import PEARL, Batch, Noise, critic_loss, loss
+from quickstudy.algorithms.belief.pearl import PEARL, Batch, Noise, critic_loss, loss, place_of
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.nets.soft import soft_actions
 from quickstudy.ops.state import copy_state
@@ -181,7 +181,7 @@ def test_the_encoder_learns_from_critics_and_divergence_alone(dynamics: Any):
     total, _ = losses_of(agent, batch, noise)
     belief = posterior(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
     latent = (belief.mean + belief.std * noise.latent)[:, None].expand(-1, batch.reward.shape[1], -1)
-    critic = critic_loss(agent.net, agent.brain, agent.config.gamma, batch, latent, noise.later)
+    critic = critic_loss(agent.net, agent.brain, agent.config.gamma, batch, place_of(batch.observation, latent), noise.later)
     weights = list(agent.weights["encoder"].values())
     whole = torch.autograd.grad(total, weights, retain_graph=True)
     parts = torch.autograd.grad(critic + 0.3 * belief.divergence.mean(), weights, retain_graph=True)
@@ -198,7 +198,7 @@ def test_the_policy_climbs_the_critics_and_leaves_them_where_they_are():
     total, parts = losses_of(agent, batch, noise)
     belief = posterior(agent.nets.encoder, agent.weights["encoder"], batch.context, batch.known)
     latent = (belief.mean + belief.std * noise.latent)[:, None].expand(-1, batch.reward.shape[1], -1)
-    own = critic_loss(agent.net, agent.brain, agent.config.gamma, batch, latent, noise.later)
+    own = critic_loss(agent.net, agent.brain, agent.config.gamma, batch, place_of(batch.observation, latent), noise.later)
     critics = list(agent.weights["critics"].values())
     for one, other in zip(*(torch.autograd.grad(each, critics, retain_graph=True) for each in (total, own)), strict=True):
         torch.testing.assert_close(one, other)
@@ -220,7 +220,7 @@ def test_the_critics_target_by_hand():
     latent = torch.zeros(*batch.reward.shape, agent.config.latent_size)
     for over in (False, True):
         ended = batch._replace(terminated=torch.full_like(batch.terminated, over))
-        value = critic_loss(agent.net, brain, 0.5, ended, latent, noise.later)
+        value = critic_loss(agent.net, brain, 0.5, ended, place_of(ended.observation, latent), noise.later)
         soft = 2 + agent.config.temperature * torch.tensor(2.0).log()
         expected = (batch.reward + (0.0 if over else 0.5) * soft).square().mean()  # half of two critics' squared errors
         assert float(value) == pytest.approx(float(expected), rel=1e-5)
@@ -254,7 +254,7 @@ def test_the_context_is_of_the_newest_trial_and_ends_with_an_episode():
     agent.collect(work)
     tasks = torch.arange(16)
     seen, known = agent.context(tasks, generator)
-    assert seen.shape[1] == agent.trial_steps == 12
+    assert seen.shape[1] == agent.replay.size - agent.replay.capacity == 12
     assert set(known.sum(1).tolist()) == {4, 8, 12}
     newest = agent.replay.at(tasks[:, None], agent.replay.added[tasks][:, None] - 12 + torch.arange(12))
     reward = agent.moments.mean[-2] + agent.moments.std[-2] * seen[..., -2].double()
@@ -270,7 +270,7 @@ def test_a_context_of_short_episodes_holds_no_more_than_their_trial():
         before = agent.replay.added.clone()
         agent.collect(work)
     newest = agent.replay.added - before
-    assert (newest < before).all() and (newest < agent.trial_steps).all()
+    assert (newest < before).all() and (newest < agent.replay.size - agent.replay.capacity).all()
     found = [agent.context(rows, counter(0, draw, "draws"))[1] for draw in range(20)]
     assert torch.stack([known.sum(1) for known in found]).amax(0).tolist() == newest.tolist()
     resumed = PEARL(tasks, config)

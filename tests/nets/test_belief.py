@@ -50,7 +50,7 @@ def setting(predicts: Predicts = PREDICTS) -> tuple[dict[str, Any], dict[str, An
     records = {name: value[:, :8] for name, value in as_records(tasks, experience, 12).items()}
     records["valid"] = torch.arange(8) < torch.tensor([8, 5, 1, 7])[:, None]
     spaces = tasks.observation_space, tasks.action_space
-    nets = belief_nets(*spaces, LATENT, 5, predicts)
+    nets = belief_nets(*spaces, LATENT, 5, predicts, qs.VariBAD.Config())
     weights = {name: initial_weights(net, counter(0, 0, name), {}, "cpu") for name, net in nets.items()}
     return nets, weights, as_trials(records, *spaces, predicts)
 
@@ -96,7 +96,7 @@ def test_a_belief_knows_the_past_alone():
     nets, weights, _ = setting()
     tasks, experience = lived("point-navigation", max_episode_steps=6, episodes_per_trial=2)
     spaces, records = (tasks.observation_space, tasks.action_space), as_records(tasks, experience, 12)
-    nets = belief_nets(*spaces, LATENT, 5, PREDICTS)
+    nets = belief_nets(*spaces, LATENT, 5, PREDICTS, qs.VariBAD.Config())
     weights = {name: initial_weights(net, counter(0, 0, name), {}, "cpu") for name, net in nets.items()}
     before = beliefs(nets, weights, as_trials(records, *spaces, PREDICTS).evidence).mean
     for name in ("action", "reward", "arrival"):

@@ -23,8 +23,8 @@ def test_what_was_seen_becomes_old_and_the_rest_stays_new():
 
 def test_a_random_network_is_the_seeds_own():
     point = torch.tensor([[0.3, -0.8]])
-    assert torch.equal(Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point), Novelty(2, 8, 1e-3, seed=1)(point))
-    assert not torch.equal(Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point), Novelty(2, 8, 1e-3, seed=2)(point))
+    assert torch.equal(Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point), Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point))
+    assert not torch.equal(Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point), Novelty(Inputs(2, None), 8, 1e-3, seed=2)(point))
 
 
 def test_a_bonus_is_measured_by_the_spread_of_its_sums_over_the_steps_so_far():

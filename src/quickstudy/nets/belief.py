@@ -6,7 +6,7 @@ if wanted the transitions, of the whole trial from a sample of it.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import torch
@@ -112,14 +112,14 @@ def belief_nets(
     latent: int,
     hidden: int,
     predicts: Predicts,
+    options: Senses,
     memory: Cell = "gru",
-    options: Senses | None = None,
 ) -> Nets:
     """Skeletons of an encoder and the decoders; `options` say how observations are read that are no vectors."""
     action = vector_size(action_space)
 
     def inputs(looks: int, numbers: int) -> Inputs:
-        return inputs_for(observation_space, numbers, cast(Senses, options), looks)
+        return inputs_for(observation_space, numbers, options, looks)
 
     evidence = inputs(2, action + PERCEIVED)
     asked = inputs(1, 0) if predicts.reward_reads == "arrival" else inputs(2, action)

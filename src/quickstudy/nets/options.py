@@ -30,9 +30,9 @@ Language = Annotated[Literal["gru", "mean"], Doc("What reads texts: a GRU over t
 Film = Annotated[bool, Doc("What texts say scales and shifts the planes in which images are read (FiLM: Perez et al. 2018).")]
 
 Adapt = Annotated[
-    Literal["all", "head"] | None,
+    Literal["auto", "all", "head"],
     Doc(
-        "What an inner step moves: all weights, or the last layer alone (ANIL: Raghu et al. 2020). None: all; the head where"
+        "What an inner step moves: all weights, or the last layer alone (ANIL: Raghu et al. 2020). auto: all, and the head where"
         " images, sounds or texts are read, whose convolutions would cost many times as much with weights of each task."
     ),
 ]

@@ -105,17 +105,17 @@ def inputs_for_net(learner: Learner, network: Network) -> Inputs:
     return inputs_for(learner.tasks.observation_space, 0, network)
 
 
-def adapting(inner: Inner, adapt: Literal["all", "head"] | None) -> list[str]:
+def adapting(inner: Inner, adapt: Literal["auto", "all", "head"]) -> list[str]:
     """The names of the weights that inner steps move: all, or those of the last layer, and of a spread that is learned."""
     net, names = inner.net, [name for name, _ in inner.net.named_parameters()]
-    if (adapt or ("head" if is_read(inner.tasks.observation_space) else "all")) == "all":
+    if adapt == "all" or (adapt == "auto" and not is_read(inner.tasks.observation_space)):
         return names
     last = last_linear(net, "policy" if isinstance(net, Net) else "")
     return [name for name in names if name.startswith(f"{last}.") or name == "log_std"]
 
 
 def first_start(
-    learner: Learner, inner: Inner, network: Network, adapt: Literal["all", "head"] | None, rate: float, learn_rate: bool
+    learner: Learner, inner: Inner, network: Network, adapt: Literal["auto", "all", "head"], rate: float, learn_rate: bool
 ) -> Start:
     """First weights, and the rate that all that adapt share, or each has for itself where rates are learned."""
     net, device = inner.net, learner.device

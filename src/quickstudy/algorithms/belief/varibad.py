@@ -236,7 +236,7 @@ class VariBAD:
             tried("varibad", *self.actor(), (told,), (3, self.distribution.size), part="policy behind encoder")
         self.value_head = value_head(self.net, self.weights)
         self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
-        self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts, config.memory, config)
+        self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts, config, config.memory)
         self.model_weights = {
             name: initial_weights(each, counter(seed, 0, f"{name} weights"), {}, device) for name, each in self.model.items()
         }

@@ -65,7 +65,7 @@ class Config:
     """Treat the inner gradient as a constant: cheaper, and not the true meta-gradient."""
     inner_ratio: Literal["path", "step"] = "step"
     """Likelihood ratios of the inner loss: of the episode so far (exact curvature) or of each step (less variance: ProMP)."""
-    adapt: options.Adapt = None
+    adapt: options.Adapt = "auto"
     encoder: options.Encoder = "none"
     hidden_size: options.HiddenSize = 64
     hidden_layers: options.HiddenLayers = 2

@@ -45,7 +45,7 @@ class Config:
     """Gradient steps of an adaptation in training, each on fresh episodes."""
     inner_rate: float = 0.1
     """Step size of the inner steps."""
-    adapt: options.Adapt = None
+    adapt: options.Adapt = "auto"
     encoder: options.Encoder = "none"
     hidden_size: options.HiddenSize = 64
     hidden_layers: options.HiddenLayers = 2
