@@ -49,6 +49,8 @@ FAMILIES = {
     "bandit": Entry("classic.bandit:Bandit", NATIVE, drawn=False),
     "tabular-mdp": Entry("classic.tabular_mdp:TabularMDP", NATIVE, drawn=False),
     "grid-navigation": Entry("classic.grid_navigation:GridNavigation", NATIVE),
+    "key-door": Entry("classic.key_door:KeyDoor", NATIVE),
+    "mission": Entry("classic.mission:Mission", NATIVE),
     "frozen-lake": Entry("classic.frozen_lake:FrozenLake", NATIVE),
     "point-navigation": Entry("classic.point_navigation:PointNavigation", NATIVE),
     "cart-pole": Entry("classic.cart_pole:CartPole", NATIVE),

@@ -48,6 +48,8 @@ FEW_CODES = 32
 """So are those of any size below `NATURE_FROM` whose space has at most so many values of a byte."""
 CODE_SIZE = 8
 """Planes that a channel of codes becomes."""
+GRID_FROM = 3
+"""The least size that two small convolutions take."""
 NATURE_FROM = 36
 """The least size that the convolutions of Mnih et al. 2015 take."""
 WORD_SIZE = 32
@@ -156,9 +158,7 @@ def is_batched(value: Tensor) -> bool:
     return debug_unwrap(value).dim() > value.dim()
 
 
-def in_pieces(
-    layers: Callable[..., Tensor], widest: int, *values: Shaped[Tensor, "row ..."]
-) -> Float[Tensor, "row feature"]:
+def in_pieces(layers: Callable[..., Tensor], widest: int, *values: Shaped[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
     """What layers make of rows, on a CPU some at once: as many as the `widest` of the layers makes `PIECE` numbers of."""
     rows = max(1, PIECE // widest)
     if values[0].device.type != "cpu" or len(values[0]) <= rows:
@@ -292,6 +292,8 @@ class Image(nn.Module):
         smallest, kind = min(layout.height, layout.width), options.vision
         if kind == "auto":
             kind = "nature" if smallest >= NATURE_FROM else "grid"
+        if kind == "grid" and smallest < GRID_FROM:
+            raise UsageError(f"images of {layout.height} x {layout.width} are too small to be read; show them as a vector")
         if kind == "nature" and smallest < NATURE_FROM:
             raise UsageError(
                 f"vision nature reads images of at least {NATURE_FROM} pixels, these have {layout.height} x {layout.width};"
@@ -359,14 +361,14 @@ class Grid(nn.Module):
 
     def __init__(self, planes: int):
         super().__init__()
-        self.first, self.second = Convolution(planes, 16, (2, 2), padding=1), Convolution(16, 32, (2, 2))
+        self.first, self.second = Convolution(planes, 16, (2, 2)), Convolution(16, 32, (2, 2))
 
     def forward(self, planes: Tensor) -> Tensor:
         return self.second(self.first(planes).relu()).relu()
 
     @staticmethod
     def shape(height: int, width: int) -> tuple[int, int, int]:
-        return 32, height, width
+        return 32, height - 2, width - 2
 
 
 class Nature(nn.Module):
