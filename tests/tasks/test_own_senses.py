@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from levers import Levers, levers
+from safetensors import safe_open
 from small import TINY
 
 import quickstudy as qs
@@ -135,6 +136,29 @@ def test_a_session_is_stored_restored_and_forked_and_refuses_what_it_cannot_read
     session.save(path)
     again, twin = Session.restore(path, agent), session.fork()
     assert live(session) == live(again) == live(twin)
+
+
+def test_a_file_holds_what_was_seen_once_though_several_places_tell_of_it(tmp_path: Path):
+    agent, env, path = learner(), Levers(), tmp_path / "session.safetensors"
+    session = agent.session(seed=0)
+    seen, _ = env.reset(seed=0)
+    for _ in range(2):
+        session.act(seen)
+        seen, *_ = env.step(0)
+        session.feedback(0.0, observation=seen)
+    session.act(seen)
+    session.feedback(0.0)
+    session.save(path)
+    with safe_open(path, "pt") as file:
+        rows = {name for name in file.keys() if file.get_tensor(name).dtype == torch.uint8 and "generator" not in name}
+    # what steps led to is what the next ones saw, but for the first, before which there was nothing
+    assert {name.replace("/parts", "").removeprefix("held/") for name in rows} == {
+        "last/observation",
+        "rows/percept/arrival",
+        "rows/percept/observation",
+        "rows/transition/observation",
+    }
+    assert live(session) == live(Session.restore(path, agent))
 
 
 def test_a_row_in_a_file_is_held_against_what_can_be_seen(tmp_path: Path):

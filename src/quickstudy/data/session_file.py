@@ -81,8 +81,10 @@ def write_session(path: Path, agent: str, policy: Any, held: dict[str, Any]) -> 
     state = {"policy": pack(policy_fields(policy)), "held": pack(held)}
     # copies, since safetensors refuses tensors that share memory
     found = {"/".join(place): value for place, value in leaves(state) if isinstance(value, Tensor)}
-    tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in found.items()}
-    header = json.dumps({"format": FORMAT, "agent": agent, "values": plain_values(state)})
+    every = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in found.items()}
+    same = equal_ones(every)
+    tensors = {name: value for name, value in every.items() if name not in same}
+    header = json.dumps({"format": FORMAT, "agent": agent, "values": plain_values(state), "same": same})
     content = save(tensors, {"session": header, "sha256": checksum(tensors, header)})
     if len(content) > MAX_BYTES:
         raise UsageError(f"the session holds {len(content)} bytes, {MAX_BYTES} at most are kept; save it after fewer steps")
@@ -109,10 +111,23 @@ def read_session(path: Path, agent: str, policy: Any, device: str) -> tuple[Any,
         if header["agent"] != agent:
             raise QuickstudyError(f"{path} is a session of {header['agent']:.60}, not of {agent}")
         state = header["values"]
+        tensors |= {name: tensors[first] for name, first in header.get("same", {}).items()}
         for name, tensor in tensors.items():
             # copied, since a product rounds otherwise where its memory begins at another place
             insert(state, name.split("/"), tensor.clone().to(device))
         return with_fields(policy, state["policy"]), unpack(state["held"], TUPLES)
+
+
+def equal_ones(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Tensors that are stored under another name already: what a step led to is what the next one sees."""
+    first: dict[Any, str] = {}
+    keys = {name: (value.dtype, value.shape, digest_of(value)) for name, value in tensors.items()}
+    return {name: earlier for name, key in keys.items() if (earlier := first.setdefault(key, name)) != name}
+
+
+def digest_of(value: Tensor) -> bytes:
+    """What tells a tensor's bytes from others."""
+    return hashlib.sha256(value.reshape(-1).view(torch.uint8).numpy().tobytes()).digest()
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def kept(name: str, picture: Picture | None) -> Scene | bytes:
     if picture is None:
         raise UsageError(
             f"{name} can't be drawn; what can: {', '.join(drawn_families())}, and Gymnasium environments that have"
-            " the render mode rgb_array"
+            " the render mode rgb_array or show an image"
         )
     return picture if isinstance(picture, Scene) else png(picture)
 

@@ -16,7 +16,7 @@ from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean, in_a_line
 from quickstudy.families.minigrid.rooms import LAYOUTS, MiniGrid
 from quickstudy.ops.senses import LONGEST_TEXT, words_of
-from quickstudy.ops.spaces import decode, encode, observed, taken
+from quickstudy.ops.spaces import decode, encode, leaves_of, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.choices import dealt_numbers, require_split
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
@@ -66,7 +66,7 @@ class MiniGridTasks:
         self.max_episode_steps, self.episodes_per_trial = dynamics.max_episode_steps, dynamics.episodes_per_trial
         probe = self.build()
         self.env_observation_space, self.env_action_space = probe.observation_space, probe.action_space
-        said = [words_of(mission) for mission in missions(probe.observation_space["mission"])]
+        said = [words_of(mission) for mission in missions(leaves_of(probe.observation_space)["mission"])]
         vocabulary = sorted({word for words in said for word in words})
         self.observation_space = observed(probe.observation_space, vocabulary, max(map(len, said), default=LONGEST_TEXT))
         self.action_space = taken(probe.action_space)
