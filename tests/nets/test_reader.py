@@ -113,6 +113,20 @@ def test_first_features_have_a_healthy_scale_and_gradients_reach_every_weight(na
         assert weight.grad is not None and bool(weight.grad.abs().sum() > 0), weight_name
 
 
+@pytest.mark.parametrize("film", [False, True])
+def test_nothing_is_made_on_another_device(film: bool):
+    """Tensors without numbers mix with no others, as those on a GPU don't."""
+    low = np.zeros((3, 8, 8), np.float32)
+    low[0] = -1
+    uneven = spaces.Box(low, np.ones((3, 8, 8), np.float32))
+    parts = {name: part for name, part in SEVERAL.parts.items() if name != "text"} | {"uneven": uneven, "eyeful": EYEFUL}
+    for space in (Senses(parts), PLANES, FLOATS, SOUND):
+        reader, weights = read_by(space, 2, film=film)
+        elsewhere = {name: weight.to("meta") for name, weight in weights.items()}
+        rows = as_row(space, (seen(space, 3),), torch.zeros(3, 2)).to("meta")
+        assert functional_call(reader, elsewhere, (rows,)).shape == (3, reader.size)
+
+
 def test_floats_were_read_before():
     reader, weights = read_by(SEVERAL, 2)
     features = torch.randn(3, reader.size)

@@ -1,5 +1,8 @@
 """Observations of several senses as one row of bytes, and what an observation is taken for."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -189,3 +192,11 @@ def test_a_number_that_is_none_is_found_in_any_part():
     assert senses.is_finite(space, space.join(values))
     values["sound"][1, 3] = torch.nan
     assert not senses.is_finite(space, space.join(values))
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent.parent / "docs" / "senses.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    exec(compile(code, "senses.md", "exec"), {})
+    assert (tmp_path / "runs" / "errand" / "latest.json").exists()

@@ -55,7 +55,7 @@ WORD_SIZE = 32
 INSTANTS = 8
 """Stretches into which a sound is divided, in each of which what was heard is averaged."""
 PIECE = 2**22
-"""Numbers that a layer of convolutions gives at once on a CPU, 16 MiB: beyond 32 the system takes memory back and hands it out anew."""
+"""Numbers that a layer of convolutions gives at once on a CPU: 16 MiB, since from 32 on memory page-faults anew each time."""
 
 
 class Inputs(NamedTuple):
