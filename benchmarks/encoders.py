@@ -3,8 +3,8 @@
     python benchmarks/encoders.py [--repeats 5] [--page FILE]
 
 The floor counts the multiply-adds of a reader's convolutions and products, forward, and forward and backward, and divides them
-by the rate at which this machine multiplies matrices of about their shapes. RL2's steps are those of whole meta-iterations on a family
-that costs nothing: what is seen comes from a fixed bank at random, and a step pays by chance.
+by the rate at which this machine multiplies matrices of about their shapes. RL2's steps are those of whole meta-iterations on a
+family that costs nothing: what is seen comes from a fixed bank at random, and a step pays by chance.
 """
 
 from __future__ import annotations

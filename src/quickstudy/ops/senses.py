@@ -279,7 +279,7 @@ def layout_of(shape: Sequence[int]) -> Layout:
     Where that leaves both, channels are last, as Gymnasium has them. A fourth axis in front counts frames.
     """
     if len(shape) == 2:
-        return Layout(1, 1, *shape, True)
+        return Layout(frames=1, channels=1, height=shape[0], width=shape[1], channels_first=True)
     frames, (first, middle, last) = (shape[0] if len(shape) == 4 else 1), shape[-3:]
     channels_first = (middle == last != first) or (first != middle != last and first < last)
     height, width, channels = (middle, last, first) if channels_first else (first, middle, last)
