@@ -4,8 +4,8 @@
 
 The floor counts the multiply-adds of a reader's convolutions and products, forward, and forward and backward, and divides them
 by the rate at which this machine multiplies matrices of about their shapes. RL2's steps are those of whole meta-iterations on a
-family that costs nothing: what is seen comes from a fixed bank at random, and a step pays by chance. All is one thread's own time,
-the least of a few, so that whatever else this machine does matters less.
+family that costs nothing: what is seen comes from a fixed bank at random, and a step pays by chance. Times are this process's own,
+the least of a few, so that whatever else the machine does matters less.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ BANK = 512
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The least time of this thread that a call takes, after one to warm up."""
+    """The least time of this process that a call takes, after one to warm up."""
     work()
     times = []
     for _ in range(repeats):
-        began = time.thread_time()
+        began = time.process_time()
         work()
-        times.append(time.thread_time() - began)
+        times.append(time.process_time() - began)
     return min(times)
 
 
