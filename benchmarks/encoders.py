@@ -4,8 +4,8 @@
 
 The floor counts the multiply-adds of a reader's convolutions and products, forward, and forward and backward, and divides them
 by the rate at which this machine multiplies matrices of about their shapes. RL2's steps are those of whole meta-iterations on a
-family that costs nothing: what is seen comes from a fixed bank at random, and a step pays by chance. Times are this process's own,
-the least of a few, so that whatever else the machine does matters less.
+family that costs nothing: what is seen comes from a fixed bank at random, and a step pays by chance. Times are
+this process's own, the least of a few, so that whatever else the machine does matters less.
 """
 
 from __future__ import annotations
