@@ -199,7 +199,7 @@ def test_a_convolution_is_torchs(kernel: tuple[int, ...], stride: int, padding: 
         (Nature, (3, 40, 64), (64, 1, 4)),
         (Impala, (3, 64, 64), (32, 8, 8)),  # Espeholt et al. 2018, figure 3: a half in each of three blocks
         (Impala, (3, 7, 9), (32, 1, 2)),
-        (module.Grid, (20, 7, 7), (32, 7, 7)),
+        (module.Grid, (20, 7, 9), (32, 5, 7)),
     ],
 )
 def test_eyes_give_what_their_papers_say(eye: Any, shape: tuple[int, int, int], gives: tuple[int, int, int]):
@@ -211,6 +211,8 @@ def test_eyes_give_what_their_papers_say(eye: Any, shape: tuple[int, int, int], 
 def test_an_eye_for_large_images_refuses_small_ones():
     with pytest.raises(UsageError, match="nature reads images of at least 36 pixels, these have 7 x 7; set vision to grid"):
         read_by(GRID, vision="nature")
+    with pytest.raises(UsageError, match="images of 2 x 2 are too small to be read"):
+        read_by(spaces.Box(0, 1, (2, 2, 3), np.uint8))
     assert isinstance(read_by(GRID, vision="impala")[0].parts[0].eye, Impala)
 
 
