@@ -163,7 +163,7 @@ def forward(
 
 def read_once(
     net: nn.Module, own: Weights, shared: Weights, inputs: Shaped[Tensor, "task *lead entry"]
-) -> Shaped[Tensor, "task *lead entry"]:
+) -> Shaped[Tensor, "task *lead _"]:
     """Inputs as features, where tasks share the reader: it needn't be asked by each of them."""
     return inputs if any(name.startswith("reader.") for name in own) else read(net, shared, inputs)
 

@@ -29,9 +29,9 @@ def endings_of(seen: Shaped[Tensor, "task lane time ..."], ended: Bool[Tensor, "
     return endings
 
 
-def arrivals_of(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Shaped[Tensor, "trial time ..."]:
+def arrivals_of(records: Mapping[str, Tensor]) -> Shaped[Tensor, "trial time ..."]:
     """What each step of recorded trials led to, from the observations that followed and, at an episode's end, its ending."""
-    observation, ended = records["observation"], records["terminated"] | records["truncated"]
+    observation, ended = records["observation"], (records["terminated"] | records["truncated"]) & records["valid"]
     arrival = torch.cat([observation[:, 1:], torch.zeros_like(observation[:, :1])], dim=1)
     trial, step = ended.nonzero(as_tuple=True)
     arrival[trial, step] = records["ending"][trial, ended.cumsum(1)[trial, step] - 1]
