@@ -113,6 +113,20 @@ def test_first_features_have_a_healthy_scale_and_gradients_reach_every_weight(na
         assert weight.grad is not None and bool(weight.grad.abs().sum() > 0), weight_name
 
 
+@pytest.mark.parametrize("film", [False, True])
+def test_nothing_is_made_on_another_device(film: bool):
+    """Tensors without numbers mix with no others, as those on a GPU don't."""
+    low = np.zeros((3, 8, 8), np.float32)
+    low[0] = -1
+    uneven = spaces.Box(low, np.ones((3, 8, 8), np.float32))
+    parts = {name: part for name, part in SEVERAL.parts.items() if name != "text"} | {"uneven": uneven, "eyeful": EYEFUL}
+    for space in (Senses(parts), PLANES, FLOATS, SOUND):
+        reader, weights = read_by(space, 2, film=film)
+        elsewhere = {name: weight.to("meta") for name, weight in weights.items()}
+        rows = as_row(space, (seen(space, 3),), torch.zeros(3, 2)).to("meta")
+        assert functional_call(reader, elsewhere, (rows,)).shape == (3, reader.size)
+
+
 def test_floats_were_read_before():
     reader, weights = read_by(SEVERAL, 2)
     features = torch.randn(3, reader.size)
@@ -151,14 +165,15 @@ def test_a_choice_is_one_hot_times_the_table():
 
 def test_how_large_a_vector_is_gets_through_the_norm():
     """The norm of what is linear in a single number is its sign."""
-    reader, weights = read_by(Senses({"image": PLANES, "vector": spaces.Box(-1, 1, (1,), np.float32)}), activation="tanh")
+    space = Senses({"image": PLANES, "vector": spaces.Box(-1, 1, (1,), np.float32)})
+    reader, weights = read_by(space, activation="tanh")
     values = {"image": torch.zeros(3, 4, 5, 5), "vector": torch.tensor([[0.2], [0.4], [0.8]])}
-    features = functional_call(reader, weights, (reader.space.join(values),))[:, 16:]
+    features = functional_call(reader, weights, (space.join(values),))[:, 16:]
     assert torch.pdist(features).min() > 0.1
 
 
 def test_a_vector_is_scaled_by_each_entrys_bounds():
-    box = spaces.Box(np.float32([0, -np.inf, -2]), np.float32([4, np.inf, 2]))
+    box = spaces.Box(np.array([0, -np.inf, -2], np.float32), np.array([4, np.inf, 2], np.float32))
     net, weights = made(Vector, box, options())
     expected = torch.tensor([[0.5, 7.0, -1.0, 1.0]]) @ weights["out.weight"].T
     torch.testing.assert_close(functional_call(net, weights, (torch.tensor([[3.0, 7.0, -2.0]]),)), expected)
@@ -169,7 +184,8 @@ def test_a_convolution_is_torchs(kernel: tuple[int, ...], stride: int, padding: 
     net, weights = made(Convolution, 3, 5, kernel, stride, padding)
     with torch.no_grad():
         weights["bias"].uniform_(-1, 1)
-    theirs = (nn.Conv2d if len(kernel) == 2 else nn.Conv1d)(3, 5, kernel, stride, padding)
+    layer: Any = nn.Conv2d if len(kernel) == 2 else nn.Conv1d
+    theirs = layer(3, 5, kernel, stride, padding)
     theirs.load_state_dict({"weight": weights["weight"].detach().reshape(5, 3, *kernel), "bias": weights["bias"].detach()})
     planes = torch.randn(4, 3, *(20 for _ in kernel))
     torch.testing.assert_close(functional_call(net, weights, (planes,)), theirs(planes))
@@ -183,7 +199,7 @@ def test_a_convolution_is_torchs(kernel: tuple[int, ...], stride: int, padding: 
         (Nature, (3, 40, 64), (64, 1, 4)),
         (Impala, (3, 64, 64), (32, 8, 8)),  # Espeholt et al. 2018, figure 3: a half in each of three blocks
         (Impala, (3, 7, 9), (32, 1, 2)),
-        (module.Grid, (20, 7, 7), (32, 7, 7)),
+        (module.Grid, (20, 7, 9), (32, 5, 7)),
     ],
 )
 def test_eyes_give_what_their_papers_say(eye: Any, shape: tuple[int, int, int], gives: tuple[int, int, int]):
@@ -195,6 +211,8 @@ def test_eyes_give_what_their_papers_say(eye: Any, shape: tuple[int, int, int], 
 def test_an_eye_for_large_images_refuses_small_ones():
     with pytest.raises(UsageError, match="nature reads images of at least 36 pixels, these have 7 x 7; set vision to grid"):
         read_by(GRID, vision="nature")
+    with pytest.raises(UsageError, match="images of 2 x 2 are too small to be read"):
+        read_by(spaces.Box(0, 1, (2, 2, 3), np.uint8))
     assert isinstance(read_by(GRID, vision="impala")[0].parts[0].eye, Impala)
 
 
@@ -216,7 +234,8 @@ def test_codes_and_shades(space: spaces.Box, codes: int):
 
 def test_images_are_scaled_by_their_bounds():
     def scaled(low: Any, high: Any, value: float, dtype: Any = np.float32) -> list[float]:
-        space = spaces.Box(*(np.broadcast_to(dtype(bound), (12, 12, 2)) for bound in (low, high)), dtype=dtype)
+        low, high = (np.broadcast_to(np.array(bound, dtype), (12, 12, 2)) for bound in (low, high))
+        space = spaces.Box(low, high, dtype=dtype)
         planes = torch.full((1, 2, 12, 12), value).to(torch.uint8 if dtype == np.uint8 else torch.float32)
         return module.shades(space, planes)[0, :, 3, 4].tolist()
 
@@ -237,7 +256,7 @@ def test_a_text_is_torchs_gru_over_the_words_it_has():
     theirs = nn.GRU(32, 16)
     for ours, name in (("from_input", "weight_ih_l0"), ("from_hidden", "weight_hh_l0"), ("input_bias", "bias_ih_l0")):
         getattr(theirs, name).data = weights[f"recurrent.{ours}"].detach().reshape(getattr(theirs, name).shape)
-    theirs.bias_hh_l0.data.zero_()
+    nn.init.zeros_(theirs.get_parameter("bias_hh_l0"))
     texts = words_of(space, "go to the red ball", "stop", "", "go to the red ball", "a b c d e f")
     found = functional_call(net, weights, (texts,))
     for text, features in zip(texts, found, strict=True):
@@ -325,9 +344,10 @@ def test_maps_over_tasks_and_derivatives_agree_with_loops(name: str):
             torch.testing.assert_close(slopes[key][task], slope, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(vmap(loss, in_dims=(None, 0))(weights, rows)[1], loss(weights, rows[1]))
     towards = {key: torch.randn(weight.shape) for key, weight in weights.items()}
-    _, rise = jvp(lambda weights: loss(weights, rows), (weights,), (towards,))
+    rise = jvp(lambda weights: loss(weights, rows), (weights,), (towards,))[1]
     slopes = grad(loss)(weights, rows)
-    torch.testing.assert_close(rise, sum((slopes[key] * towards[key]).sum() for key in weights), rtol=1e-3, atol=1e-3)
+    expected = torch.stack([(slopes[key] * towards[key]).sum() for key in weights]).sum()
+    torch.testing.assert_close(rise, expected, rtol=1e-3, atol=1e-3)
 
 
 class Heads(nn.Module):

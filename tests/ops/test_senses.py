@@ -1,5 +1,8 @@
 """Observations of several senses as one row of bytes, and what an observation is taken for."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +36,8 @@ def value_of(space: spaces.Space, lead: tuple[int, ...]) -> torch.Tensor:
         return torch.randint(0, 256, shape, dtype=torch.uint8)
     if isinstance(space, spaces.Box):
         return torch.randn(shape)
-    highest = torch.as_tensor(space.nvec if isinstance(space, spaces.MultiDiscrete) else space.n)
+    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+    highest = torch.as_tensor(space.n if isinstance(space, spaces.Discrete) else space.nvec)
     return (torch.rand(shape) * highest).long()
 
 
@@ -189,3 +193,13 @@ def test_a_number_that_is_none_is_found_in_any_part():
     assert senses.is_finite(space, space.join(values))
     values["sound"][1, 3] = torch.nan
     assert not senses.is_finite(space, space.join(values))
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent.parent / "docs" / "senses.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    short = code.replace("iterations=1", "iterations=1, evaluate_every=0")
+    assert short != code
+    exec(compile(short, "senses.md", "exec"), {})
+    assert (tmp_path / "runs" / "errand" / "latest.json").exists()

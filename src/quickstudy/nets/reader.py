@@ -57,7 +57,7 @@ WORD_SIZE = 32
 INSTANTS = 8
 """Stretches into which a sound is divided, in each of which what was heard is averaged."""
 PIECE = 2**22
-"""Numbers that a layer of convolutions gives at once on a CPU, 16 MiB: beyond 32 the system takes memory back and hands it out anew."""
+"""Numbers that a layer of convolutions gives at once on a CPU: 16 MiB, since from 32 on memory page-faults anew each time."""
 
 
 class Inputs(NamedTuple):
@@ -178,6 +178,21 @@ class Affine(nn.Module):
         return functional.linear(inputs, self.weight, self.bias)
 
 
+class Table(nn.Module):
+    """Rows that are looked up by their numbers. To build an `nn.Embedding` on the meta device imports seconds of PyTorch."""
+
+    def __init__(self, rows: int, size: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, size))
+
+    def forward(self, numbers: Int[Tensor, "*lead"]) -> Float[Tensor, "*lead size"]:
+        if numbers.device.type != "cpu":
+            return functional.embedding(numbers, self.weight)
+        # a third of the time of an embedding's gradient; on a GPU its sums would come in any order
+        at = numbers.long().flatten()[:, None].expand(-1, self.weight.shape[-1])
+        return self.weight.gather(0, at).unflatten(0, numbers.shape)
+
+
 class Convolution(nn.Module):
     """A convolution over the last one or two axes; its weights are a matrix, so that it begins orthogonal as a whole."""
 
@@ -213,7 +228,7 @@ class Choices(nn.Module):
         super().__init__()
         sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.flatten().tolist()
         self.begins = tuple(sum(sizes[:place]) for place in range(len(sizes)))
-        self.table = nn.Embedding(sum(sizes), options.hidden_size)
+        self.table = Table(sum(sizes), options.hidden_size)
 
     def forward(self, value: Int[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
         if len(self.begins) == 1:
@@ -232,7 +247,7 @@ class Text(nn.Module):
 
     def __init__(self, space: Words, options: Options):
         super().__init__()
-        self.words = nn.Embedding(space.numbers, WORD_SIZE)
+        self.words = Table(space.numbers, WORD_SIZE)
         if options.language == "gru":
             self.recurrent, self.out = Recurrent("gru", WORD_SIZE, options.hidden_size), None
         else:
@@ -301,7 +316,7 @@ class Image(nn.Module):
             )
         self.codes, planes = codes_in(space), layout.planes
         if self.codes:
-            self.table = nn.Embedding(planes * self.codes, CODE_SIZE)
+            self.table = Table(planes * self.codes, CODE_SIZE)
             planes *= CODE_SIZE
         self.eye = {"grid": Grid, "nature": Nature, "impala": Impala}[kind](planes)
         self.widest = layout.height * layout.width * max(planes, self.eye.widest)
