@@ -42,7 +42,7 @@ def test_the_beliefs_that_were_acted_on_are_those_that_are_trained(family: str):
     learner = make(qs.tasks.make(family, max_episode_steps=9, episodes_per_trial=3))
     experience = lived(learner)
     spaces = learner.tasks.observation_space, learner.tasks.action_space
-    seen = as_trials(as_records(experience, 27), *spaces, learner.predicts).evidence.transpose(0, 1)
+    seen = as_trials(as_records(learner.tasks, experience, 27), *spaces, learner.predicts).evidence.transpose(0, 1)
     start = torch.zeros(seen.shape[1], SMALL["varibad"]["belief_size"])
     belief, _ = functional_call(learner.model["encoder"], learner.model_weights["encoder"], (seen, start))
     valid = experience.valid[:, 0]
@@ -62,7 +62,7 @@ def test_ppo_trains_the_policy_alone_and_the_elbo_the_belief_alone():
     )
     assert not any(torch.equal(policy[name], weight) for name, weight in learner.weights.items() if name.endswith("weight"))
     policy = copies(learner.weights)
-    learner.replay.extend(torch.zeros(8, dtype=torch.long), as_records(experience, 3))
+    learner.replay.extend(torch.zeros(8, dtype=torch.long), as_records(learner.tasks, experience, 3))
     learner.update_belief(counter(0, 0, "belief"))
     assert all(torch.equal(policy[name], weight) for name, weight in learner.weights.items())
     assert not torch.equal(model["encoder"]["belief.weight"], learner.model_weights["encoder"]["belief.weight"])
@@ -72,7 +72,7 @@ def test_a_belief_holds_what_one_press_tells():
     """Half a chance for either button before the first press, certainty after it: the decoder's answers are the posterior."""
     learner = make(qs.NativeTasks(HiddenButton()), reward_loss="bernoulli", belief_batch=256, belief_terms=3)
     experience = lived(learner, 1024)
-    learner.replay.extend(torch.zeros(1024, dtype=torch.long), as_records(experience, 3))
+    learner.replay.extend(torch.zeros(1024, dtype=torch.long), as_records(learner.tasks, experience, 3))
     for number in range(250):
         learner.update_belief(counter(0, number, "belief"))
     experience = lived(learner, 1024)  # the same trials, and beliefs as they are now
@@ -107,7 +107,7 @@ def test_a_bonus_is_paid_for_the_step_that_led_there():
     learner.novelty = lambda inputs: (inputs[..., 0] == 7.0).float()  # type: ignore[assignment]
     learner.novelty.learn = lambda *given: None  # type: ignore[attr-defined]
     experience.transition.arrival[:, :, 2, 0] = 7.0
-    bonus, _ = learner.bonus(experience, as_records(experience, 6))
+    bonus, _ = learner.bonus(experience, as_records(learner.tasks, experience, 6))
     assert torch.equal(bonus > 0, (torch.arange(6) == 2).expand(8, 1, 6))
 
 
@@ -115,7 +115,7 @@ def test_the_error_bonus_asks_the_belief_that_has_seen_the_step():
     """One who has pressed knows the button: the press itself is no surprise, however unknown it was before."""
     learner = make(qs.NativeTasks(HiddenButton()), reward_loss="bernoulli", belief_terms=3, error_weight=1.0)
     experience = lived(learner, 1024)
-    records = as_records(experience, 3)
+    records = as_records(learner.tasks, experience, 3)
     learner.replay.extend(torch.zeros(1024, dtype=torch.long), records)
     for number in range(250):
         learner.update_belief(counter(0, number, "belief"))
@@ -154,7 +154,7 @@ def test_the_distance_between_two_beliefs_of_one_trial_is_news():
     """With nothing to tell tasks apart, a belief that is trained stays what it was: what is seen is no news."""
     learner = make(qs.tasks.make("bandit", arms=2, pulls=4), kl_weight=1.0, transition_weight=0.0)
     experience = lived(learner, 64)
-    records = as_records(experience, 4)
+    records = as_records(learner.tasks, experience, 4)
     records["reward"] = torch.ones_like(records["reward"])
     learner.replay.extend(torch.zeros(64, dtype=torch.long), records)
     kl = [float(learner.update_belief(counter(0, number, "belief"))["train/belief_kl"]) for number in range(200)]

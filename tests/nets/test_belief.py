@@ -47,7 +47,7 @@ def normal(belief: Belief) -> Independent:
 def setting(predicts: Predicts = PREDICTS) -> tuple[dict[str, Any], dict[str, Any], Trials]:
     """Nets with weights, and trials of different lengths."""
     tasks, experience = lived(max_episode_steps=6, episodes_per_trial=2)
-    records = {name: value[:, :8] for name, value in as_records(experience, 12).items()}
+    records = {name: value[:, :8] for name, value in as_records(tasks, experience, 12).items()}
     records["valid"] = torch.arange(8) < torch.tensor([8, 5, 1, 7])[:, None]
     spaces = tasks.observation_space, tasks.action_space
     nets = belief_nets(*spaces, LATENT, 5, predicts)
@@ -85,7 +85,7 @@ def test_a_sample_has_the_beliefs_mean_and_spread():
 def test_recorded_trials_give_back_the_percepts_that_were_lived(family: str):
     tasks, experience = lived(family, max_episode_steps=6, episodes_per_trial=2)
     spaces, valid = (tasks.observation_space, tasks.action_space), experience.valid[:, 0]
-    percepts = lived_percepts({name: value[:, : valid.shape[1]] for name, value in as_records(experience, 12).items()})
+    percepts = lived_percepts({name: value[:, : valid.shape[1]] for name, value in as_records(tasks, experience, 12).items()})
     for ours, theirs in zip(percepts, experience.percept, strict=True):
         assert torch.equal(ours[valid], theirs[:, 0][valid])
     assert torch.equal(evidence(percepts, *spaces)[valid], evidence(experience.percept, *spaces)[:, 0][valid])
@@ -95,7 +95,7 @@ def test_a_belief_knows_the_past_alone():
     """Its evidence holds nothing of the step's own action, reward and arrival, nor of anything later."""
     nets, weights, _ = setting()
     tasks, experience = lived("point-navigation", max_episode_steps=6, episodes_per_trial=2)
-    spaces, records = (tasks.observation_space, tasks.action_space), as_records(experience, 12)
+    spaces, records = (tasks.observation_space, tasks.action_space), as_records(tasks, experience, 12)
     nets = belief_nets(*spaces, LATENT, 5, PREDICTS)
     weights = {name: initial_weights(net, counter(0, 0, name), {}, "cpu") for name, net in nets.items()}
     before = beliefs(nets, weights, as_trials(records, *spaces, PREDICTS).evidence).mean

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from quickstudy.nets.novelty import Novelty, discounted_scale
+from quickstudy.nets.reader import Inputs
 from quickstudy.ops.moments import no_moments
 from quickstudy.protocol import counter
 
 
 def test_what_was_seen_becomes_old_and_the_rest_stays_new():
-    novelty = Novelty(2, 16, 1e-2, seed=0)
+    novelty = Novelty(Inputs(2, None), 16, 1e-2, seed=0)
     left, right = (torch.randn(200, 2, generator=counter(0, 0, "points")) * 0.2 + torch.tensor([x, 0.0]) for x in (-2, 2))
     before = novelty(right).mean() / novelty(left).mean()
     target = {name: weight.clone() for name, weight in novelty.target.items()}
@@ -22,8 +23,8 @@ def test_what_was_seen_becomes_old_and_the_rest_stays_new():
 
 def test_a_random_network_is_the_seeds_own():
     point = torch.tensor([[0.3, -0.8]])
-    assert torch.equal(Novelty(2, 8, 1e-3, seed=1)(point), Novelty(2, 8, 1e-3, seed=1)(point))
-    assert not torch.equal(Novelty(2, 8, 1e-3, seed=1)(point), Novelty(2, 8, 1e-3, seed=2)(point))
+    assert torch.equal(Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point), Novelty(2, 8, 1e-3, seed=1)(point))
+    assert not torch.equal(Novelty(Inputs(2, None), 8, 1e-3, seed=1)(point), Novelty(2, 8, 1e-3, seed=2)(point))
 
 
 def test_a_bonus_is_measured_by_the_spread_of_its_sums_over_the_steps_so_far():

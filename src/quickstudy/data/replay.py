@@ -92,8 +92,9 @@ class Replay:
     ) -> Mapping[str, Shaped[Tensor, "batch {count} {steps} ..."]]:
         """Draws stretches of `steps` consecutive steps out of records that are trials.
 
-        Time is the first axis of each field, and `valid` says which steps of a trial were lived, the first ones. A stretch is
-        uniform over those that lie within the trial; of a shorter trial it is the whole, and `valid` ends where it did.
+        Time is the first axis of each field but `ending`, which is taken whole, and `valid` says which steps of a trial were
+        lived, the first ones. A stretch is uniform over those that lie within the trial; of a shorter trial it is the whole,
+        and `valid` ends where it did.
         """
         number = self.draw(tasks, count, generator, recent)
         place = self.place(tasks[:, None], number)
@@ -104,7 +105,10 @@ class Replay:
         step = (start[..., None] + torch.arange(steps)).clamp(max=longest - 1)
         at = (place[..., None] * longest + step.to(place.device)).flatten()
         shape = (*place.shape, steps)
-        return {name: field.flatten(0, 1).index_select(0, at).unflatten(0, shape) for name, field in self.fields.items()}
+        found = {name: field for name, field in self.fields.items() if name != "ending"}
+        stretches = {name: field.flatten(0, 1).index_select(0, at).unflatten(0, shape) for name, field in found.items()}
+        whole = {"ending": self.at(tasks[:, None], number)["ending"]} if "ending" in self.fields else {}
+        return stretches | whole
 
     def at(self, task: Int[Tensor, "*#lead"], number: Int[Tensor, "*lead"]) -> Mapping[str, Shaped[Tensor, "*lead ..."]]:
         """Records by task and number."""

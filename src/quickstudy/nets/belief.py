@@ -6,16 +6,17 @@ if wanted the transitions, of the whole trial from a sample of it.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import gymnasium
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
 from quickstudy.nets.networks import Recurrent, multilayer, skeleton
-from quickstudy.nets.options import Cell
+from quickstudy.nets.options import Cell, Senses
+from quickstudy.nets.reader import Inputs, behind, inputs_for
 from quickstudy.ops.features import PERCEIVED, vector_size
 
 FIRST_LOG_VARIANCE = -3.0
@@ -90,15 +91,15 @@ class Decoder(nn.Module):
     So all pairs of a trial's latents and steps cost one batched matrix product, beside one pass for each latent and each step.
     """
 
-    def __init__(self, latent: int, inputs: int, hidden: int, outputs: int):
+    def __init__(self, latent: int, inputs: Inputs, hidden: int, outputs: int):
         super().__init__()
         self.outputs = outputs
         self.of_latent = multilayer(latent, hidden, 1, hidden, nn.ReLU)
-        self.of_step = multilayer(inputs, hidden, 1, hidden * outputs, nn.ReLU)
+        self.of_step = behind(inputs.reader, multilayer(inputs.size, hidden, 1, hidden * outputs, nn.ReLU))
         self.bias = nn.Parameter(torch.empty(outputs))
 
     def forward(
-        self, latent: Float[Tensor, "trial term latent"], step: Float[Tensor, "trial time step"]
+        self, latent: Float[Tensor, "trial term latent"], step: Shaped[Tensor, "trial time step"]
     ) -> Float[Tensor, "trial term time output"]:
         asked = self.of_step(step).unflatten(-1, (-1, self.outputs))
         answers = self.of_latent(latent) @ asked.movedim(2, 1).flatten(2)
@@ -106,19 +107,29 @@ class Decoder(nn.Module):
 
 
 def belief_nets(
-    observation_space: Space, action_space: Space, latent: int, hidden: int, predicts: Predicts, memory: Cell = "gru"
+    observation_space: Space,
+    action_space: Space,
+    latent: int,
+    hidden: int,
+    predicts: Predicts,
+    memory: Cell = "gru",
+    options: Senses | None = None,
 ) -> Nets:
-    """Skeletons of an encoder and the decoders."""
-    observation = vector_size(observation_space)
-    before = observation + vector_size(action_space)
-    evidence = before + PERCEIVED + observation
-    asked = observation if predicts.reward_reads == "arrival" else before + observation
+    """Skeletons of an encoder and the decoders; `options` say how observations are read that are no vectors."""
+    action = vector_size(action_space)
+
+    def inputs(looks: int, numbers: int) -> Inputs:
+        return inputs_for(observation_space, numbers, cast(Senses, options), looks)
+
+    evidence = inputs(2, action + PERCEIVED)
+    asked = inputs(1, 0) if predicts.reward_reads == "arrival" else inputs(2, action)
     nets: Nets = {
-        "encoder": skeleton(lambda: Encoder(evidence, hidden, latent, memory)),
+        "encoder": behind(evidence.reader, skeleton(lambda: Encoder(evidence.size, hidden, latent, memory))),
         "reward": skeleton(lambda: Decoder(latent, asked, hidden, 1)),
     }
     if predicts.transition_weight:
-        nets["transition"] = skeleton(lambda: Decoder(latent, before, hidden, observation))
+        seen = vector_size(observation_space)
+        nets["transition"] = skeleton(lambda: Decoder(latent, inputs(1, action), hidden, seen))
     return nets
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
 
 from quickstudy.nets.networks import Weights, copy_into, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.reader import Inputs, behind
 from quickstudy.ops.fit import require_fit
 from quickstudy.ops.moments import Moments, merged, moments_of
 from quickstudy.ops.returns import discounted_sum
@@ -25,8 +26,8 @@ SHARPNESS = 3.0
 class Novelty:
     """The random network and its imitator."""
 
-    def __init__(self, inputs: int, hidden: int, rate: float, *, seed: int, device: str = "cpu"):
-        self.net = skeleton(lambda: multilayer(inputs, hidden, 2, hidden, nn.Tanh))
+    def __init__(self, inputs: Inputs, hidden: int, rate: float, *, seed: int, device: str = "cpu"):
+        self.net = behind(inputs.reader, skeleton(lambda: multilayer(inputs.size, hidden, 2, hidden, nn.Tanh)))
         self.weights = initial_weights(self.net, counter(seed, 0, "imitator"), {}, device)
         generator = counter(seed, 0, "random network")
         self.target: Weights = {}
@@ -36,17 +37,17 @@ class Novelty:
             self.target[name] = bias.to(device)
         self.optimiser = Adam(self.weights.values(), lr=rate)
 
-    def errors(self, weights: Weights, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead"]:
+    def errors(self, weights: Weights, inputs: Shaped[Tensor, "*lead entry"]) -> Float[Tensor, "*lead"]:
         """The imitator's squared error, a mean over outputs."""
         imitated, target = (functional_call(self.net, each, (inputs,)) for each in (weights, self.target))
         return (imitated - target).square().mean(-1)
 
     @torch.no_grad()
-    def __call__(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead"]:
+    def __call__(self, inputs: Shaped[Tensor, "*lead entry"]) -> Float[Tensor, "*lead"]:
         """How new each is."""
         return self.errors(self.weights, inputs)
 
-    def learn(self, inputs: Float[Tensor, "step feature"], parts: int, generator: Generator) -> None:
+    def learn(self, inputs: Shaped[Tensor, "step entry"], parts: int, generator: Generator) -> None:
         """Makes them less new: one pass over them, in so many parts."""
         for steps in torch.randperm(len(inputs), generator=generator).chunk(parts):
             self.optimiser.zero_grad()

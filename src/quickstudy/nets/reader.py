@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,11 +19,11 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import debug_unwrap, functional_call
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
-from quickstudy.nets.networks import ACTIVATIONS, Weights, gru_step
+from quickstudy.nets.networks import ACTIVATIONS, Recurrent, Weights, gru_step
 from quickstudy.nets.options import Senses as Options
 from quickstudy.ops.features import vector_size
 from quickstudy.ops.senses import (
@@ -44,6 +44,8 @@ Space = gymnasium.Space[Any]
 Net = TypeVar("Net", bound=nn.Module)
 CODES_UP_TO = 11
 """Images of bytes up to this size aren't shades but codes, as MiniGrid's are: each is looked up, not scaled."""
+FEW_CODES = 32
+"""So are those of any size below `NATURE_FROM` whose space has at most so many values of a byte."""
 CODE_SIZE = 8
 """Planes that a channel of codes becomes."""
 NATURE_FROM = 36
@@ -52,6 +54,8 @@ WORD_SIZE = 32
 """Numbers that stand for a word."""
 INSTANTS = 8
 """Stretches into which a sound is divided, in each of which what was heard is averaged."""
+PIECE = 2**22
+"""Numbers that a layer of convolutions gives at once on a CPU, 16 MiB: beyond 32 the system takes memory back and hands it out anew."""
 
 
 class Inputs(NamedTuple):
@@ -109,7 +113,7 @@ class Reader(nn.Module):
         # texts first, since they may say how images are read
         self.order = sorted(self.names, key=lambda name: senses[name] != "text")
         self.texts = texts if told else []
-        self.told = [bool(told) and senses[name] == "image" for name in self.names]
+        self.told = {name for name in self.names if told and senses[name] == "image"}
         self.parts = nn.ModuleList(makers[senses[name]](parts[name], options) for name in self.names)
         self.norms = nn.ModuleList(nn.LayerNorm(options.hidden_size) for _ in self.names)
         self.activation = ACTIVATIONS[options.activation]()
@@ -119,28 +123,47 @@ class Reader(nn.Module):
     def forward(self, inputs: Shaped[Tensor, "*lead entry"]) -> Float[Tensor, "*lead feature"]:
         if inputs.is_floating_point():
             return inputs
-        rows, size = inputs.reshape(-1, inputs.shape[-1]), bytes_of(self.space)
+        lead, size = inputs.shape[:-1], bytes_of(self.space)
+        rows = inputs.reshape(lead.numel(), inputs.shape[-1])
         seen = [rows[:, look * size : (look + 1) * size] for look in range(self.looks)]
         first, numbers = self.look(seen[0]), numbers_in(rows, self.numbers)
         others = [self.look_again(seen[0], first, each) for each in seen[1:]]
-        return torch.cat([first, numbers, *others], dim=-1).unflatten(0, inputs.shape[:-1])
+        return torch.cat([first, numbers, *others], dim=-1).reshape(*lead, self.size)
 
     def look(self, rows: UInt8[Tensor, "row bytes"]) -> Float[Tensor, "row feature"]:
         """The features of one observation."""
         values = split(self.space, from_bytes(self.space, rows))
+        layers = dict(zip(self.names, zip(self.parts, self.norms, strict=True), strict=True))
         found: dict[str, Tensor] = {}
         for name in self.order:
-            number = self.names.index(name)
-            beside = (torch.cat([found[text] for text in self.texts], -1),) if self.told[number] else ()
-            found[name] = self.activation(self.norms[number](self.parts[number](values[name], *beside)))
+            part, norm = layers[name]
+            beside = (torch.cat([found[text] for text in self.texts], dim=-1),) if name in self.told else ()
+            found[name] = self.activation(norm(part(values[name], *beside)))
         return torch.cat([found[name] for name in self.names], dim=-1)
 
     def look_again(
         self, rows: UInt8[Tensor, "row bytes"], features: Float[Tensor, "row feature"], others: UInt8[Tensor, "row bytes"]
     ) -> Float[Tensor, "row feature"]:
         """The features of others, of which those that are the same need no second look."""
+        if is_batched(rows) or is_batched(others):
+            return self.look(others)
         (at,) = (rows != others).any(-1).nonzero(as_tuple=True)
         return features.index_put((at,), self.look(others[at])) if len(at) else features
+
+
+def is_batched(value: Tensor) -> bool:
+    """Whether `torch.vmap` stands around, under which no shape may depend on what is in a tensor."""
+    return debug_unwrap(value).dim() > value.dim()
+
+
+def in_pieces(
+    layers: Callable[..., Tensor], widest: int, *values: Shaped[Tensor, "row ..."]
+) -> Float[Tensor, "row feature"]:
+    """What layers make of rows, on a CPU some at once: as many as the `widest` of the layers makes `PIECE` numbers of."""
+    rows = max(1, PIECE // widest)
+    if values[0].device.type != "cpu" or len(values[0]) <= rows:
+        return layers(*values)
+    return torch.cat([layers(*piece) for piece in zip(*(value.split(rows) for value in values), strict=True)])
 
 
 class Affine(nn.Module):
@@ -164,22 +187,23 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, torch.Size(self.kernel).numel()))
         self.bias = nn.Parameter(torch.empty(outputs))
 
-    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *place"]:
+    def forward(self, planes: Float[Tensor, "row plane *place"]) -> Float[Tensor, "row out *left"]:
         convolve = functional.conv2d if len(self.kernel) == 3 else functional.conv1d
         return convolve(planes, self.weight.unflatten(1, self.kernel), self.bias, self.stride, self.padding)
 
 
 class Vector(nn.Module):
-    """Numbers, those with two bounds on [-1, 1]."""
+    """Numbers, those with two bounds on [-1, 1], and a 1 beside them: the norm behind takes away how large all are together."""
 
     def __init__(self, space: spaces.Box, options: Options):
         super().__init__()
         self.space = space
-        self.out = Affine(max(1, torch.Size(space.shape).numel()), options.hidden_size)
+        self.out = Affine(max(1, torch.Size(space.shape).numel()) + 1, options.hidden_size)
 
     def forward(self, value: Float[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
         ranges = ranges_of(self.space, value.device)
-        return self.out((value.reshape(len(value), -1) - ranges.center) / ranges.half)
+        scaled = (value.reshape(len(value), ranges.half.numel()) - ranges.center) / ranges.half
+        return self.out(functional.pad(scaled, (0, 1), value=1.0))
 
 
 class Choices(nn.Module):
@@ -187,12 +211,20 @@ class Choices(nn.Module):
 
     def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete, options: Options):
         super().__init__()
-        self.sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.flatten().tolist()
-        self.table = nn.Parameter(torch.empty(sum(self.sizes), options.hidden_size))
+        sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.flatten().tolist()
+        self.begins = tuple(sum(sizes[:place]) for place in range(len(sizes)))
+        self.table = nn.Embedding(sum(sizes), options.hidden_size)
 
     def forward(self, value: Int[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
-        begin = torch.tensor([sum(self.sizes[:place]) for place in range(len(self.sizes))], device=value.device)
-        return functional.embedding(value.reshape(len(value), -1) + begin, self.table).sum(-2)
+        if len(self.begins) == 1:
+            return self.table(value.reshape(len(value)))
+        return self.table(value.reshape(len(value), len(self.begins)) + whole(self.begins, str(value.device))).sum(-2)
+
+
+@lru_cache(maxsize=64)
+def whole(numbers: tuple[int, ...], device: str) -> Int[Tensor, "number"]:
+    """Whole numbers as a tensor, which is made and sent to a device once."""
+    return torch.tensor(numbers, dtype=torch.int32, device=device)
 
 
 class Text(nn.Module):
@@ -200,21 +232,34 @@ class Text(nn.Module):
 
     def __init__(self, space: Words, options: Options):
         super().__init__()
-        self.words = nn.Parameter(torch.empty(space.numbers, WORD_SIZE))
-        self.recurrent, hidden = options.language == "gru", options.hidden_size
-        if self.recurrent:
-            self.from_word, self.from_hidden = Affine(WORD_SIZE, 3 * hidden), Affine(hidden, 3 * hidden)
+        self.words = nn.Embedding(space.numbers, WORD_SIZE)
+        if options.language == "gru":
+            self.recurrent, self.out = Recurrent("gru", WORD_SIZE, options.hidden_size), None
         else:
-            self.out = Affine(WORD_SIZE, hidden)
+            self.recurrent, self.out = None, Affine(WORD_SIZE, options.hidden_size)
 
     def forward(self, value: Int[Tensor, "row word"]) -> Float[Tensor, "row feature"]:
-        there = (value > 0)[..., None]
-        words = functional.embedding(value.int(), self.words) * there
-        if not self.recurrent:
-            return self.out(words.sum(-2) / there.sum(-2).clamp(min=1))
-        read, state = self.from_word(words), words.new_zeros(len(words), self.from_hidden.weight.shape[1])
+        if is_batched(value) or not len(value):
+            return self.understood(value)
+        # a trial tells the same text at every step: each is read once, and no further than the longest goes
+        texts, which = value.unique(dim=0, return_inverse=True)
+        longest = max(1, int((texts > 0).sum(-1).max()))
+        return functional.embedding(which, self.understood(texts[:, :longest]))
+
+    def understood(self, texts: Int[Tensor, "text word"]) -> Float[Tensor, "text feature"]:
+        """What texts say; nothing (zeros, or the bias) where they have no word."""
+        there = (texts > 0)[..., None]
+        words = self.words(texts.int())
+        if self.out is not None:
+            return self.out((words * there).sum(-2) / there.sum(-2).clamp(min=1))
+        # step by step, since torch.gru can't be mapped over tasks
+        gates = self.recurrent
+        assert gates is not None
+        read = functional.linear(words, gates.from_input.flatten(0, 1), gates.input_bias)
+        from_hidden, state = gates.from_hidden.flatten(0, 1), words.new_zeros(len(words), gates.state_size)
         for now, goes_on in zip(read.unbind(-2), there.unbind(-2), strict=True):
-            state = torch.where(goes_on, gru_step(now, self.from_hidden(state), state), state)
+            recalled = functional.linear(state, from_hidden, gates.hidden_bias)
+            state = torch.where(goes_on, gru_step(now, recalled, state), state)
         return state
 
 
@@ -230,10 +275,12 @@ class Sound(nn.Module):
         self.out = Affine(32 * self.stretches, options.hidden_size)
 
     def forward(self, value: Float[Tensor, "row sample"]) -> Float[Tensor, "row feature"]:
+        return in_pieces(self.heard, 4 * value.shape[1], value)
+
+    def heard(self, value: Float[Tensor, "row sample"]) -> Float[Tensor, "row feature"]:
+        """What sounds say, some at once."""
         heard = self.second(self.first(value[:, None] / self.loudest).relu()).relu()
-        # a stretch may be one longer than another
-        stretches = [part.mean(-1) for part in heard.tensor_split(self.stretches, dim=-1)]
-        return self.out(torch.stack(stretches, dim=-1).flatten(1))
+        return self.out(functional.adaptive_avg_pool1d(heard, self.stretches).flatten(1))
 
 
 class Image(nn.Module):
@@ -250,14 +297,12 @@ class Image(nn.Module):
                 f"vision nature reads images of at least {NATURE_FROM} pixels, these have {layout.height} x {layout.width};"
                 " set vision to grid or impala"
             )
-        whole = space.dtype == np.uint8 and smallest <= CODES_UP_TO and int(space.high.max()) > 1
-        self.codes = int(space.high.max()) + 1 if whole else 0
-        planes = layout.planes
+        self.codes, planes = codes_in(space), layout.planes
         if self.codes:
-            self.table = nn.Parameter(torch.empty(planes * self.codes, CODE_SIZE))
+            self.table = nn.Embedding(planes * self.codes, CODE_SIZE)
             planes *= CODE_SIZE
-        self.low, self.high = float(space.low.min()), float(space.high.max())
         self.eye = {"grid": Grid, "nature": Nature, "impala": Impala}[kind](planes)
+        self.widest = layout.height * layout.width * max(planes, self.eye.widest)
         shape = torch.Size(self.eye.shape(layout.height, layout.width))
         self.film = Affine(told, 2 * shape[0]) if told else None
         self.out = Affine(shape.numel(), options.hidden_size)
@@ -265,23 +310,52 @@ class Image(nn.Module):
     def forward(
         self, value: Shaped[Tensor, "row ..."], told: Float[Tensor, "row told"] | None = None
     ) -> Float[Tensor, "row feature"]:
-        seen = self.eye(self.looked_up(as_planes(self.space, value)))
+        return in_pieces(self.seen, self.widest, *((value,) if told is None else (value, told)))
+
+    def seen(
+        self, value: Shaped[Tensor, "row ..."], told: Float[Tensor, "row told"] | None = None
+    ) -> Float[Tensor, "row feature"]:
+        """What images show, some at once."""
+        # planes last in memory, which convolutions on a CPU are fastest with
+        planes = as_planes(self.space, value).movedim(-3, -1).contiguous().movedim(-1, -3)
+        seen = self.eye(self.looked_up(planes) if self.codes else shades(self.space, planes))
         if self.film is not None and told is not None:
             scale, shift = self.film(told)[..., None, None].chunk(2, dim=-3)
             seen = (seen * (1 + scale) + shift).relu()
-        return self.out(seen.flatten(-3))
+        return self.out(seen.movedim(-3, -1).flatten(-3))
 
-    def looked_up(self, planes: Shaped[Tensor, "row plane height width"]) -> Float[Tensor, "row plane height width"]:
-        """Planes as numbers: shades on [0, 1], codes by what stands for them."""
-        if not self.codes:
-            bounded = np.isfinite(self.low) and np.isfinite(self.high) and self.high > self.low
-            return (planes.float() - self.low) / (self.high - self.low) if bounded else planes.float()
-        begin = self.codes * torch.arange(planes.shape[-3], device=planes.device)[:, None, None]
-        return functional.embedding(planes.int() + begin, self.table).movedim(-1, -3).flatten(-4, -3)
+    def looked_up(self, planes: UInt8[Tensor, "row plane height width"]) -> Float[Tensor, "row number height width"]:
+        """Codes by what stands for them."""
+        begin = self.codes * torch.arange(planes.shape[-3], dtype=torch.int32, device=planes.device)
+        return self.table(planes.movedim(-3, -1) + begin).flatten(-2).movedim(-1, -3)
+
+
+def codes_in(space: spaces.Box) -> int:
+    """How many codes a channel of an image may have; 0 where its numbers are shades."""
+    layout, highest = layout_of(space.shape), int(space.high.max()) if space.dtype == np.uint8 else 0
+    smallest = min(layout.height, layout.width)
+    few = smallest <= CODES_UP_TO or (smallest < NATURE_FROM and highest < FEW_CODES)
+    return highest + 1 if highest > 1 and few else 0
+
+
+def shades(space: spaces.Box, planes: Shaped[Tensor, "row plane height width"]) -> Float[Tensor, "row plane height width"]:
+    """Images on [0, 1] by their bounds, each pixel's own where they differ; as they are where there are none."""
+    low, high = float(space.low.min()), float(space.high.max())
+    if low == space.low.max() and high == space.high.min():
+        if not (-np.inf < low < high < np.inf):
+            return planes.float()
+        scaled = planes * (1 / (high - low))
+        return scaled - low / (high - low) if low else scaled
+    ranges = ranges_of(space, planes.device)
+    center, half = (as_planes(space, each.reshape(1, *space.shape)) for each in (ranges.center, ranges.half))
+    return torch.where(as_planes(space, ranges.bounded.reshape(1, *space.shape)), (planes - center) / (2 * half) + 0.5, planes)
 
 
 class Grid(nn.Module):
     """Two small convolutions, for grids in which a cell is a pixel."""
+
+    widest = 32
+    """Numbers that a layer gives for each pixel, at most."""
 
     def __init__(self, planes: int):
         super().__init__()
@@ -297,6 +371,8 @@ class Grid(nn.Module):
 
 class Nature(nn.Module):
     """The convolutions of Mnih et al. 2015 (Nature 518, Methods)."""
+
+    widest = 2
 
     def __init__(self, planes: int):
         super().__init__()
@@ -318,6 +394,8 @@ class Nature(nn.Module):
 
 class Impala(nn.Module):
     """Three blocks of a convolution, a pooling that halves, and two residual pairs (Espeholt et al. 2018, arXiv:1802.01561)."""
+
+    widest = 16
 
     def __init__(self, planes: int):
         super().__init__()

@@ -77,8 +77,11 @@ def percept_vector(
     At the first step of a trial there is no previous action: its part is zero, which no one-hot action is. More numbers may
     stand behind. A row of bytes where a reader reads the observation.
     """
+    return inputs_of(observation_space, percept.observation, *percept_numbers(percept, action_space), *behind)
+
+
+def percept_numbers(percept: Percept, action_space: gymnasium.Space[Any]) -> list[Float[Tensor, "*lead _"]]:
+    """All of a percept but what is seen."""
     action = unit_vector(action_space, percept.action) * has_past(percept)[..., None]
     ended = percept.terminated | percept.truncated
-    return inputs_of(
-        observation_space, percept.observation, action, percept.reward[..., None], ended[..., None].float(), *behind
-    )
+    return [action, percept.reward[..., None], ended[..., None].float()]

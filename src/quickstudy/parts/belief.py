@@ -17,14 +17,19 @@ from torch.nn import functional
 
 from quickstudy.nets.belief import Belief, Nets, Predicts, Space, news, reward_log_likelihood
 from quickstudy.nets.networks import Weights
-from quickstudy.ops.features import as_vector, percept_vector, unit_vector
+from quickstudy.ops.features import as_vector, inputs_of, percept_numbers, percept_vector, unit_vector
 from quickstudy.ops.policy_gradient import masked_mean
+from quickstudy.ops.senses import as_row, is_read
 from quickstudy.parts.collecting import told_reward
-from quickstudy.protocol import Experience, Percept, has_past
+from quickstudy.parts.trials import arrivals_of, endings_of
+from quickstudy.protocol import Experience, Percept, TaskDistribution, has_past
 
 
-def evidence(percept: Percept, observation_space: Space, action_space: Space) -> Float[Tensor, "*lead size"]:
+def evidence(percept: Percept, observation_space: Space, action_space: Space) -> Shaped[Tensor, "*lead entry"]:
     """What the encoder reads at a step: the percept, and where the step before arrived, for which its reward was paid."""
+    if is_read(observation_space):
+        numbers = percept_numbers(percept, action_space)
+        return as_row(observation_space, (percept.observation, percept.arrival), *numbers)
     arrival = as_vector(observation_space, percept.arrival) * has_past(percept)[..., None]
     return torch.cat([percept_vector(percept, observation_space, action_space), arrival], dim=-1)
 
@@ -32,19 +37,19 @@ def evidence(percept: Percept, observation_space: Space, action_space: Space) ->
 class Trials(NamedTuple):
     """Whole trials as the model reads and predicts them."""
 
-    evidence: Float[Tensor, "trial time evidence"]
-    asked: Float[Tensor, "trial time asked"]
+    evidence: Shaped[Tensor, "trial time evidence"]
+    asked: Shaped[Tensor, "trial time asked"]
     """What a reward is predicted from, beside the belief."""
     reward: Float[Tensor, "trial time"]
     before: Float[Tensor, "trial time before"]
-    """Observation and action, from which a transition is predicted."""
+    """Observation and action, from which a transition is predicted; empty, as what follows, where a reader reads them."""
     change: Float[Tensor, "trial time observation"]
     """What the transition did to the observation."""
     valid: Bool[Tensor, "trial time"]
 
 
-def as_records(experience: Experience, horizon: int) -> dict[str, Shaped[Tensor, "trial horizon ..."]]:
-    """Experience as trials for a buffer, with room for the longest."""
+def as_records(tasks: TaskDistribution, experience: Experience, horizon: int) -> dict[str, Shaped[Tensor, "trial horizon ..."]]:
+    """Experience as trials for a buffer, with room for the longest; what a reader reads is kept once."""
     transition = experience.transition
     fields = {
         "observation": experience.percept.observation,
@@ -60,12 +65,17 @@ def as_records(experience: Experience, horizon: int) -> dict[str, Shaped[Tensor,
         trials = values.flatten(0, 1)
         return functional.pad(trials, (0, 0) * (trials.dim() - 2) + (0, horizon - trials.shape[1]))
 
-    return {name: filled(values) for name, values in fields.items()}
+    whole = {}
+    if is_read(tasks.observation_space):
+        ended = (transition.terminated | transition.truncated) & experience.valid
+        whole["ending"] = endings_of(fields.pop("arrival"), ended, tasks.episodes_per_trial)
+    return whole | {name: filled(values) for name, values in fields.items()}
 
 
 def lived_percepts(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Percept:
-    """The percepts of recorded trials: each tells of the step before."""
-    last = {name: torch.cat([torch.zeros_like(value[:, :1]), value[:, :-1]], 1) for name, value in records.items()}
+    """The percepts of recorded trials, with `arrival` among them: each tells of the step before."""
+    told = {name: value for name, value in records.items() if name != "ending"}
+    last = {name: torch.cat([torch.zeros_like(value[:, :1]), value[:, :-1]], 1) for name, value in told.items()}
     first = last["terminated"] | last["truncated"]
     first[:, 0] = True
     return Percept(
@@ -79,7 +89,18 @@ def as_trials(
     action_space: Space,
     predicts: Predicts,
 ) -> Trials:
-    """Recorded trials as vectors."""
+    """Recorded trials as networks read them."""
+    if is_read(observation_space):
+        seen = records["observation"], arrivals_of(records)
+        percept, action = lived_percepts({**records, "arrival": seen[1]}), unit_vector(action_space, records["action"])
+        asked = (
+            inputs_of(observation_space, seen[1])
+            if predicts.reward_reads == "arrival"
+            else as_row(observation_space, seen, action)
+        )
+        nothing = action[..., :0]
+        told = evidence(percept, observation_space, action_space)
+        return Trials(told, asked, records["reward"], nothing, nothing, records["valid"])
     observation, arrival = (as_vector(observation_space, records[name]) for name in ("observation", "arrival"))
     before = torch.cat([observation, unit_vector(action_space, records["action"])], dim=-1)
     return Trials(
@@ -122,7 +143,7 @@ def negative_elbo(
     At step t: the log-likelihood of all rewards and transitions of the trial, past and future, given a sample of the belief at
     t, less `kl_weight` times the KL to the belief before. The likelihood is taken at the steps in `term`, the KL at all.
     """
-    start = trials.evidence.new_zeros(len(trials.evidence), nets["encoder"].state_size)
+    start = trials.reward.new_zeros(len(trials.evidence), nets["encoder"].state_size)
     belief, _ = functional_call(nets["encoder"], weights["encoder"], (trials.evidence.transpose(0, 1), start))
     drawn = Belief(*(part.transpose(0, 1).take_along_dim(term[..., None], dim=1) for part in belief))
     kl = masked_mean(news(belief), trials.valid.T)
@@ -163,7 +184,7 @@ def paying(
     nets: Nets,
     weights: Mapping[str, Weights],
     believed: tuple[Float[Tensor, "step latent"], Float[Tensor, "step latent"]],
-    arrival: Float[Tensor, "place observation"],
+    arrival: Shaped[Tensor, "place observation"],
     samples: int,
     generator: Generator,
 ) -> Float[Tensor, "step place"]:

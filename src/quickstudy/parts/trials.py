@@ -11,9 +11,31 @@ from torch import Tensor
 
 from quickstudy.data.replay import Records
 from quickstudy.nets.packed import Layout, layout_of
+from quickstudy.ops.senses import is_read
 from quickstudy.parts.clock import counted, timed_percept
 from quickstudy.parts.collecting import trial_steps
 from quickstudy.protocol import Experience, Percept, TaskDistribution
+
+
+def endings_of(seen: Shaped[Tensor, "task lane time ..."], ended: Bool[Tensor, "task lane time"], episodes: int) -> Tensor:
+    """Of whole trials, what was seen at each episode's end, (trial, episode, ...); zero where a trial has fewer.
+
+    All else that a step led to stands in the next step's observation, so that with these nothing is kept twice.
+    """
+    seen, ended = seen.flatten(0, 1), ended.flatten(0, 1)
+    endings = seen.new_zeros(len(seen), episodes, *seen.shape[2:])
+    trial, step = ended.nonzero(as_tuple=True)
+    endings[trial, ended.cumsum(1)[trial, step] - 1] = seen[trial, step]
+    return endings
+
+
+def arrivals_of(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Shaped[Tensor, "trial time ..."]:
+    """What each step of recorded trials led to, from the observations that followed and, at an episode's end, its ending."""
+    observation, ended = records["observation"], records["terminated"] | records["truncated"]
+    arrival = torch.cat([observation[:, 1:], torch.zeros_like(observation[:, :1])], dim=1)
+    trial, step = ended.nonzero(as_tuple=True)
+    arrival[trial, step] = records["ending"][trial, ended.cumsum(1)[trial, step] - 1]
+    return arrival
 
 
 def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], experience: Experience) -> Records:
@@ -36,9 +58,14 @@ def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], exp
     if credit == "episode":
         reached = (transition.arrival, never, experience.act.action, transition.reward, transition.arrival, never, never)
         fields["arrival"] = timed_percept(tasks, Percept(*reached), step + 1, episode)
+    whole = {}
+    if "arrival" in fields and is_read(tasks.observation_space):
+        ended = (transition.terminated | transition.truncated) & valid
+        whole["ending"] = endings_of(fields.pop("arrival"), ended, tasks.episodes_per_trial)
+        fields["episode"] = episode.to(torch.int16)
     missing = trial_steps(tasks) - valid.shape[-1]
     trials = {name: value.flatten(0, 1) for name, value in fields.items()}
-    return {
+    return whole | {
         name: torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], dim=1)
         for name, value in trials.items()
     }
@@ -54,17 +81,20 @@ class Batch(NamedTuple):
     """Nothing that comes after this step is counted."""
     leaves: Bool[Tensor, "row"]
     """What comes after this step is not the next step of the trial, but what `arrival` would lead to."""
-    arrival: Shaped[Tensor, "row entry"] | None
-    """What the memories would read if the episode went on beyond its time limit; None where `leaves` never holds."""
+    arrival: Shaped[Tensor, "leaving entry"] | None
+    """Of each step that leaves, what the memories would read if its episode went on; None where `leaves` never holds."""
     layout: Layout
 
 
 def batch_of(records: Mapping[str, Shaped[Tensor, "trial time ..."]]) -> Batch:
     """Records as the update reads them."""
     layout = layout_of(records["valid"])
-    rows = {name: layout.rows(value) for name, value in records.items()}
+    rows = {name: layout.rows(value) for name, value in records.items() if name != "ending"}
     inputs, action, reward, ends, leaves = (rows[name] for name in ("inputs", "action", "reward", "ends", "leaves"))
-    return Batch(inputs, action, reward, ends, leaves, rows.get("arrival"), layout)
+    arrival = rows["arrival"][leaves] if "arrival" in rows else None
+    if "ending" in records:
+        arrival = records["ending"][layout.sequence[leaves], rows["episode"][leaves].long() - 1]
+    return Batch(inputs, action, reward, ends, leaves, arrival, layout)
 
 
 def mixed_returns(

@@ -22,7 +22,7 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_discounts, require_rates
+from quickstudy.errors import UsageError, require_at_least, require_discounts, require_rates
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, Belief, Predicts, belief_nets
@@ -30,12 +30,14 @@ from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
 from quickstudy.nets.novelty import Novelty, discounted_scale
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.reader import behind, inputs_for, read
 from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
-from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.features import inputs_of
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.moments import Moments, moments_fit, no_moments
 from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_advantages, trial_advantages
+from quickstudy.ops.senses import is_read, numbers_in
 from quickstudy.parts import ppo
 from quickstudy.parts.belief import Trials, as_records, as_trials, evidence, negative_elbo, paying, surprise, terms
 from quickstudy.parts.clock import CLOCK, clock, counted, first_memory, left
@@ -168,25 +170,27 @@ class BeliefPolicy:
         state: Float[Tensor, "*lead state"],
         step: Float[Tensor, "*lead"],
         episode: Float[Tensor, "*lead"],
-    ) -> tuple[Float[Tensor, "*lead input"], Float[Tensor, "*lead state"]]:
+    ) -> tuple[Shaped[Tensor, "*lead entry"], Float[Tensor, "*lead state"]]:
         """What the policy reads at a step (observation, belief, clock), and the encoder's memory after it."""
         tasks, lead = self.tasks, percept.first.shape
         seen = evidence(percept, tasks.observation_space, tasks.action_space).flatten(0, -2)
         belief, state = functional_call(self.encoder, self.encoder_weights, (seen[None], state.flatten(0, -2)))
-        observation = as_vector(tasks.observation_space, percept.observation)
         found = Belief(*(part[0].unflatten(0, lead) for part in belief))
-        inputs = torch.cat([hyper_state(observation, found), clock(tasks, step, episode)], dim=-1)
+        inputs = hyper_state(tasks, percept.observation, found, clock(tasks, step, episode))
         return inputs, state.unflatten(0, lead)
 
 
-def hyper_state(observation: Float[Tensor, "*lead size"], belief: Belief) -> Float[Tensor, "*lead hyper"]:
+def hyper_state(
+    tasks: TaskDistribution, observation: Shaped[Tensor, "*lead ..."], belief: Belief, *behind: Float[Tensor, "*lead _"]
+) -> Shaped[Tensor, "*lead entry"]:
     """Observation and belief; as they are, log-variances far from zero would saturate a first layer."""
-    return torch.cat([observation, belief.mean, belief.log_variance - FIRST_LOG_VARIANCE], dim=-1)
+    believed = belief.mean, belief.log_variance - FIRST_LOG_VARIANCE
+    return inputs_of(tasks.observation_space, observation, *believed, *behind)
 
 
-def belief_in(inputs: Float[Tensor, "*lead input"], latent: int) -> Belief:
+def belief_in(inputs: Shaped[Tensor, "*lead entry"], latent: int) -> Belief:
     """The belief in what the policy reads, between observation and clock."""
-    mean, spread = inputs[..., -2 * latent - CLOCK : -CLOCK].chunk(2, dim=-1)
+    mean, spread = numbers_in(inputs, 2 * latent + CLOCK)[..., :-CLOCK].chunk(2, dim=-1)
     return Belief(mean, spread + FIRST_LOG_VARIANCE)
 
 
@@ -218,27 +222,31 @@ class VariBAD:
         config, spaces = self.config, (tasks.observation_space, tasks.action_space)
         self.iteration, self.scale, self.own_net = 0, unit_scale(device), net is not None
         self.distribution = distribution_over(tasks.action_space)
-        read = vector_size(tasks.observation_space) + 2 * config.latent_size
+        if config.transition_weight and is_read(tasks.observation_space):
+            raise UsageError("varibad: transition_weight predicts vectors, not images, sounds or texts; set it to 0")
         build = net or (lambda inputs, outputs: ActorCritic(config, inputs, outputs))
-        self.net = built("varibad", build, read + CLOCK, self.distribution.size, "encoder", "policy", "value")
+        inputs = inputs_for(tasks.observation_space, 2 * config.latent_size + CLOCK, config)
+        mine = built("varibad", build, inputs.size, self.distribution.size, "encoder", "policy", "value")
+        self.net = behind(inputs.reader, mine)
         gains = {last_linear(self.net, "policy"): 0.01}
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
         if net:
-            inputs = torch.zeros(3, read + CLOCK, device=device)
-            tried("varibad", self.net, self.weights, (inputs,), (3, self.distribution.size), (3,))
-            tried("varibad", *self.actor(), (inputs,), (3, self.distribution.size), part="policy behind encoder")
+            told = torch.zeros(3, inputs.size, device=device)
+            tried("varibad", self.net, self.weights, (told,), (3, self.distribution.size), (3,))
+            tried("varibad", *self.actor(), (told,), (3, self.distribution.size), part="policy behind encoder")
         self.value_head = value_head(self.net, self.weights)
         self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
-        self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts, config.memory)
+        self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts, config.memory, config)
         self.model_weights = {
             name: initial_weights(each, counter(seed, 0, f"{name} weights"), {}, device) for name, each in self.model.items()
         }
         self.optimiser = Adam(self.weights.values(), lr=config.learning_rate, eps=1e-5)
         self.model_parameters = [weight for weights in self.model_weights.values() for weight in weights.values()]
         self.model_optimiser = Adam(self.model_parameters, lr=config.belief_rate)
-        like = as_records(some_experience(tasks, device), trial_steps(tasks))
+        like = as_records(tasks, some_experience(tasks, device), trial_steps(tasks))
         self.replay = Replay(1, config.buffer_trials, config.trials, like=like, device=device)
-        self.novelty = Novelty(read, config.belief_size, config.belief_rate, seed=seed, device=device)
+        reached = inputs_for(tasks.observation_space, 2 * config.latent_size, config)
+        self.novelty = Novelty(reached, config.belief_size, config.belief_rate, seed=seed, device=device)
         self.bonuses = {name: no_moments((), device) for name in ("novelty", "error")}
         """The moments of the bonuses' discounted sums."""
 
@@ -248,9 +256,13 @@ class VariBAD:
         return BeliefPolicy(net, copied(mine), encoder, told, self.tasks, self.distribution)
 
     def actor(self) -> tuple[nn.Module, Weights]:
-        """What acts, without the value: encoder and policy, or the policy alone, by whose names stored sessions know it."""
-        parts: OrderedDict[str, nn.Module] = OrderedDict((part, getattr(self.net, part)) for part in ("encoder", "policy"))
-        if isinstance(parts["encoder"], nn.Identity):
+        """What acts, without the value: reader, encoder and policy, or, where there is nothing before it, the policy alone.
+
+        Stored sessions know these by their names.
+        """
+        names = [name for name in ("reader", "encoder", "policy") if hasattr(self.net, name)]
+        parts: OrderedDict[str, nn.Module] = OrderedDict((part, getattr(self.net, part)) for part in names)
+        if isinstance(parts["encoder"], nn.Identity) and "reader" not in parts:
             return parts["policy"], {n.removeprefix("policy."): w for n, w in self.weights.items() if n.startswith("policy.")}
         return nn.Sequential(parts), {name: w for name, w in self.weights.items() if name.split(".")[0] in parts}
 
@@ -265,7 +277,7 @@ class VariBAD:
     def train_step(self, work: Work) -> Metrics:
         config, policy = self.config, self.explorer()
         experience = collected_trials(work, self, policy, config.trials)
-        records = as_records(experience, trial_steps(self.tasks))
+        records = as_records(self.tasks, experience, trial_steps(self.tasks))
         bonus, metrics = self.bonus(experience, records)
         batch, measured = self.prepare(policy, experience, bonus)
         self.replay.extend(ALL.expand(config.trials), records)
@@ -299,7 +311,7 @@ class VariBAD:
         return belief_in(experience.act.notes["inputs"], self.config.latent_size)
 
     @torch.no_grad()
-    def values(self, inputs: Float[Tensor, "*lead input"]) -> Float[Tensor, "*lead"]:
+    def values(self, inputs: Shaped[Tensor, "*lead entry"]) -> Float[Tensor, "*lead"]:
         """The value of what the policy reads, in the reward's own unit."""
         return self.scale.restore(functional_call(self.net, self.weights, (inputs,))[1])
 
@@ -309,11 +321,12 @@ class VariBAD:
         # the belief after each step; the last one is acted on by nobody and not recorded: the one before stands in
         belief = Belief(*(torch.cat([part[..., 1:, :], part[..., -1:, :]], dim=-2) for part in self.beliefs(experience)))
         if config.novelty_weight:
-            reached = hyper_state(as_vector(self.tasks.observation_space, experience.transition.arrival), belief)
+            reached = hyper_state(self.tasks, experience.transition.arrival, belief)
             found["novelty"] = self.novelty(reached)
             self.novelty.learn(reached[valid], config.minibatches, counter(self.seed, self.iteration, "novelty"))
         if config.error_weight:
-            trials = self.trials({name: value[:, : valid.shape[-1]] for name, value in records.items()})
+            lived = {name: value if name == "ending" else value[:, : valid.shape[-1]] for name, value in records.items()}
+            trials = self.trials(lived)
             error = surprise(self.model, self.model_weights, belief.mean.flatten(0, 1), trials, self.predicts)
             found["error"] = error.view_as(valid)
         total, share = torch.zeros_like(experience.transition.reward), left(config.bonus_iterations, self.iteration, least=0.0)
@@ -358,12 +371,16 @@ class VariBAD:
     def retrace(self, trial: Trial, task: int) -> Retraced:
         """What a lane saw makes the belief, which the policy reads beside what it sees now."""
         policy, tasks, percept = trial.policies[0], self.tasks, trial.percept(task)
-        told = evidence(percept, tasks.observation_space, tasks.action_space)[0, 0].detach().requires_grad_()
-        now = as_vector(tasks.observation_space, percept.observation)[0, 0].detach().requires_grad_()
+        told = evidence(percept, tasks.observation_space, tasks.action_space)[0, 0]
+        told = read(policy.encoder, policy.encoder_weights, told).detach().requires_grad_()
+        nothing = torch.zeros(len(told), 2 * self.config.latent_size + CLOCK, device=told.device)
+        seen = inputs_of(tasks.observation_space, percept.observation[0, 0], nothing)
+        now = read(policy.net, policy.weights, seen)[:, : -nothing.shape[1]].detach().requires_grad_()
         start = told.new_zeros(1, policy.encoder.state_size)
         belief, _ = functional_call(policy.encoder, policy.encoder_weights, (told[:, None], start))
-        read = hyper_state(now, Belief(*(part[:, 0] for part in belief)))
-        inputs = torch.cat([read, clock(tasks, *counted(percept))[0, 0]], dim=1)
+        mean, log_variance = (part[:, 0] for part in belief)
+        passed = clock(tasks, *counted(percept))[0, 0]
+        inputs = torch.cat([now, mean, log_variance - FIRST_LOG_VARIANCE, passed], dim=1)
         parameters = functional_call(policy.net, policy.weights, (inputs,))
         return Retraced([told, now], policy.distribution.log_prob(parameters, trial.action(task)))
 
@@ -373,7 +390,7 @@ class VariBAD:
         """The chance of each observation to pay where a step arrives there; None where the decoder doesn't tell."""
         if (self.config.reward_loss, self.config.reward_reads) != ("bernoulli", "arrival"):
             return None
-        places = as_vector(self.tasks.observation_space, arrivals.to(self.device))
+        places = inputs_of(self.tasks.observation_space, arrivals.to(self.device))
         return paying(self.model, self.model_weights, believed, places, samples, counter(self.seed, 0, "samples of beliefs"))
 
     def state_dict(self) -> State:
@@ -413,7 +430,7 @@ class VariBAD:
 
 
 @torch.no_grad()
-def beyond(policy: BeliefPolicy, experience: Experience, limits: ppo.Limits) -> Float[Tensor, "end input"]:
+def beyond(policy: BeliefPolicy, experience: Experience, limits: ppo.Limits) -> Shaped[Tensor, "end entry"]:
     """What the policy would read where episodes arrived at their time limits, if they went on."""
     inputs, _ = policy.read(limits.percept, experience.act.notes["state"][limits.at], limits.step, limits.episode)
     return inputs

@@ -231,7 +231,7 @@ def targets(
     ahead, bonus = (torch.cat([part, part.new_zeros(1)])[following] for part in (value, bonus))
     (at,) = batch.leaves.nonzero(as_tuple=True)
     if batch.arrival is not None and len(at):
-        read, sizes = batch.arrival[at], [len(at)]
+        read, sizes = batch.arrival, [len(at)]
         beyond = Held(
             remembered(net, learned.actor, read, sizes, held.actor[at]),
             remembered(net, learned.critic, read, sizes, held.critic[at]),
