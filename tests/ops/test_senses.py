@@ -81,7 +81,10 @@ def test_one_observation_is_encoded_as_tensors_are_joined():
     for wrong, message in (
         ({"image": 0}, "has .*image.*, not choice"),
         (np.zeros(3), "is no mapping of choice, choices"),
-        ({name: value.numpy() for name, value in values.items()} | {"image": np.zeros((7, 7))}, "'image' is .*, not an element"),
+        (
+            {name: value.numpy() for name, value in values.items()} | {"image": np.zeros((7, 7))},
+            "'image' is .*, not an element",
+        ),
         ({name: value.numpy() for name, value in values.items()} | {"text": "a b c d e f"}, "has 6 words, there is room for 5"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -156,9 +156,7 @@ def is_batched(value: Tensor) -> bool:
     return debug_unwrap(value).dim() > value.dim()
 
 
-def in_pieces(
-    layers: Callable[..., Tensor], widest: int, *values: Shaped[Tensor, "row ..."]
-) -> Float[Tensor, "row feature"]:
+def in_pieces(layers: Callable[..., Tensor], widest: int, *values: Shaped[Tensor, "row ..."]) -> Float[Tensor, "row feature"]:
     """What layers make of rows, on a CPU some at once: as many as the `widest` of the layers makes `PIECE` numbers of."""
     rows = max(1, PIECE // widest)
     if values[0].device.type != "cpu" or len(values[0]) <= rows:

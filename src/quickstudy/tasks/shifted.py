@@ -120,3 +120,8 @@ def pixels_of(tasks: Any) -> int:
 def with_shift(tasks: TaskDistribution, pixels: int) -> TaskDistribution:
     """The tasks shifted by so many pixels, as they are where they are shifted so already, or none are asked for."""
     return tasks if pixels in (0, pixels_of(tasks)) else Shifted(tasks, pixels)
+
+
+def unshifted(tasks: TaskDistribution, drawn: Tasks) -> TaskDistribution:
+    """What drawn tasks are of: those within, where their images aren't shifted."""
+    return tasks.tasks if isinstance(tasks, Shifted) and SHIFT not in drawn else tasks
