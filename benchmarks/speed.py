@@ -26,7 +26,7 @@ from quickstudy.algorithms.gradient.maml import MAML
 from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.families import make
-from quickstudy.ops.features import percept_size
+from quickstudy.parts.clock import timed_inputs
 from quickstudy.protocol import Shard, counter
 from quickstudy.work import InProcess, LocalSite
 
@@ -57,7 +57,7 @@ def multiply_seconds(rows: int, inputs: int, outputs: int, repeats: int = 30) ->
 def forward_floor(learner: RL2, batch: int, steps: int) -> float:
     """Seconds of the network's matrix products for `steps` steps of `batch` lanes, one step's recurrent product at a time."""
     hidden, tasks = learner.config.hidden_size, learner.tasks
-    inputs = percept_size(tasks.observation_space, tasks.action_space) + 1
+    inputs = timed_inputs(tasks, learner.config).size
     once = multiply_seconds(batch * steps, inputs, hidden) + multiply_seconds(batch * steps, hidden, 3 * hidden)
     heads = multiply_seconds(batch * steps, hidden, learner.distribution.size + 1)
     return once + heads + steps * multiply_seconds(batch, hidden, 3 * hidden)

@@ -149,12 +149,6 @@ def test_a_choice_is_one_hot_times_the_table():
     assert torch.equal(functional_call(net, weights, (several,)), one_hot @ weights["table.weight"])
 
 
-def test_rows_of_a_table_begin_with_length_one():
-    for size in (3, 500):
-        _, weights = made(Choices, spaces.Discrete(size), options())
-        assert weights["table.weight"].norm(dim=1).square().mean().item() == pytest.approx(1, rel=1e-5)
-
-
 def test_how_large_a_vector_is_gets_through_the_norm():
     """The norm of what is linear in a single number is its sign."""
     reader, weights = read_by(Senses({"image": PLANES, "vector": spaces.Box(-1, 1, (1,), np.float32)}), activation="tanh")

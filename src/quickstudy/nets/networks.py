@@ -201,15 +201,13 @@ def last_linear(net: nn.Module, part: str) -> str:
 def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, float], device: str) -> Weights:
     """First weights for a skeleton: orthogonal matrices (Saxe et al. 2014), zero biases, ones where a norm scales.
 
-    Rows of a table, which are looked up one at a time, are of length 1, if need be on average. `gains` maps the beginnings of names to scales; others have 1. Drawn on the CPU, so that a seed means the same everywhere.
+    `gains` maps the beginnings of names to scales; others have 1. Drawn on the CPU, so that a seed means the same everywhere.
     """
     weights = {}
     scales = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.LayerNorm)}
-    tables = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.Embedding)}
     for name, parameter in net.named_parameters():
         value = torch.ones(parameter.shape) if name in scales else torch.zeros(parameter.shape)
-        longer = max(1.0, parameter.shape[0] / parameter.shape[1]) ** 0.5 if name in tables else 1.0
-        gain = longer * next((gain for prefix, gain in gains.items() if name.startswith(prefix)), 1.0)
+        gain = next((gain for prefix, gain in gains.items() if name.startswith(prefix)), 1.0)
         for matrix in value.reshape(-1, *value.shape[-2:]) if value.dim() > 1 else ():
             nn.init.orthogonal_(matrix, gain, generator=generator)
         weights[name] = value.to(device).requires_grad_()
