@@ -20,8 +20,11 @@ from quickstudy.cli import main
 from quickstudy.data.rollout import Lifetime, collect_lives
 from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.families import FAMILIES, MUJOCO, NATIVE, drawn_families, family
+from quickstudy.families.classic.key_door import KeyDoorState
+from quickstudy.families.classic.mission import MissionState
+from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import counter
-from quickstudy.scene import BLUE, GOLD, ORANGE, YELLOW, Disc, Line, Scene, Text, rectangle
+from quickstudy.scene import BLUE, GOLD, GREEN, ORANGE, PURPLE, YELLOW, Disc, Line, Scene, Text, rectangle
 from quickstudy.tasks.mujoco import stage
 from quickstudy.tasks.mujoco.bodies import HALF_CHEETAH
 from quickstudy.video.film import Film, Frame, film
@@ -64,9 +67,17 @@ def values(name: str, **changed: Any) -> dict[str, torch.Tensor]:
 
 
 HOLES = torch.zeros(5, 5, dtype=torch.bool).index_put((torch.tensor([0]), torch.tensor([3])), torch.tensor(True))
+NOT, NO = torch.tensor(False), torch.tensor(0)
+AT = (
+    KeyDoorState(torch.tensor([3, 1]), ~NOT, NOT),
+    MissionState(torch.tensor(13), torch.tensor([0, 3, -1]), torch.tensor([1, 0]), torch.zeros(0), NO, NO, NOT),
+)
+"""Row 3, column 1, in worlds whose states have names."""
 SEEN = [
     # cells: row 3, column 1 counts from below on the grid, from above on the lake
     ("grid-navigation", [3, 1], {"goal": [4, 4]}, {(1, 3): BLUE, (4, 4): YELLOW}),
+    ("key-door", AT[0], {"cells": [[0, 2], [4, 1]]}, {(1, 3): BLUE, (1.35, 3.2): GOLD, (1, 4.4): PURPLE}),
+    ("mission", AT[1], {"meaning": [2.0, 1.0, 0.0]}, {(1, 3): BLUE, (0, 0): GREEN, (3, 0): ORANGE, (3.42, 0): YELLOW}),
     ("frozen-lake", [3, 1], {"holes": HOLES}, {(1, 1): BLUE, (3, 4): WATER, (4, 0): YELLOW}),
     ("point-navigation", [0.3, -0.2], {"goal": [-0.4, 0.4]}, {(0.3, -0.2): BLUE, (-0.4, 0.4): YELLOW}),
     ("cart-pole", [1.0, 0.0, math.pi / 6, 0.0], {"length": 0.5}, {(0.8, 0.25): BLUE, (1.25, 0.32 + 0.433): GOLD}),
@@ -77,10 +88,10 @@ SEEN = [
 
 @pytest.mark.parametrize(("name", "state", "task", "expected"), SEEN, ids=[row[0] for row in SEEN])
 def test_a_family_draws_its_state_where_it_is(name: str, state: Any, task: Any, expected: dict[Any, str]):
-    kind = torch.long if isinstance(state[0], int) else torch.float
     dynamics = family(name)()
-    here = dynamics.scene(torch.tensor(state, dtype=kind), values(name, **task), None)
-    elsewhere = dynamics.scene(torch.zeros(len(state), dtype=kind), values(name, **task), None)
+    if isinstance(state, list):
+        state = torch.tensor(state, dtype=torch.long if isinstance(state[0], int) else torch.float)
+    here, elsewhere = (dynamics.scene(at, values(name, **task), None) for at in (state, tree_map(torch.zeros_like, state)))
     wide, high = (here.upper[0] - here.lower[0], here.upper[1] - here.lower[1])
     size = (400, round(400 * high / wide))
     image, other = rasterise(here, size), rasterise(elsewhere, size)
@@ -415,7 +426,7 @@ def test_the_command_films_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["random", "bandit"], "bandit can't be drawn; what can: grid-navigation, frozen-lake"),
+        (["random", "bandit"], "bandit can't be drawn; what can: grid-navigation, key-door"),
         (["random", "tabular-mdp"], "tabular-mdp can't be drawn; what can: grid-navigation"),
         (["random", "pendulum", "--task", "100"], "task 100 is none of the 100 tasks, 0 to 99"),
         (["random", "pendulum", "-o", "film.avi"], "name it FILE.mp4 or FILE.gif"),

@@ -20,6 +20,8 @@ NATIVE = [
     "bandit",
     "tabular-mdp",
     "grid-navigation",
+    "key-door",
+    "mission",
     "frozen-lake",
     "point-navigation",
     "cart-pole",

@@ -27,6 +27,7 @@ class Simulator(NamedTuple):
 NATIVE = Simulator("tasks.native:NativeTasks")
 MUJOCO = Simulator("tasks.mujoco.env:MujocoTasks", extra="mujoco")
 METAWORLD = Simulator("families.metaworld.tasks:MetaWorldTasks", extra="metaworld")
+MINIGRID = Simulator("families.minigrid.tasks:MiniGridTasks", extra="minigrid")
 
 
 class Entry(NamedTuple):
@@ -48,6 +49,8 @@ FAMILIES = {
     "bandit": Entry("classic.bandit:Bandit", NATIVE, drawn=False),
     "tabular-mdp": Entry("classic.tabular_mdp:TabularMDP", NATIVE, drawn=False),
     "grid-navigation": Entry("classic.grid_navigation:GridNavigation", NATIVE),
+    "key-door": Entry("classic.key_door:KeyDoor", NATIVE),
+    "mission": Entry("classic.mission:Mission", NATIVE),
     "frozen-lake": Entry("classic.frozen_lake:FrozenLake", NATIVE),
     "point-navigation": Entry("classic.point_navigation:PointNavigation", NATIVE),
     "cart-pole": Entry("classic.cart_pole:CartPole", NATIVE),
@@ -63,6 +66,7 @@ FAMILIES = {
     "metaworld-ml1": Entry("metaworld.benchmarks:ML1", METAWORLD),
     "metaworld-ml10": Entry("metaworld.benchmarks:ML10", METAWORLD),
     "metaworld-ml45": Entry("metaworld.benchmarks:ML45", METAWORLD),
+    "minigrid": Entry("minigrid.rooms:MiniGrid", MINIGRID),
 }
 """Each registered name with what is known of it."""
 

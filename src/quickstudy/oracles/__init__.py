@@ -14,7 +14,7 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import describe
 from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.oracles import bandit_optimum, bandits, grid, tabular
+from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, tabular
 from quickstudy.oracles.agent import Oracle
 from quickstudy.protocol import TaskDistribution
 from quickstudy.tasks.informed import Informed
@@ -131,6 +131,8 @@ ORACLES: dict[str, Entry] = {
             "bandit": best_mean,
             "tabular-mdp": lambda tasks, family, options: Oracle("optimal", Informed(tasks), tabular.InformedPolicy(family)),
             "grid-navigation": lambda tasks, family, options: Oracle("optimal", Informed(tasks), grid.InformedPolicy(family)),
+            "key-door": lambda tasks, family, options: Oracle("optimal", Informed(tasks), key_door.InformedPolicy(family)),
+            "mission": lambda tasks, family, options: Oracle("optimal", Informed(tasks), mission.InformedPolicy(family)),
         },
         "the optimal policy of the task, told which it is: no agent does better",
     ),
@@ -195,6 +197,11 @@ ORACLES: dict[str, Entry] = {
             )
         },
         "in each episode to a goal drawn from the posterior",
+    ),
+    "nearest": Entry(
+        NoOptions,
+        {"key-door": lambda tasks, family, options: Oracle("nearest", tasks, key_door.NearestPolicy(family))},
+        "to the nearest cell where what is needed next may be; straight there once it is known",
     ),
 }
 """Each name with what makes it."""

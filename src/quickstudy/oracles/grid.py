@@ -7,15 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from jaxtyping import Bool, Float, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quickstudy.errors import UsageError
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.ops.senses import Senses
 from quickstudy.ops.tree import where_lane
+from quickstudy.oracles.told import parts_told
 from quickstudy.protocol import Act, Memory, Percept, has_past
 from quickstudy.tasks.parameters import Choice
 
@@ -246,16 +245,8 @@ class InformedPolicy:
         return {}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        size = self.family.size
-        if self.family.view == "drawn":
-            parts = self.reads.split(percept.observation)
-            cell, told = cell_of(self.family, parts["image"]), parts["task"]
-        else:
-            cell, told = percept.observation[..., : size**2].argmax(-1), percept.observation[..., -2:]
-        goal = ((told + 1) / 2 * (size - 1)).round().long()
-        return Act(towards(cell, goal[..., 0] * size + goal[..., 1], size), None, {}), memory
-
-    @property
-    def reads(self) -> Senses:
-        """What `Informed` makes of an image."""
-        return Senses({"image": self.family.observation_space, "task": spaces.Box(-np.inf, np.inf, (2,))})
+        parts, task = parts_told(self.family.observation_space, 2, percept.observation)
+        (seen,) = parts.values()
+        goal = ((task + 1) / 2 * (self.family.size - 1)).round().long()
+        number = goal[..., 0] * self.family.size + goal[..., 1]
+        return Act(towards(cell_of(self.family, seen), number, self.family.size), None, {}), memory

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
+from quickstudy.families.classic.cells import drawn
 from quickstudy.protocol import Tasks
 from quickstudy.scene import GREY, PALE, PAPER, YELLOW, Point, Scene, Text, agent, grid, rectangle, star, tint
 from quickstudy.tasks.parameters import Choice
@@ -93,9 +93,3 @@ class GridNavigation:
         table = self.parameters["goal"].table.float()
         column, row = place
         return {"goal": table[(table - torch.tensor([row, column])).square().sum(-1).argmin()]}
-
-
-def drawn(cells: Int64[Tensor, "*lead plane"], size: int) -> UInt8[Tensor, "*lead plane {size} {size}"]:
-    """For each plane an image of a grid in which one cell is 1 and all others 0; a negative number is no cell."""
-    numbers = torch.arange(size**2, device=cells.device)
-    return (cells[..., None] == numbers).to(torch.uint8).unflatten(-1, (size, size))
