@@ -73,7 +73,7 @@ def make(env: Any = Lookout) -> qs.GymnasiumTasks:
     return qs.GymnasiumTasks(env, goal=qs.Uniform(0, 1), max_episode_steps=5, episodes_per_trial=2)
 
 
-def lived(tasks: Any, steps: int = 6, split: Any = "test") -> list[torch.Tensor]:
+def lived(tasks: Any, steps: int = 4, split: Any = "test") -> list[torch.Tensor]:
     """All that is shown in a trial on three tasks, two lanes each: where it begins, observation and arrival of each step."""
     env = tasks.make(3, 2)
     seen = [env.reset(tasks.sample(3, split, counter(0, 0, "tasks")), counter(0, 0, "env"))]
@@ -164,7 +164,7 @@ def test_encoded_shows_what_the_encoder_makes_of_each_observation(env: Any):
         torch.testing.assert_close(features, means(image))
     # once for each observation, and once more for each place where an episode ended
     ends = sum(int((one != other).flatten(2).any(-1).sum()) for one, other in zip(seen[1:-1:2], seen[2:-1:2], strict=True))
-    assert ends and sum(calls) == 8 * 6 + ends
+    assert ends and sum(calls) == 6 * 6 + ends
     raw = env().reset(seed=0)[0]
     torch.testing.assert_close(
         encoded.encode(raw), means({"image": torch.as_tensor(raw["image"])} if env is Lookout else torch.as_tensor(raw))
@@ -277,7 +277,6 @@ def test_statistics_follow_the_vectors_in_training_and_are_kept():
     again = qs.Normalised(small_rl2(make()), qs.Normalisation(normalise_observation=True))
     again.load_state_dict(learner.state_dict())
     assert again.statistics.observation is not None and torch.equal(again.statistics.observation.mean, seen.mean)
-    qs.evaluate(again, num_tasks=2)
 
 
 def test_nothing_of_a_lone_image_is_normalised():
