@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from alone import alone
 from conftest import Share
+from gymnasium import spaces
+from probes import HiddenButton
 
+import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS, algorithm
 from quickstudy.families import FAMILIES
-from quickstudy.footprint import SLACK, free_memory, shortage, to_build, to_evaluate, to_train
+from quickstudy.footprint import SLACK, free_memory, held, reading_of, shortage, to_build, to_evaluate, to_train
+from quickstudy.nets.reader import inputs_for
+from quickstudy.ops.senses import Senses, Words, bytes_of
 from quickstudy.tasks import make
 from quickstudy.work import InProcess
 
@@ -40,6 +48,34 @@ def test_a_shortage_names_the_three_largest_parts():
     assert " d " not in said and not shortage({"a": 1e6}) and 1e7 < free_memory("cpu") < 1e14
 
 
+READ: dict[str, Any] = {
+    "codes": spaces.Box(0, 10, (7, 7, 3), np.uint8),
+    "grey": spaces.Box(0, 255, (20, 20), np.uint8),
+    "first": spaces.Box(0, 255, (3, 40, 36), np.uint8),
+    "frames": spaces.Box(0.0, 1.0, (4, 84, 84, 3), np.float32),
+    "sound": spaces.Box(-1, 1, (1000,)),
+    "text": Words(20),
+}
+READ["senses"] = Senses(
+    {**READ, "choice": spaces.Discrete(5), "choices": spaces.MultiDiscrete([3, 4]), "vector": spaces.Box(-1, 1, (4,))}
+)
+
+
+@pytest.mark.parametrize("vision", ["auto", "grid", "impala"])
+@pytest.mark.parametrize("name", READ)
+def test_a_reader_has_about_the_weights_that_are_reckoned(name: str, vision: Any):
+    config = algorithm("rl2").config(hidden_size=48, vision=vision)
+    reader, reckoned = inputs_for(READ[name], 0, config).reader, reading_of(READ[name], config)
+    assert reader is not None and reckoned is not None and reckoned.features == reader.features
+    assert reckoned.weights == pytest.approx(sum(weight.numel() for weight in reader.parameters()), rel=0.03)
+    assert held(READ[name])[0] <= bytes_of(READ[name]) < held(READ[name])[0] + 4
+
+
+def test_vectors_have_no_reader():
+    for space in (spaces.Box(-1, 1, (3,)), spaces.Box(-np.inf, np.inf, (100,)), spaces.Discrete(9), spaces.Box(-1, 1, (3, 4))):
+        assert reading_of(space, algorithm("rl2").config()) is None
+
+
 MEASURED: dict[str, list[dict[str, Any]]] = {
     "rl2": [{"trials": 512}, {"trials": 512, "hidden_size": 128, "minibatches": 1, "n_epochs": 1}],
     "varibad": [
@@ -66,30 +102,75 @@ MEASURED: dict[str, list[dict[str, Any]]] = {
 """Settings of each algorithm that take some hundred megabytes."""
 
 
+PROC = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the highest memory of a process is read from /proc"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the highest memory of a process is read from /proc")
+@PROC
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_a_meta_iteration_takes_about_what_was_reckoned(name: str, tmp_path: Path, share: Share):
     """In a process of its own that has done a small one before, within a factor of three."""
-    entry, tasks = algorithm(name), make("point-navigation")
     for settings in MEASURED[name]:
-        config = entry.config(**settings)
-
-        def measured(config: Any = config) -> int:
-            warm = entry.make(make("point-navigation", max_episode_steps=5), entry.config(**{**entry.small, **entry.least}))
-            warm.train_step(InProcess(warm.tasks))
-            Path("/proc/self/clear_refs").write_text("5")
-            before = memory("VmRSS")
-            learner = entry.make(tasks, config)
-            learner.train_step(InProcess(learner.tasks))
-            print(memory("VmHWM") - before, sum((to_build(learner.tasks, config) | to_train(learner.tasks, config)).values()))
-            return 0
-
-        status, said = alone(measured, tmp_path / "log", seconds=300, room=2**34)
-        assert status == 0, said
-        taken, reckoned = map(float, said.split())
+        taken, reckoned = measured(
+            name, settings, lambda steps: make("point-navigation", max_episode_steps=steps), 20, tmp_path
+        )
         assert 1 / 3 < reckoned / taken < 3, (taken, reckoned)
         share.says("memory of a meta-iteration", 1, "as reckoned, within a factor of 3", name, f"{reckoned / taken:.2f}")
+
+
+def measured(
+    name: str, settings: dict[str, Any], tasks_of: Callable[[int], Any], steps: int, folder: Path
+) -> tuple[float, float]:
+    """The memory that a meta-iteration takes in a process of its own that has done a small one before, and what is reckoned."""
+    entry = algorithm(name)
+    config = entry.config(**settings)
+
+    def work() -> int:
+        warm = entry.make(tasks_of(5), entry.config(**{**entry.small, **entry.least}))
+        warm.train_step(InProcess(warm.tasks))
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+        learner = entry.make(tasks_of(steps), config)
+        learner.train_step(InProcess(learner.tasks))
+        print(memory("VmHWM") - before, sum((to_build(learner.tasks, config) | to_train(learner.tasks, config)).values()))
+        return 0
+
+    status, said = alone(work, folder / "log", seconds=300, room=2**34)
+    assert status == 0, said
+    taken, reckoned = map(float, said.split())
+    return taken, reckoned
+
+
+class Watched(HiddenButton):
+    """Images of 36 x 36 pixels in colour, each of one shade."""
+
+    @property
+    def observation_space(self) -> Any:
+        return spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def observation(self, state: Any, task: Any) -> Any:
+        return state.to(torch.uint8)[..., None, None, None].expand(*state.shape, 36, 36, 3)
+
+
+@pytest.mark.slow
+@PROC
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("rl2", {"trials": 64}),
+        ("multi-task", {"n_envs": 256, "n_epochs": 1}),
+        ("maml", {"meta_batch_size": 10}),
+        ("recurrent-sac", {"updates": 2, "trials": 64, "batch_size": 64, "buffer_trials": 64}),
+    ],
+)
+def test_images_take_about_what_was_reckoned(name: str, settings: dict[str, Any], tmp_path: Path):
+    def tasks_of(steps: int) -> Any:
+        return qs.NativeTasks(Watched(max_episode_steps=steps))
+
+    taken, reckoned = measured(name, settings, tasks_of, 20, tmp_path)
+    assert 1 / 3 < reckoned / taken < 3, (taken, reckoned)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in ALGORITHMS.items() if hasattr(entry.config(), "tau")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Parts = dict[str, float]
 """Bytes, by what they are for."""
@@ -22,6 +22,10 @@ STEP_COPIES = 6
 """Of an observation that is lived: before and behind a step, in percept and transition, as rows and stacked."""
 INPUT_COPIES = 4
 """Of what a network reads at a step: by task, by time, and what a minibatch takes of them."""
+WORD = 32
+"""Numbers that stand for a word."""
+CODES, CODES_UP_TO, FEW_CODES, NATURE_FROM = 8, 11, 32, 36
+"""Planes that a channel of codes becomes, and which images have codes, as in `nets/reader.py`."""
 UNITS = 10
 """Numbers that a memory's step keeps for its gradient, for each of its units."""
 LIMITS = (
@@ -44,7 +48,9 @@ class Sizes:
         self._config, value = config, self.value
         self.episode = max(1, tasks.max_episode_steps)
         self.trial = max(1, tasks.episodes_per_trial) * self.episode
+        self.reading = reading_of(tasks.observation_space, config)
         self.observation, seen = held(tasks.observation_space)
+        seen = self.reading.features if self.reading else seen
         self.action, done = held(tasks.action_space)
         self.task = sum(math.prod(getattr(each, "shape", ())) for each in getattr(tasks, "parameters", {}).values())
         latent = value("latent_size") + value("belief_size")
@@ -56,8 +62,15 @@ class Sizes:
         memory = 4 * self.hidden * (into + self.hidden) if self.recurrent else 0
         wide = value("belief_size")
         belief = 4 * wide * (self.inputs + wide) + 2 * wide * (self.inputs + wide + latent) if wide else 0
-        self.weights = memory + belief + self.heads * (into * self.hidden + layers * self.hidden**2 + self.hidden * done)
+        self.head = self.hidden * done
+        self.weights = memory + belief + self.heads * (into * self.hidden + layers * self.hidden**2 + self.head)
         self.units = (UNITS if self.recurrent else 1) * self.hidden + self.heads * self.hidden * (layers + 1) + 4 * done
+        # of what is told of a step, behind the bytes of an observation
+        self.beside = done + CLOCK_AND_FLAGS
+        if self.reading:
+            # policy and critics have one each where they don't share a network
+            self.weights += (2 if self.soft else 1) * self.reading.weights
+            self.units += self.reading.units
         self.lanes = value("lanes", 1)
         self.trials = value("trials") or value("meta_batch_size") or value("n_envs")
         self.folds = value("inner_steps") + 1
@@ -78,7 +91,75 @@ class Sizes:
     @property
     def read(self) -> int:
         """Bytes of what a network reads at a step."""
-        return NUMBER * self.inputs
+        return self.observation + NUMBER * self.beside if self.reading else NUMBER * self.inputs
+
+
+class Reading(NamedTuple):
+    """What a reader takes that stands before networks where observations are images, sounds or texts."""
+
+    features: int
+    """Numbers that it makes of an observation."""
+    weights: int
+    units: int
+    """Numbers that it keeps for its gradient, of each observation."""
+
+
+def reading_of(space: Any, config: Any) -> Reading | None:
+    """The reader of a space with the settings that a learner has; None where observations are vectors."""
+    parts, hidden = getattr(space, "parts", {"": space}), getattr(config, "hidden_size", 0)
+    if not hasattr(space, "parts") and not any(sees(space)):
+        return None
+    found = [read_part(part, hidden, config) for part in parts.values()]
+    # features, what their norm keeps, and their activation
+    return Reading(hidden * len(found), sum(each[0] for each in found), sum(each[1] + 4 * hidden for each in found))
+
+
+def sees(space: Any) -> tuple[bool, bool, bool]:
+    """Whether an observation is an image, a sound, a text: what `ops.senses.sense_of` tells, from shapes alone."""
+    shape, text = getattr(space, "shape", None) or (), hasattr(space, "numbers")
+    bytes_each = getattr(getattr(space, "dtype", None), "itemsize", NUMBER)
+    image = len(shape) > 2 or (len(shape) == 2 and bytes_each == 1 and min(shape) >= 16)
+    sound = len(shape) == 1 and shape[0] >= 64 and not text and math.isfinite(float(space.high[0]))
+    return image, sound, text
+
+
+def read_part(space: Any, hidden: int, config: Any) -> tuple[int, int]:
+    """Weights that read a part of an observation, and the numbers that they keep for their gradient."""
+    image, sound, text = sees(space)
+    if text:
+        # a trial tells the same at every step, and each text is read once
+        return space.numbers * WORD + 3 * hidden * (WORD + hidden), hidden
+    if sound:
+        return 4400 + 256 * hidden, 16 * space.shape[0]
+    if image:
+        weights, units, left = read_image(space, getattr(config, "vision", "auto"))
+        return weights + left * hidden, units + left
+    count = held(space)[1]
+    return count * hidden, count if hasattr(space, "high") else 0
+
+
+def read_image(space: Any, kind: str) -> tuple[int, int, int]:
+    """Weights of convolutions, the numbers that they keep for their gradient, and those that they give."""
+    shape = space.shape if len(space.shape) > 2 else (*space.shape, 1)
+    high, wide, _ = sorted(shape[-3:], reverse=True)  # the smallest end is the channels
+    planes, weights = math.prod(shape) // (high * wide), 0
+    codes = int(space.high.max()) + 1 if space.dtype.itemsize == 1 else 0
+    if codes > 2 and (wide <= CODES_UP_TO or (wide < NATURE_FROM and codes <= FEW_CODES)):
+        weights, planes = codes * planes * CODES, planes * CODES
+    units = 2 * high * wide * planes
+    if kind == "impala":
+        # at each size a convolution at the size before, and nine maps
+        layers = [(high * wide // 4**level, out) for level, out in enumerate((16, 32, 32))]
+        units += sum(size * out + 9 * size * out // 4 for size, out in layers)
+        return weights + 144 * planes + 97_000, units, 32 * math.ceil(high / 8) * math.ceil(wide / 8)
+    if kind == "grid" or (kind == "auto" and wide < NATURE_FROM):
+        return weights + 64 * planes + 2048, units + 96 * (high + 1) * (wide + 1), 32 * high * wide
+    places = []
+    for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+        high, wide = (max(1, (size - kernel) // stride + 1) for size in (high, wide))
+        places.append(high * wide)
+    first, second, third = places
+    return weights + 2048 * planes + 70_000, units + 2 * (32 * first + 64 * (second + third)), 64 * third
 
 
 def held(space: Any) -> tuple[int, int]:
@@ -88,7 +169,7 @@ def held(space: Any) -> tuple[int, int]:
     if hasattr(space, "nvec"):
         return 8 * int(space.nvec.size), int(space.nvec.sum())
     count = max(1, math.prod(getattr(space, "shape", None) or (1,)))
-    return NUMBER * count, count
+    return getattr(getattr(space, "dtype", None), "itemsize", NUMBER) * count, count
 
 
 def to_build(tasks: Any, config: Any) -> Parts:
@@ -113,14 +194,19 @@ def to_train(tasks: Any, config: Any) -> Parts:
     }
     if sizes.folds > 1:
         graphs = 3 if getattr(config, "outer", "") == "trpo" else 2  # which a trust region keeps for its products
+        adapted, once = sizes.weights, 0
+        if sizes.reading and getattr(config, "adapt", None) != "all":
+            # the head alone adapts, and what stands before it is read once
+            adapted, once = sizes.head, sizes.reading.units
+        kept = graphs * (sizes.inputs + sizes.units - once) + once
         parts[f"gradients through {many(sizes.folds - 1)} steps on {many(sizes.trials)} tasks"] = (
-            NUMBER * lived * graphs * (sizes.inputs + sizes.units) + 2 * NUMBER * sizes.weights * sizes.trials * sizes.folds
+            NUMBER * lived * kept + 2 * NUMBER * adapted * sizes.trials * sizes.folds
         )
     elif sizes.soft:
         name, drawn = learnt_from(sizes)
-        parts[name] = NUMBER * drawn * 2 * (INPUT_COPIES * sizes.inputs + sizes.units)
+        parts[name] = drawn * 2 * (INPUT_COPIES * sizes.read + NUMBER * sizes.units)
     else:
-        parts["minibatches and their gradients"] = NUMBER * lived * (INPUT_COPIES * sizes.inputs + sizes.units / minibatches)
+        parts["minibatches and their gradients"] = lived * (INPUT_COPIES * sizes.read + NUMBER * sizes.units / minibatches)
     return parts | replay_of(sizes)
 
 
@@ -149,7 +235,9 @@ def replay_of(sizes: Sizes) -> Parts:
     if sizes.value("buffer_size"):
         rows = sizes.value("buffer_size") + sizes.trial
         name = f"replay of {many(sizes.chosen)} tasks x {many(rows)} transitions"
-        return {name: sizes.chosen * rows * (2 * sizes.observation + sizes.action + 4 * NUMBER)}
+        # what is read is kept once, a vector beside what it led to
+        kept = 1 if sizes.reading else 2
+        return {name: sizes.chosen * rows * (kept * sizes.observation + sizes.action + 4 * NUMBER)}
     return {}
 
 

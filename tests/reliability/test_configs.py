@@ -108,8 +108,9 @@ TEXTS = [
 def good(algorithm: str, family: str) -> dict[str, Any]:
     """A whole configuration with every key."""
     options, tasks = asdict(ALGORITHMS[algorithm].config()), asdict(FAMILIES[family].options())
-    training = {name: value for name, value in asdict(Training(iterations=2, threads=1)).items() if value is not None}
-    return {"algorithm": {"name": algorithm, **options}, "tasks": {"name": family, **tasks}, "training": training}
+    config = {"algorithm": {"name": algorithm, **options}, "tasks": {"name": family, **tasks}}
+    config["training"] = asdict(Training(iterations=2, threads=1))
+    return {section: {name: value for name, value in values.items() if value is not None} for section, values in config.items()}
 
 
 def with_value(algorithm: str, family: str, section: str, key: str, value: Any) -> str:

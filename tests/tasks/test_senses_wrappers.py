@@ -1,7 +1,9 @@
-"""Wrappers of tasks that are seen, heard and read: what they show is what they say, and nothing else changes."""
+"""Wrappers of tasks, and of learners, that see, hear and read: they show what they say, and nothing else changes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,9 +13,16 @@ import torch
 from gymnasium import spaces
 
 import quickstudy as qs
+from quickstudy.nets.reader import read
+from quickstudy.ops.features import percept_vector
+from quickstudy.ops.moments import moments_of
 from quickstudy.ops.senses import Senses
-from quickstudy.protocol import counter
+from quickstudy.protocol import begin_trial, counter
+from quickstudy.runs.config import Training, config_of, read_config
 from quickstudy.tasks.shifted import shifted as moved_by
+from quickstudy.work import InProcess
+from quickstudy.wrappers.normalised import NormalisedTasks, normalised, numbers_of
+from quickstudy.wrappers.reading import Reading
 
 LOOK = spaces.Box(0, 255, (6, 6, 3), np.uint8)
 
@@ -64,7 +73,7 @@ def make(env: Any = Lookout) -> qs.GymnasiumTasks:
     return qs.GymnasiumTasks(env, goal=qs.Uniform(0, 1), max_episode_steps=5, episodes_per_trial=2)
 
 
-def lived(tasks: Any, steps: int = 6, split: Any = "test") -> list[torch.Tensor]:
+def lived(tasks: Any, steps: int = 4, split: Any = "test") -> list[torch.Tensor]:
     """All that is shown in a trial on three tasks, two lanes each: where it begins, observation and arrival of each step."""
     env = tasks.make(3, 2)
     seen = [env.reset(tasks.sample(3, split, counter(0, 0, "tasks")), counter(0, 0, "env"))]
@@ -155,7 +164,7 @@ def test_encoded_shows_what_the_encoder_makes_of_each_observation(env: Any):
         torch.testing.assert_close(features, means(image))
     # once for each observation, and once more for each place where an episode ended
     ends = sum(int((one != other).flatten(2).any(-1).sum()) for one, other in zip(seen[1:-1:2], seen[2:-1:2], strict=True))
-    assert ends and sum(calls) == 8 * 6 + ends
+    assert ends and sum(calls) == 6 * 6 + ends
     raw = env().reset(seed=0)[0]
     torch.testing.assert_close(
         encoded.encode(raw), means({"image": torch.as_tensor(raw["image"])} if env is Lookout else torch.as_tensor(raw))
@@ -242,3 +251,67 @@ def test_what_can_not_be_shifted_is_refused():
         qs.Shifted(qs.tasks.make("point-navigation"))
     with pytest.raises(qs.UsageError, match="less than the smallest image has, 6"):
         qs.Shifted(make(), 6)
+
+
+def test_of_several_senses_the_vectors_alone_are_normalised():
+    tasks = make()
+    space = tasks.observation_space
+    assert isinstance(space, Senses)
+    seen = torch.stack([row.flatten(0, 1) for row in lived(tasks)]).flatten(0, 1)
+    statistics = moments_of(numbers_of(space, seen))
+    before, after = space.split(seen), space.split(normalised(space, seen, statistics))
+    # the reader halves an entry between -2 and 2, and so it sees mean 0 and deviation 1
+    read = after.pop("vector") / 2
+    assert float(read.mean(0).abs().max()) < 1e-6 and torch.allclose(read.std(0, correction=0), torch.ones(3))
+    assert all(torch.equal(part, before[name]) for name, part in after.items())
+    session = NormalisedTasks(tasks, statistics).encode(Lookout().reset(seed=0)[0])
+    assert session.dtype == torch.uint8 and session.shape == space.shape
+
+
+def test_statistics_follow_the_vectors_in_training_and_are_kept():
+    learner = qs.Normalised(small_rl2(make()), qs.Normalisation(normalise_observation=True))
+    steps = learner.train_step(InProcess(learner.tasks))["rollout/timesteps"]
+    seen = learner.statistics.observation
+    assert seen is not None and seen.mean.shape == (3,) and float(seen.number) == steps + 4
+    assert bool(((seen.mean > 1) & (seen.mean < 1.5)).all())
+    again = qs.Normalised(small_rl2(make()), qs.Normalisation(normalise_observation=True))
+    again.load_state_dict(learner.state_dict())
+    assert again.statistics.observation is not None and torch.equal(again.statistics.observation.mean, seen.mean)
+
+
+def test_nothing_of_a_lone_image_is_normalised():
+    with pytest.raises(qs.UsageError, match="there is nothing to normalise"):
+        qs.Normalised(small_rl2(make(Camera)), qs.Normalisation(normalise_observation=True))
+
+
+def small_rl2(tasks: Any) -> qs.RL2:
+    return qs.RL2(tasks, qs.RL2.Config(trials=2, hidden_size=8, n_epochs=1, minibatches=1), seed=0)
+
+
+@pytest.mark.parametrize("env", [Lookout, Camera])
+def test_a_learnt_reader_is_shared_as_it_is(env: Any):
+    tasks = make(env)
+    taught = small_rl2(tasks)
+    reading = Reading(taught)
+    encoded = qs.Encoded(tasks, reading, reading.size)
+    raw = env().reset(seed=0)[0]
+    percept = begin_trial(tasks.encode(raw)[None, None], tasks.action_space)
+    row = percept_vector(percept, tasks.observation_space, tasks.action_space)
+    expected = read(taught.net, taught.weights, row)[0, 0, : reading.size]
+    torch.testing.assert_close(encoded.encode(raw), expected)
+    with pytest.raises(qs.UsageError, match="rl2 has no reader"):
+        Reading(small_rl2(encoded))
+
+
+def test_a_shift_is_an_option_of_a_run(tmp_path: Path):
+    config = config_of(small_rl2(qs.Shifted(make(Camera), 2)), Training(), "mine.py:tasks")
+    (tmp_path / "config.toml").write_text(config.write())
+    stored = read_config(tmp_path / "config.toml")
+    assert stored == config and stored.training.shift == 2
+    for own in (make(Camera), qs.Shifted(make(Camera), 2)):
+        tasks = stored.build_learner(own).tasks
+        assert isinstance(tasks, qs.Shifted) and tasks.pixels == 2 and isinstance(tasks.tasks, qs.GymnasiumTasks)
+    with pytest.raises(qs.UsageError, match="shifted already"):
+        replace(stored, training=Training(shift=3)).build_learner(qs.Shifted(make(Camera), 2))
+    with pytest.raises(qs.UsageError, match="shift is the tasks'"):
+        qs.train(small_rl2(make(Camera)), 1, shift=2)

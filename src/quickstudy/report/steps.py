@@ -18,6 +18,7 @@ from quickstudy.report.tasks import MOST_AXES, words_of
 from quickstudy.report.trials import Lived
 from quickstudy.tasks.entries import as_rows
 from quickstudy.tasks.parameters import parameters_of
+from quickstudy.tasks.shifted import unshifted
 from quickstudy.work import threads
 
 MOMENTS = 100
@@ -54,7 +55,7 @@ def steps(lived: Lived, found: Known | None) -> dict[str, Any]:
     """Each shown trial at its moments; `size` is the square's, where cells are told."""
     agent, believed = lived.agent, found.believed if found else None
     # of several lanes more is known than what one of them has seen
-    posterior = posterior_of(agent.tasks) if agent.lanes == 1 else None
+    posterior = posterior_of(unshifted(agent.tasks, lived.tasks)) if agent.lanes == 1 else None
     entries = telling(found) if found and believed else []
     trials = []
     for task in lived.shown:

@@ -13,8 +13,11 @@ from quickstudy.evaluation import shards_of
 from quickstudy.insight import Trial
 from quickstudy.protocol import Agent, Experience, Policy, Split, Tasks
 from quickstudy.scene import Drawn, Picture, Scene
+from quickstudy.tasks.encoded import Encoded
 from quickstudy.tasks.entries import as_rows
 from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.shifted import Shifted
+from quickstudy.tasks.without import Without
 from quickstudy.work import LocalSite, run_unit, threads
 
 SHOWN = 6
@@ -91,8 +94,8 @@ def dynamics_of(tasks: Any) -> Any:
 
 
 def untold(tasks: Any) -> Any:
-    """The tasks themselves, where observations have the task appended."""
-    while isinstance(tasks, Informed):
+    """The tasks themselves, whose observations are shown otherwise: told, encoded, shifted, or without some of their senses."""
+    while isinstance(tasks, Informed | Encoded | Shifted | Without):
         tasks = tasks.tasks
     return tasks
 

@@ -24,6 +24,7 @@ from quickstudy.names import SETTINGS, named_now
 from quickstudy.printed import say
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.storage import Refused, read_text, to_json
+from quickstudy.tasks.shifted import pixels_of, with_shift
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
@@ -50,6 +51,8 @@ class Training:
     """Environment steps in all: training ends with the meta-iteration in which they are reached, or before by iterations."""
     seed: int = 0
     """Seed of everything random in the run."""
+    shift: int = 0
+    """Pixels by which a training task's images are shifted at most, alike over its trials (DrQ: Kostrikov et al. 2021)."""
     device: str = "cpu"
     """Where tensors live: cpu, cuda, cuda:1 ..."""
     threads: int = 1
@@ -77,7 +80,7 @@ class Training:
     """Meta-iterations, after the first, of which a profile is printed and a trace kept in the run; it slows them down."""
 
     def __post_init__(self) -> None:
-        require_at_least(0, "training", self, "threads", "evaluate_every", "profile")
+        require_at_least(0, "training", self, "threads", "evaluate_every", "profile", "shift")
         require_counts("training", 1, iterations=self.iterations, steps=self.steps)
         require_at_least(1, "training", self, "checkpoint_every", "attempts")
         require_place("training", self.workers)
@@ -163,23 +166,26 @@ class RunConfig:
         return replace(self, training=replace(self.training, iterations=iterations, steps=steps))
 
     def write(self) -> str:
-        """The configuration as TOML."""
+        """The configuration as TOML, which has no word for None: what is left out has its default."""
         learnt = self.learnt
-        sections = {"format": FORMAT, "algorithm": learnt["algorithm"], "tasks": learnt["tasks"]}
-        training = {name: value for name, value in asdict(self.training).items() if value is not None} | dict(self.trained_with)
-        sections |= {"training": training, "normalisation": learnt["normalisation"]}
-        return tomli_w.dumps(sections)
+        sections = {name: learnt[name] for name in ("algorithm", "tasks")}
+        sections |= {"training": asdict(self.training) | dict(self.trained_with), "normalisation": learnt["normalisation"]}
+        told = {
+            section: {name: value for name, value in values.items() if value is not None}
+            for section, values in sections.items()
+        }
+        return tomli_w.dumps({"format": FORMAT, **told})
 
     @property
     def learnt(self) -> dict[str, dict[str, Any]]:
-        """What is learnt, on what and how, by sections: of training the seed alone, without budget, cadence and machine."""
+        """What is learnt, on what and how, by sections: of training seed and shift, without budget, cadence and machine."""
         own_tasks = self.task_options is None
         options = self.algorithm_options if self.own_algorithm else asdict(self.algorithm_options)
         return {
             "algorithm": {"own" if self.own_algorithm else "name": self.algorithm} | options,
             "tasks": {"own": self.tasks} if own_tasks else {"name": self.tasks} | asdict(self.task_options),
             "normalisation": asdict(self.normalisation),
-            "training": {"seed": self.training.seed},
+            "training": {"seed": self.training.seed, "shift": self.training.shift},
         }
 
     @property
@@ -215,7 +221,8 @@ class RunConfig:
         then = recorded["learnt"].get(section, {})
         if section == "algorithm" and recorded.get("format") != FORMAT:
             then = named_now(self.algorithm, then)
-        made_of = {"algorithm": self.algorithm_options, "tasks": self.task_options, "normalisation": self.normalisation}
+        made_of = {"algorithm": self.algorithm_options, "tasks": self.task_options}
+        made_of |= {"normalisation": self.normalisation, "training": self.training}
         defaults = getattr(type(made_of.get(section)), "__dataclass_fields__", {})
         found = []
         for name, value in json.loads(to_json(now)).items():
@@ -247,7 +254,7 @@ class RunConfig:
                 f"this run was trained with an algorithm of your own ({self.algorithm}), which no stored run may import;"
                 " pass --algorithm FILE.py:CLASS (in Python: algorithm=...)"
             )
-        tasks = self.build_tasks(own_tasks)
+        tasks = with_shift(self.build_tasks(own_tasks), self.training.shift)
         require_device(self.training.device)
         require_room(self.algorithm, to_build(tasks, options), self.training.device)
         learner = make_learner(tasks, options, seed=self.training.seed, device=self.training.device)
@@ -291,7 +298,7 @@ def config_of(
         tasks=name,
         task_options=None if options is None else family(name)(**options),
         normalisation=normalisation,
-        training=training,
+        training=replace(training, shift=pixels_of(learner.tasks)),
     )
 
 

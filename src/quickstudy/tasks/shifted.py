@@ -34,6 +34,8 @@ class Shifted:
     """
 
     def __init__(self, tasks: TaskDistribution, pixels: int = 4):
+        if pixels_of(tasks):
+            raise UsageError(f"Shifted: {tasks!r} are shifted already, by up to {pixels_of(tasks)} pixels")
         self.tasks, self.pixels = tasks, pixels
         self.observation_space = tasks.observation_space
         self._images = images_in(self.observation_space)
@@ -106,3 +108,20 @@ def require_room(space: Space, images: Mapping[str, spaces.Box], pixels: int) ->
     smallest = min(min(layout.height, layout.width) for layout in (layout_of(part.shape) for part in images.values()))
     if not 0 <= pixels < smallest:
         raise UsageError(f"Shifted: pixels is {pixels}, it must be at least 0 and less than the smallest image has, {smallest}")
+
+
+def pixels_of(tasks: Any) -> int:
+    """By how many pixels at most training images are shifted, whatever else is around the tasks that do it."""
+    while tasks is not None and not isinstance(tasks, Shifted):
+        tasks = getattr(tasks, "tasks", None)
+    return tasks.pixels if tasks else 0
+
+
+def with_shift(tasks: TaskDistribution, pixels: int) -> TaskDistribution:
+    """The tasks shifted by so many pixels, as they are where they are shifted so already, or none are asked for."""
+    return tasks if pixels in (0, pixels_of(tasks)) else Shifted(tasks, pixels)
+
+
+def unshifted(tasks: TaskDistribution, drawn: Tasks) -> TaskDistribution:
+    """What drawn tasks are of: those within, where their images aren't shifted."""
+    return tasks.tasks if isinstance(tasks, Shifted) and SHIFT not in drawn else tasks
