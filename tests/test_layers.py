@@ -58,13 +58,16 @@ OWNERS = {
     "box2d": ("Box2D",),  # Gymnasium imports it, and pygame
     "matplotlib": ("matplotlib", "plots.py", "recipes/cartpole_comparison.py"),
     "metaworld": ("metaworld", "families/metaworld"),
+    "minigrid": ("minigrid", "families/minigrid"),
     "mlflow-skinny": ("mlflow", "runs/writers.py"),
+    "model2vec": ("model2vec", "tasks/sentences.py"),
     "mujoco": ("mujoco", "tasks/mujoco", "families/metaworld"),
     "packaging": ("packaging",),  # Meta-World imports it
     "pandas": ("pandas", "tables.py"),
     "pillow": ("PIL", "video/raster.py"),
     "pygame-ce": ("pygame",),
     "ray": ("ray", "work/ray_actors.py"),
+    "tokenizers": ("tokenizers", "tasks/sentences.py"),
     "wandb": ("wandb", "runs/writers.py"),
 }
 """Each package of an extra: what it is imported as, and the files and folders that alone may import it, in functions too."""

@@ -184,8 +184,8 @@ def doubled(tree: Any) -> Any:
 @pytest.fixture(autouse=True)
 def widened_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs of networks keep the precision of the observation here."""
-    original: Callable[..., Tensor] = parts.as_vector
-    monkeypatch.setattr(parts, "as_vector", lambda space, value: original(space, value).double())
+    original: Callable[..., Tensor] = parts.inputs_of
+    monkeypatch.setattr(parts, "inputs_of", lambda *seen: original(*seen).double())
 
 
 @pytest.mark.parametrize("name", ["point-navigation", "bandit"])

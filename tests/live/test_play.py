@@ -6,14 +6,16 @@ import json
 import math
 import re
 import socket
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import torch
+from levers import levers
 from served import asked, cookie, looking, serving, until
-from small import SMALL
+from small import SMALL, TINY
 
 import quickstudy as qs
 from quickstudy.cli import main
@@ -277,6 +279,26 @@ def test_the_keyboard_picks_plays_and_scrubs(browser: Any):
     assert not wrong
 
 
+@pytest.mark.slow
+def test_what_an_environment_of_ones_own_shows_is_seen(browser: Any):
+    agent = qs.RL2(levers(), qs.RL2.Config(**TINY["rl2"], language="mean"))
+    with serving(player(agent, "run", "play")) as server, looking(browser, server) as (page, wrong):
+        until(page, "trial.over")
+        page.focus("#moment")
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        picture = "#pictures svg.paper"
+        assert page.eval_on_selector(f"{picture} image", "image => getComputedStyle(image).imageRendering") == "pixelated"
+        assert page.text_content(f"{picture} text") == "Pull the right lever!"
+        until(page, "document.querySelector('#pictures svg.paper image').getBBox().width === 6")
+        shot = pytest.importorskip("PIL.Image").open(BytesIO(page.locator(picture).screenshot())).convert("RGB")
+        wide, high = shot.width / 6, shot.width / 6
+        colors = [shot.getpixel((round((column + 0.5) * wide), round(1.5 * high))) for column in range(6)]
+        # the dot, at its first step in the second column
+        assert [color != (0, 0, 0) for color in colors] == [False, True, False, False, False, False]
+    assert not [each for each in wrong if not each.startswith("request data:image/png")]
+
+
 def test_what_has_not_been_played_is_kept_to_itself(browser: Any):
     with serving(player(searcher(), "run", "play")) as server, looking(browser, server) as (page, wrong):
         until(page, "trial.over")
@@ -329,10 +351,10 @@ def test_sliders_set_what_has_no_place(browser: Any):
     assert not wrong
 
 
-def test_its_policy_is_as_strict_as_that_of_watch():
+def test_its_policy_is_as_strict_as_that_of_watch_but_for_its_own_images():
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html({"title": "", "a": 1}, PLAY))
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules.pop("connect-src") == "'self'"
+    assert rules.pop("connect-src") == "'self'" and rules.pop("img-src") == "data:"
     assert rules.pop("default-src") == rules.pop("base-uri") == rules.pop("form-action") == "'none'"
     assert all(source.startswith("'sha256-") for sources in rules.values() for source in sources.split())
 

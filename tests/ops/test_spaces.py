@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from quickstudy.errors import UsageError
 from quickstudy.ops.features import as_vector, unit_vector, vector_size
+from quickstudy.ops.senses import Senses
 from quickstudy.ops.spaces import action_fault, decode, encode, observed, ranges_of, taken
 
 COMPOSITE = spaces.Dict(
@@ -128,14 +129,11 @@ def test_what_does_not_fit_is_refused(value: Any, message: str):
         encode(spaces.Box(-1, 1, (2,)), value)
 
 
-def test_images_and_shapeless_spaces_are_named():
-    image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
-    with pytest.raises(UsageError, match=r"the observation is an image, Box\(8, 8, 3\)"):
-        observed(image)
-    with pytest.raises(UsageError, match=r"the observation\['camera'\]\[1\] is an image"):
-        observed(spaces.Dict(camera=spaces.Tuple((spaces.Discrete(2), image))))
+def test_what_has_no_such_form_is_named():
     with pytest.raises(UsageError, match="no fixed size"):
         observed(spaces.Sequence(spaces.Discrete(2)))
+    with pytest.raises(UsageError, match="the observation's 'film/1': a Box with 5 axes can't be read"):
+        observed(spaces.Dict(film=spaces.Tuple((spaces.Text(9), spaces.Box(0, 1, (2,) * 5)))))
     with pytest.raises(UsageError, match=r"action space .* is not supported"):
         taken(spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))))
 
@@ -146,3 +144,48 @@ def test_actions_outside_are_said():
     assert "not whole numbers" in (action_fault(spaces.Discrete(3), torch.tensor([1.0])) or "")
     assert "NaN" in (action_fault(spaces.Box(-1, 1, (1,)), torch.tensor([[float("nan")]])) or "")
     assert "not in MultiDiscrete" in (action_fault(spaces.MultiDiscrete([2, 2]), torch.tensor([[0, 2]])) or "")
+
+
+SENSES = spaces.Dict(
+    image=spaces.Box(0, 255, (3, 4, 2), np.uint8),
+    said=spaces.Tuple((spaces.Text(11), spaces.Discrete(3, start=2))),
+    sound=spaces.Box(-1, 1, (64,)),
+    dials=spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[0, 0], [1, 1]]),
+)
+
+
+def test_several_senses_are_one_row_of_bytes_of_which_each_part_comes_back():
+    shown = observed(SENSES, ("red", "go", "to"))
+    SENSES.seed(0)
+    value = SENSES.sample() | {"said": ("Go to red!", 4)}
+    row = torch.as_tensor(encode(SENSES, value, shown))
+    assert row.dtype == torch.uint8 and row.shape == shown.shape
+    assert isinstance(shown, Senses)
+    parts = shown.split(row)
+    assert parts["image"].dtype == torch.uint8 and np.array_equal(parts["image"], value["image"])
+    assert np.array_equal(parts["sound"], value["sound"])
+    assert parts["said/0"].tolist() == [2, 3, 1, 0, 0, 0]  # places in the vocabulary, from 1 on
+    assert parts["said/1"].item() == 4 - 2
+    assert parts["dials"].tolist() == (value["dials"] - [[0, 0], [1, 1]]).flatten().tolist()
+    assert torch.equal(shown.join(parts), row)
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "message"),
+    [
+        (SENSES, {"image": np.zeros((4, 3, 2), np.uint8)}, r"'image': the observation has shape \(4, 3, 2\)"),
+        (SENSES, {"said": ("go to the red", 2)}, "'said/0': the text 'go to the red' has 4 words, there is room for 3"),
+        (SENSES, {"said": ("go", 5)}, "'said/1': the observation 5 is not in"),
+        (SENSES, {"said": (7, 2)}, "'said/0': the observation 7 is no text"),
+        (SENSES, {"dials": np.full((2, 2), 9)}, "'dials': the observation .* is not in"),
+        (COMPOSITE, {"colour": 4}, "the observation's 'colour' is 4, not in"),
+        (COMPOSITE, {"pair": (2, np.zeros((1, 2), np.int64))}, "the observation's 'pair/0' is 2, not in"),
+    ],
+    ids=["image", "long", "choice", "no text", "choices", "flat", "flat pair"],
+)
+def test_the_part_that_does_not_fit_is_named(space: Any, value: Any, message: str):
+    space.seed(0)
+    short = {"said": ("go", 2)} if space is SENSES else {}
+    shown = observed(spaces.Dict(SENSES.spaces | {"said": spaces.Tuple((spaces.Text(6), spaces.Discrete(3, start=2)))}))
+    with pytest.raises(ValueError, match=message):
+        encode(space, space.sample() | short | value, shown if space is SENSES else None)

@@ -52,13 +52,13 @@ def test_a_configuration_survives_its_file_and_builds_the_same_learner(algorithm
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_names_of_options_never_collide(algorithm: str, family: str):
-    """But for `workers`, which Meta-World's families have too: the run's is `--training-workers` there."""
+    """But for `workers`, which Meta-World's families and MiniGrid have too: the run's is `--training-workers` there."""
     from dataclasses import fields
 
     sources = (ALGORITHMS[algorithm].config, FAMILIES[family].options, Training)
     names = [field.name for source in sources for field in fields(source)]
     twice = {name for name in names if names.count(name) > 1}
-    assert twice == ({"workers"} if family.startswith("metaworld") else set())
+    assert twice == ({"workers"} if family.startswith(("metaworld", "minigrid")) else set())
     assert not {"run", "seeds", "config", "help"} & set(names)
 
 

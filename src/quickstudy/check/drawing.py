@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
 import torch
 from gymnasium import spaces as gym_spaces
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from quickstudy.check.report import Broken
@@ -14,11 +17,15 @@ from quickstudy.check.walk import (
     draw,
 )
 from quickstudy.ops.features import as_vector, vector_size
+from quickstudy.ops.senses import dtype_of, is_read, numbers_of, parts_of, sense_of, split
+from quickstudy.ops.spaces import leaves_of, values_of
 from quickstudy.protocol import Split, Tasks, counter
 from quickstudy.tasks.lanes import Source
 from quickstudy.tasks.parameters import FEWEST_TO_PARTITION, env_values, in_words, parameters_of
 
 DRAWS = 10_000
+MOST = 64
+"""Numbers of an image, a sound, or another of several senses, that a fit reads."""
 LEAK = 0.9
 """A task that a linear fit reads from first observations with this share of its variance is told."""
 
@@ -26,15 +33,16 @@ LEAK = 0.9
 def spaces(trial: Trial) -> str:
     """Spaces that policies can use, and observations of the type and within the bounds that they say."""
     tasks = trial.tasks
-    for space in (tasks.observation_space, tasks.action_space):
-        vector_size(space)
+    vector_size(tasks.action_space)
+    for part in parts_of(tasks.observation_space).values():
+        sense_of(part)
     env = tasks.make(LANES, 1)
     try:
         first = env.reset(trial.drawn, counter(trial.seed, 0, "check dynamics"))
     finally:
         env.close()
     space = tasks.observation_space
-    kind = torch.float32 if isinstance(space, gym_spaces.Box) else torch.int64
+    kind = dtype_of(space)
     if first.dtype != kind or first.shape != (LANES, 1, *(space.shape or ())):
         raise Broken(
             f"reset gave observations of {first.dtype} {tuple(first.shape)},"
@@ -42,21 +50,29 @@ def spaces(trial: Trial) -> str:
         )
     if isinstance(tasks, Source):
         raw_observations(trial, tasks)
-    seen = torch.cat([first.flatten(0, 1), trial.walked().steps.arrival.flatten(0, 2)])
+    seen = split(space, torch.cat([first.flatten(0, 1), trial.walked().steps.arrival.flatten(0, 2)]))
+    for name, part in parts_of(space).items():
+        require_within(f"observation '{name}'" if name else "observation", part, seen[name])
+    return f"observations {space}, actions {tasks.action_space}"
+
+
+def require_within(what: str, space: gymnasium.Space[Any], seen: Shaped[Tensor, "row ..."]) -> None:
+    """Broken where something that was seen lies beyond what its space says."""
     if isinstance(space, gym_spaces.Box):
         low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
-        slack = 1e-4 * (1 + seen.abs())
+        slack = 1e-4 * (1 + seen.abs()) if seen.is_floating_point() else 0
         outside = (seen < low - slack) | (seen > high + slack)
         if bool(outside.any()):
             where = int(outside.flatten(1).nonzero()[0, 1])
             value = seen.flatten(1)[outside.flatten(1)[:, where], where][0].item()
             raise Broken(
-                f"observation entry {where} was {value:.6g}, outside [{low.flatten()[where]:g}, {high.flatten()[where]:g}];"
+                f"{what} entry {where} was {value:.6g}, outside [{low.flatten()[where]:g}, {high.flatten()[where]:g}];"
                 " widen observation_space or mend the environment"
             )
-    elif bool(((seen < 0) | (seen >= vector_size(space))).any()):
-        raise Broken(f"an observation was {seen.max().item() if seen.max() >= 0 else seen.min().item()}, not in {space}")
-    return f"observations {space}, actions {tasks.action_space}"
+        return
+    wrong = seen[(seen < 0) | (seen >= torch.as_tensor(numbers_of(space)))]
+    if len(wrong):
+        raise Broken(f"{'an ' if what == 'observation' else ''}{what} was {wrong[0].item()}, not in {space}")
 
 
 def raw_observations(trial: Trial, tasks: Source) -> None:
@@ -66,10 +82,14 @@ def raw_observations(trial: Trial, tasks: Source) -> None:
         tasks.put(env, env_values(tasks.parameters, {name: value[:1] for name, value in trial.drawn.items()})[0])
         observation, _ = env.reset(seed=trial.seed)
         for when in ("reset", "step"):
-            space = tasks.env_observation_space
-            if isinstance(space, gym_spaces.Box) and getattr(observation, "dtype", None) != space.dtype:
-                found = getattr(observation, "dtype", type(observation).__name__)
-                raise Broken(f"{when} returned an observation of type {found}, observation_space says {space.dtype}")
+            values = values_of(tasks.env_observation_space, observation)
+            for name, space in leaves_of(tasks.env_observation_space).items():
+                found = getattr(values[name], "dtype", None)
+                if isinstance(space, gym_spaces.Box) and found != space.dtype:
+                    raise Broken(
+                        f"{when} returned an observation{f' {name!r}' if name else ''} of type"
+                        f" {found or type(values[name]).__name__}, observation_space says {space.dtype}"
+                    )
             observation = env.step(trial.tasks.decode(trial.actions[0][0, 0]))[0]
     finally:
         env.close()
@@ -145,7 +165,7 @@ def hidden_task(trial: Trial) -> str:
         for number in range(rounds):
             drawn = draw(trial.tasks, trial.seed + number, size, "check leak")
             first = env.reset(drawn, counter(trial.seed, number, "check leak"))
-            inputs.append(as_vector(trial.tasks.observation_space, first)[:, 0])
+            inputs.append(plain(trial.tasks.observation_space, first)[:, 0])
             targets.append(trial.tasks.normalise(drawn))
     finally:
         env.close()
@@ -156,6 +176,15 @@ def hidden_task(trial: Trial) -> str:
             f" ({float(share.max()):.0%} of its variance): a task must be found out, not shown"
         )
     return "first observations don't tell the task"
+
+
+def plain(space: gymnasium.Space[Any], seen: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead entry"]:
+    """Observations as numbers: of an image or a sound some, spread over it, of a text its words' numbers."""
+    found = []
+    for part, value in zip(parts_of(space).values(), split(space, seen).values(), strict=True):
+        vector = as_vector(part, value.long() if dtype_of(part) == torch.int64 else value)
+        found.append(vector[..., :: -(-vector.shape[-1] // MOST)] if is_read(space) else vector)
+    return torch.cat(found, dim=-1)
 
 
 def parameter_name(trial: Trial, column: int) -> str:

@@ -24,6 +24,7 @@ from quickstudy.check.walk import (
     walk,
 )
 from quickstudy.errors import EnvironmentFault
+from quickstudy.ops.senses import split
 
 UNBOUNDED = 1e6
 
@@ -42,8 +43,13 @@ def steps(trial: Trial) -> str:
 
 def values(trial: Trial) -> str:
     """Observations and rewards are finite and stay within reason."""
-    steps = trial.walked().steps
-    for name, value in (("reward", steps.reward), ("observation", steps.arrival), ("observation", steps.observation)):
+    steps, space = trial.walked().steps, trial.tasks.observation_space
+    seen = [
+        (f"observation '{name}'" if name else "observation", value)
+        for each in (steps.arrival, steps.observation)
+        for name, value in split(space, each).items()
+    ]
+    for name, value in (("reward", steps.reward), *seen):
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise Broken(f"a {name} is NaN or infinite")
         if float(value.abs().max()) > UNBOUNDED:

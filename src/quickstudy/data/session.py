@@ -23,6 +23,7 @@ from quickstudy.data.session_file import (
     write_session,
 )
 from quickstudy.errors import UsageError, shorten
+from quickstudy.ops.senses import is_finite
 from quickstudy.ops.spaces import encode_reward
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Agent, Experience, Percept, Transition, begin_episode, begin_trial, counter
@@ -106,7 +107,7 @@ class Session:
     def _seen(self, observation: Any) -> Tensor:
         """An observation as policies read it, (1, 1, ...)."""
         seen = self.agent.tasks.encode(observation)[None, None].to(self.agent.device)
-        if seen.is_floating_point() and not bool(torch.isfinite(seen).all()):
+        if not is_finite(self.agent.tasks.observation_space, seen):
             raise ValueError(f"the observation {shorten(observation)} holds NaN or infinity in float32")
         return seen
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Generator, Tensor
 
 from quickstudy.data.session_file import Acted, Answer, Episode, Row, is_namedtuple
 from quickstudy.ops.fit import is_finite, misfit, within
+from quickstudy.ops.senses import dtype_of, numbers_of, parts_of, split
 from quickstudy.ops.spaces import action_fault
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Act, Agent, Memory, Percept, Transition, begin_trial
@@ -60,8 +59,8 @@ def require_held(agent: Agent, policy: Any, memory: Memory, held: dict[str, Any]
 def blank(agent: Agent) -> Percept:
     """What a session of the agent would see first, if it saw zeros."""
     space = agent.tasks.observation_space
-    kind = torch.float32 if isinstance(space, spaces.Box) else torch.int64
-    return begin_trial(torch.zeros(1, 1, *(space.shape or ()), dtype=kind, device=agent.device), agent.tasks.action_space)
+    seen = torch.zeros(1, 1, *(space.shape or ()), dtype=dtype_of(space), device=agent.device)
+    return begin_trial(seen, agent.tasks.action_space)
 
 
 def restored(state: Any, device: str) -> Generator:
@@ -136,10 +135,14 @@ def require_action(agent: Agent, where: str, action: Tensor) -> None:
 
 
 def require_observation(agent: Agent, where: str, seen: Tensor) -> None:
-    """Raises ValueError where an observation by number is none of the tasks'."""
+    """Raises ValueError where an observation is none of the tasks': a choice or a word by a number that isn't, or no number."""
     space = agent.tasks.observation_space
-    most = (
-        space.n if isinstance(space, spaces.Discrete) else space.nvec if isinstance(space, spaces.MultiDiscrete) else math.inf
-    )
-    if bool((seen >= torch.as_tensor(most, device=seen.device)).any()) or (most is not math.inf and bool((seen < 0).any())):
-        raise ValueError(f"{where} is not in {space}")
+    if seen.dtype != dtype_of(space):
+        raise misfit(where, seen, f"a tensor of {dtype_of(space)}")
+    values = split(space, seen)
+    for name, part in parts_of(space).items():
+        value, most = values[name], numbers_of(part)
+        if not is_finite(value):
+            raise ValueError(f"{within(where, name) if name else where} holds NaN or infinity")
+        if most is not None and bool(((value < 0) | (value >= torch.as_tensor(most, device=seen.device))).any()):
+            raise ValueError(f"{within(where, name) if name else where} is not in {part}")

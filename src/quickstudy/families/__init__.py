@@ -27,6 +27,7 @@ class Simulator(NamedTuple):
 NATIVE = Simulator("tasks.native:NativeTasks")
 MUJOCO = Simulator("tasks.mujoco.env:MujocoTasks", extra="mujoco")
 METAWORLD = Simulator("families.metaworld.tasks:MetaWorldTasks", extra="metaworld")
+MINIGRID = Simulator("families.minigrid.tasks:MiniGridTasks", extra="minigrid")
 
 
 class Entry(NamedTuple):
@@ -65,6 +66,7 @@ FAMILIES = {
     "metaworld-ml1": Entry("metaworld.benchmarks:ML1", METAWORLD),
     "metaworld-ml10": Entry("metaworld.benchmarks:ML10", METAWORLD),
     "metaworld-ml45": Entry("metaworld.benchmarks:ML45", METAWORLD),
+    "minigrid": Entry("minigrid.rooms:MiniGrid", MINIGRID),
 }
 """Each registered name with what is known of it."""
 

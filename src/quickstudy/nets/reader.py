@@ -48,6 +48,8 @@ FEW_CODES = 32
 """So are those of any size below `NATURE_FROM` whose space has at most so many values of a byte."""
 CODE_SIZE = 8
 """Planes that a channel of codes becomes."""
+GRID_FROM = 3
+"""The least size that two small convolutions take."""
 NATURE_FROM = 36
 """The least size that the convolutions of Mnih et al. 2015 take."""
 WORD_SIZE = 32
@@ -290,6 +292,8 @@ class Image(nn.Module):
         smallest, kind = min(layout.height, layout.width), options.vision
         if kind == "auto":
             kind = "nature" if smallest >= NATURE_FROM else "grid"
+        if kind == "grid" and smallest < GRID_FROM:
+            raise UsageError(f"images of {layout.height} x {layout.width} are too small to be read; show them as a vector")
         if kind == "nature" and smallest < NATURE_FROM:
             raise UsageError(
                 f"vision nature reads images of at least {NATURE_FROM} pixels, these have {layout.height} x {layout.width};"
@@ -357,14 +361,14 @@ class Grid(nn.Module):
 
     def __init__(self, planes: int):
         super().__init__()
-        self.first, self.second = Convolution(planes, 16, (2, 2), padding=1), Convolution(16, 32, (2, 2))
+        self.first, self.second = Convolution(planes, 16, (2, 2)), Convolution(16, 32, (2, 2))
 
     def forward(self, planes: Tensor) -> Tensor:
         return self.second(self.first(planes).relu()).relu()
 
     @staticmethod
     def shape(height: int, width: int) -> tuple[int, int, int]:
-        return 32, height, width
+        return 32, height - 2, width - 2
 
 
 class Nature(nn.Module):

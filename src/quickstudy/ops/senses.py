@@ -191,6 +191,15 @@ def dtype_of(space: Space) -> torch.dtype:
     return {np.dtype(np.uint8): torch.uint8, np.dtype(np.int16): torch.int16}.get(np.dtype(space.dtype), torch.float32)
 
 
+def numbers_of(space: Space) -> Any:
+    """How many numbers there are, from 0 on, for each entry of what is known by number: choices, words; None of others."""
+    if isinstance(space, Words):
+        return space.numbers
+    if isinstance(space, spaces.Discrete):
+        return space.n
+    return space.nvec if isinstance(space, spaces.MultiDiscrete) else None
+
+
 def packed_dtype(space: Space) -> torch.dtype:
     """And within a row."""
     dtype = dtype_of(space)
@@ -279,7 +288,7 @@ def layout_of(shape: Sequence[int]) -> Layout:
     Where that leaves both, channels are last, as Gymnasium has them. A fourth axis in front counts frames.
     """
     if len(shape) == 2:
-        return Layout(1, 1, *shape, True)
+        return Layout(1, 1, shape[0], shape[1], True)
     frames, (first, middle, last) = (shape[0] if len(shape) == 4 else 1), shape[-3:]
     channels_first = (middle == last != first) or (first != middle != last and first < last)
     height, width, channels = (middle, last, first) if channels_first else (first, middle, last)

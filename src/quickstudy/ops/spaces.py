@@ -20,13 +20,13 @@ from quickstudy.ops.senses import LONGEST_TEXT, Senses, Words, is_read, sense_of
 Space = gymnasium.Space[Any]
 
 
-def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
+def observed(space: Space, vocabulary: Sequence[str] = (), words: int = LONGEST_TEXT) -> Space:
     """The space of observations as tensors have them; UsageError where there is no such form.
 
     A Discrete counts from 0, a Box is of float32, or, where it is an image of bytes, of uint8. A text becomes the numbers of
-    its words (`Words`), whose `vocabulary` may be told. What is made of several parts (Dict, Tuple) becomes one row of bytes
-    where a part of it is an image, a sound or a text (`Senses`), and one flat Box otherwise, by Gymnasium's own `flatten`, as
-    MultiDiscrete and MultiBinary do.
+    its words (`Words`), whose `vocabulary` may be told, and how many `words` there are at most. What is made of several parts
+    (Dict, Tuple) becomes one row of bytes where a part of it is an image, a sound or a text (`Senses`), and one flat Box
+    otherwise, by Gymnasium's own `flatten`, as MultiDiscrete and MultiBinary do.
     """
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
@@ -34,14 +34,14 @@ def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
         return space
     if is_text(space):
         most = getattr(space, "max_length", None)
-        return Words(LONGEST_TEXT if most is None else max(1, min(LONGEST_TEXT, (most + 1) // 2)), vocabulary)
+        return Words(words if most is None else max(1, min(words, (most + 1) // 2)), vocabulary)
     if isinstance(space, spaces.Box):
         return image_box(space) if sense_of(space) == "image" else float_box(space)
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        parts = {name: seen_part(part, name, vocabulary) for name, part in leaves_of(space).items()}
+        parts = {name: seen_part(part, name, vocabulary, words) for name, part in leaves_of(space).items()}
         if any(is_read(part) for part in parts.values()):
             return Senses(parts)
-    if not space.is_np_flattenable:
+    if not is_flattened(space):
         raise UsageError(
             f"observation space {space} has no fixed size, so it can't be a vector; use Box, Discrete, Text, Dict or Tuple"
         )
@@ -50,19 +50,27 @@ def observed(space: Space, vocabulary: Sequence[str] = ()) -> Space:
     return float_box(flat)
 
 
+def is_flattened(space: Space) -> bool:
+    """Whether Gymnasium makes a vector of a space's elements; a space of one's own needn't say."""
+    try:
+        return space.is_np_flattenable
+    except NotImplementedError:
+        return False
+
+
 def is_text(space: Space) -> bool:
     """Whether elements of a space are texts: Gymnasium's Text, and spaces of one's own whose dtype is str."""
-    return isinstance(space, spaces.Text) or getattr(space, "dtype", None) is str
+    return isinstance(space, spaces.Text) or (space.dtype is not None and np.dtype(space.dtype).kind == "U")
 
 
-def seen_part(space: Space, name: str, vocabulary: Sequence[str]) -> Space:
+def seen_part(space: Space, name: str, vocabulary: Sequence[str], words: int) -> Space:
     """A part of several, in its tensor form; numbers stay numbers."""
     if isinstance(space, spaces.MultiDiscrete):
         return spaces.MultiDiscrete(space.nvec.flatten())
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
     try:
-        return observed(space, vocabulary)
+        return observed(space, vocabulary, words)
     except UsageError as error:
         raise UsageError(f"the observation's '{name}': {error}") from error
 
@@ -173,8 +181,8 @@ def _ranges(lows: bytes, highs: bytes, device: str) -> Ranges:
 def encode(space: Space, observation: Any, shown: Space | None = None) -> np.ndarray:
     """One observation as the environment gives it, as an element of `observed(space)`; ValueError where it doesn't fit.
 
-    `shown` is that space, where it knows a vocabulary. The result is a copy: who gave the observation may write over it. A
-    number too large for float32 is infinite.
+    `shown` is that space, where it is at hand, as it must be where it knows a vocabulary. The result is a copy: who gave the
+    observation may write over it. A number too large for float32 is infinite.
     """
     if isinstance(space, spaces.Discrete):
         if not space.contains(observation):
@@ -193,7 +201,7 @@ def encode(space: Space, observation: Any, shown: Space | None = None) -> np.nda
         if isinstance(shown, Senses):
             return shown.encode(parts_as_shown(space, observation, shown))
         if not space.contains(observation):
-            raise ValueError(f"the observation {shorten(observation)} is not in {space}")
+            raise ValueError(misfit(space, observation))
         with np.errstate(over="ignore"):
             return np.array(spaces.flatten(space, observation), np.float32)
     array = np.asarray(observation)
@@ -201,12 +209,25 @@ def encode(space: Space, observation: Any, shown: Space | None = None) -> np.nda
         raise ValueError(f"the observation {shorten(observation)} is of type {array.dtype}, not numbers")
     if array.shape != space.shape:
         raise ValueError(f"the observation has shape {array.shape}, its space says {space.shape}")
-    if array.dtype.kind != "f" and sense_of(space) == "image" and image_box(space).dtype == np.uint8:
+    if array.dtype.kind != "f" and sense_of(space) == "image" and (shown or image_box(space)).dtype == np.uint8:
         if array.size and not 0 <= array.min() <= array.max() <= 255:
             raise ValueError(f"the observation has numbers from {array.min()} to {array.max()}, no bytes")
         return np.array(array, np.uint8, order="C")
     with np.errstate(over="ignore"):
         return np.array(array, np.int16 if isinstance(space, Words) else np.float32, order="C")
+
+
+def misfit(space: Space, observation: Any) -> str:
+    """What is wrong with an observation that isn't in its space: the first part that isn't in its own, where parts are told."""
+    try:
+        values = values_of(space, observation)
+    except (KeyError, IndexError, TypeError):
+        values = {}
+    for name, value in values.items():
+        leaf = leaves_of(space)[name]
+        if name and not leaf.contains(value):
+            return f"the observation's '{name}' is {shorten(value)}, not in {leaf}"
+    return f"the observation {shorten(observation)} is not in {space}"
 
 
 def parts_as_shown(space: Space, observation: Any, shown: Senses) -> dict[str, Any]:

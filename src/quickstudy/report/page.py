@@ -53,7 +53,9 @@ def page(contents: dict[str, Any], kind: Kind = REPORT) -> str:
     scripts = [*map(read, LIBRARIES), '"use strict";\n' + "\n".join(map(read, own))]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; style-src {digest(style)} {digest(PLOT_STYLE)};"
-        " base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if kind.connects else "")
+        " base-uri 'none'; form-action 'none'"
+        + ("; connect-src 'self'" if kind.connects else "")
+        + ("; img-src data:" if "world.js" in kind.scripts else "")
     )
     return "\n".join(
         [

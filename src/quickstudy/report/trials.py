@@ -81,8 +81,8 @@ def first_different(tasks: Tasks, count: int) -> list[int]:
 
 
 def has_scenes(tasks: Any) -> bool:
-    """Whether tasks are drawn as shapes; those of simulators are images, if anything."""
-    return isinstance(dynamics_of(tasks), Drawn)
+    """Whether tasks are drawn as shapes; those of simulators that draw themselves are images, if anything."""
+    return isinstance(dynamics_of(tasks), Drawn) or getattr(untold(tasks), "drawn_as_seen", False)
 
 
 def dynamics_of(tasks: Any) -> Any:
@@ -98,6 +98,6 @@ def untold(tasks: Any) -> Any:
 
 
 def as_scene(picture: Picture | None) -> Scene:
-    """What is drawn of dynamics that are drawn as shapes."""
+    """What is drawn of tasks that have scenes."""
     assert isinstance(picture, Scene)
     return picture

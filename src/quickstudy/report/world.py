@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
 from quickstudy.report.series import short
 from quickstudy.report.trials import Lived
-from quickstudy.scene import YELLOW, Disc, Line, Point, Polygon, Scene, Shape, tint
+from quickstudy.scene import YELLOW, Disc, Line, Pixels, Point, Polygon, Scene, Shape, as_png, tint
 
 MOMENTS = 1500
 """As many moments of all trials together may be shown."""
+WIDEST = 64
+"""Pixels of an image on a page, along its longer side: of larger ones every so many are shown."""
 HIDDEN = (YELLOW, tint(YELLOW, 0.3))
 """What the agent isn't told is drawn in these colours."""
 
@@ -64,7 +67,11 @@ def trace(scenes: Sequence[Scene]) -> list[list[Any]] | None:
 
 
 def as_list(shape: Shape) -> list[Any]:
-    """A shape as its kind, whether it is hidden from the agent, its colour and its numbers."""
+    """A shape as its kind, whether it is hidden from the agent, its colour and its numbers; an image as PNG in base 64."""
+    if isinstance(shape, Pixels):
+        every = -(-max(shape.image.shape[:2]) // WIDEST)
+        image = b64encode(as_png(shape.image[::every, ::every])).decode()
+        return ["pixels", 0, "", flat([shape.corner]), flat([shape.size]), image]
     head = [type(shape).__name__.lower(), int(shape.color in HIDDEN), shape.color]
     if isinstance(shape, Disc):
         return [*head, flat([shape.center]), short(shape.radius, 4)]

@@ -11,11 +11,16 @@ from jaxtyping import Shaped
 from torch import Generator, Tensor
 
 from quickstudy.errors import EnvironmentFault, NotFiniteFault
+from quickstudy.ops.senses import Senses
 from quickstudy.ops.spaces import action_fault, decode
 from quickstudy.protocol import Observation, Tasks, Transition
+from quickstudy.scene import Picture
 from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
 from quickstudy.tasks.parameters import env_values, in_words
 from quickstudy.tasks.workers import Workers
+
+MOST_TOLD = 64
+"""Numbers of an observation that a message lists; of more it names the first that is wrong."""
 
 
 class GymnasiumEnv:
@@ -69,12 +74,17 @@ class GymnasiumEnv:
             raise self._fault(fault.index, fault.what) from fault.__cause__
 
     def _require_finite(self, name: str, array: np.ndarray) -> None:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            index = int(np.argwhere(~np.isfinite(array))[0][0])
-            noun = "reward" if name == "reward" else "observation"
-            raise self._fault(
-                index, f"the environment returned {noun} {array[index].tolist()}: NaN or infinite", NotFiniteFault
-            )
+        noun, parts = "observation", {"": array}
+        if name == "reward":
+            noun = "reward"
+        elif isinstance(self._source.observation_space, Senses):
+            rows = self._source.observation_space.split(torch.as_tensor(array))
+            parts = {f"'{part}' ": value.numpy() for part, value in rows.items()}
+        for part, value in parts.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                index = int(np.argwhere(~np.isfinite(value))[0][0])
+                told = value[index].tolist() if value[index].size <= MOST_TOLD else first_not_finite(value[index])
+                raise self._fault(index, f"the environment returned {noun} {part}{told}: NaN or infinite", NotFiniteFault)
 
     def _fault(self, index: int, what: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
         """The fault of a lane with its place, and all that it takes to live its trial again."""
@@ -89,12 +99,18 @@ class GymnasiumEnv:
         named = ", ".join(f"{name}={value}" for name, value in in_words(self._source.parameters, self._tasks, task).items())
         return kind(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)
 
-    def draw(self, task: int, lane: int) -> np.ndarray | None:
-        """The picture that the environment of a lane draws of itself, where it has the render mode `rgb_array`."""
+    def draw(self, task: int, lane: int) -> Picture | None:
+        """The picture of a lane: by its environment, where it has the render mode `rgb_array`, else the image that it shows."""
         return self._lanes.draw(task * self._lead[1] + lane)
 
     def close(self) -> None:
         self._lanes.close()
+
+
+def first_not_finite(array: np.ndarray) -> str:
+    """The first number of many that is NaN or infinite, with its place."""
+    place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+    return f"{array[place]} at {list(place)}"
 
 
 def recorded_task(replay: dict[str, Any]) -> Tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,12 +16,18 @@ from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.arguments import checked, fits, shown
-from quickstudy.errors import UsageError, did_you_mean, require_counts
-from quickstudy.ops.spaces import decode, encode, observed, taken
+from quickstudy.errors import UsageError, did_you_mean, require_counts, shorten
+from quickstudy.ops.senses import words_of
+from quickstudy.ops.spaces import decode, encode, is_text, leaves_of, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
 from quickstudy.tasks.parameters import Choice, Parameter, normalise_parameters, sample_parameters, splits_of
+from quickstudy.tasks.pictures import draws_itself, images_in
+from quickstudy.tasks.sentences import Sentences
+
+MOST_WORDS = 2**15 - 3
+"""Words are told apart by numbers of 16 bits, of which one is no word and one any other word."""
 
 
 @checked
@@ -36,10 +43,14 @@ class GymnasiumTasks:
     `workers` processes step the lanes side by side, each its share, and hand over through shared memory; 0 steps them here. A
     step or reset of one environment that takes longer than `deadline` seconds is a fault.
 
-    Observations may be Box, Discrete, Dict, Tuple, MultiDiscrete or MultiBinary (composite ones are flattened), actions Box,
-    Discrete, MultiDiscrete or MultiBinary. `max_episode_steps` takes the place of the time limit that an id is registered
-    with; of an environment that is built by a function it may only cut shorter. Raises UsageError for an unknown id or
-    attribute, a space it can't use, or an environment without a time limit where `max_episode_steps` gives none.
+    Observations may be Box, images and sounds among them, Discrete, MultiDiscrete, MultiBinary, Text, and Dict or Tuple of
+    such parts; what learners see of them is in `observation_space`. `vocabulary` lists the words of texts, which are told
+    apart by a hash of their letters without. `sentences` is the folder of a frozen encoder of texts in model2vec's format:
+    each text is a vector then. Actions may be Box, Discrete, MultiDiscrete or MultiBinary.
+
+    `max_episode_steps` takes the place of the time limit that an id is registered with; of an environment that is built by a
+    function it may only cut shorter. Raises UsageError for an unknown id or attribute, a space it can't use, words for
+    observations without a text, or an environment without a time limit where `max_episode_steps` gives none.
     """
 
     def __init__(
@@ -52,12 +63,18 @@ class GymnasiumTasks:
         configure: Callable[[Any, Values], None] | None = None,
         workers: int = 0,
         deadline: float = 60.0,
+        vocabulary: tuple[str, ...] = (),
+        sentences: str | Path | None = None,
         **parameters: Any,
     ):
         self._env, self._configure = env, configure
         self.parameters: Mapping[str, Parameter] = parameters
         self.episodes_per_trial, self.workers, self.deadline = episodes_per_trial, workers, deadline
         self._limit = max_episode_steps
+        require_words(self, vocabulary)
+        if vocabulary and sentences is not None:
+            raise UsageError(f"{self}: give vocabulary or sentences, not both: a text is its words or a vector")
+        self._sentences = None if sentences is None else Sentences(sentences)
         require_counts(self, 1, episodes_per_trial=episodes_per_trial, max_episode_steps=max_episode_steps)
         require_counts(self, 0, workers=workers)
         if deadline <= 0:
@@ -74,14 +91,20 @@ class GymnasiumTasks:
             if workers and isinstance(parameter, Choice):
                 require_sendable(self, name, parameter)
         self.splits: Splits = splits_of(parameters)
-        probe = self.build()
+        probe = self._alone()
+        self.drawn_as_seen = not draws_itself(probe) and bool(images_in(probe.observation_space))
+        """Whether pictures of it are the images that it shows."""
         try:
             self.max_episode_steps = self._time_limit(probe)
             if configure is None:
                 self._require_attributes(probe.unwrapped)
-            self.env_observation_space, self.env_action_space = probe.observation_space, probe.action_space
+            if (vocabulary or sentences is not None) and not any(map(is_text, leaves_of(probe.observation_space).values())):
+                raise UsageError(f"{self}: vocabulary and sentences are for texts, and no part of the observation is a Text")
+            self._told = probe.observation_space
+            self.env_observation_space, self.env_action_space = self._as_vectors(self._told), probe.action_space
             try:
-                self.observation_space, self.action_space = observed(probe.observation_space), taken(probe.action_space)
+                self.observation_space = observed(self.env_observation_space, vocabulary)
+                self.action_space = taken(self.env_action_space)
             except UsageError as error:
                 raise UsageError(f"{self}: {error}") from error
         finally:
@@ -92,7 +115,13 @@ class GymnasiumTasks:
         return f"GymnasiumTasks({name!r})"
 
     def build(self) -> Env:
-        """One environment, as yet of no task; with a time limit, where one was given."""
+        """One environment, as yet of no task; with a time limit, where one was given, and texts as it was said."""
+        return self._alone() if self._sentences is None else self._sentences.around(self._alone())
+
+    def _as_vectors(self, space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
+        return space if self._sentences is None else self._sentences.space_of(space)
+
+    def _alone(self) -> Env:
         try:
             env = self._registered(self._env) if isinstance(self._env, str) else self._env()
         except gymnasium.error.DependencyNotInstalled as error:
@@ -150,10 +179,26 @@ class GymnasiumTasks:
         return GymnasiumEnv(self, tasks, lanes, device)
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
-        return torch.as_tensor(encode(self.env_observation_space, observation))
+        if self._sentences is not None:
+            observation = self._sentences.told(self._told, observation)
+        return torch.as_tensor(encode(self.env_observation_space, observation, self.observation_space))
 
     def decode(self, action: Shaped[Tensor, "..."]) -> Any:
         return decode(self.env_action_space, action.cpu().numpy())
+
+
+def require_words(tasks: GymnasiumTasks, vocabulary: tuple[str, ...]) -> None:
+    """UsageError for what is no list of different single words, in small letters."""
+    for word in vocabulary:
+        if words_of(word) != [word]:
+            raise UsageError(
+                f"{tasks}: vocabulary has {shorten(word)}; list single words in small letters, without punctuation"
+            )
+    if len(set(vocabulary)) < len(vocabulary):
+        twice = next(word for word in vocabulary if vocabulary.count(word) > 1)
+        raise UsageError(f"{tasks}: vocabulary has {shorten(twice)} twice")
+    if len(vocabulary) > MOST_WORDS:
+        raise UsageError(f"{tasks}: vocabulary has {len(vocabulary)} words, {MOST_WORDS} at most are told apart")
 
 
 def time_limits(env: Env) -> list[int]:

@@ -14,6 +14,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError, ending
 from quickstudy.ops.spaces import encode, encode_reward
+from quickstudy.scene import Picture
+from quickstudy.tasks.pictures import draws_itself, seen_picture
 
 Env = gymnasium.Env[Any, Any]
 Values = dict[str, Any]
@@ -69,6 +71,8 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._space = source.env_observation_space
         self.observation_space = source.observation_space
         self._drawn, self._end = False, None
+        self._seen: Any = None
+        """What the environment showed last, as it showed it."""
         self.success = -1
         """What the last step said of success."""
 
@@ -94,11 +98,11 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         for name, ended in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(ended, bool | np.bool_):
                 raise LaneFault(self._index, f"{name} is {ended!r}, not True or False")
-        self.success = self._succeeded(info)
+        self.success, encoded = self._succeeded(info), self._encoded(observation)
         if self._drawn:
             # the vector environment resets an ended episode before anyone can ask what its end looked like
             self._end = self._picture() if terminated or truncated else None
-        return self._encoded(observation), reward, bool(terminated), bool(truncated), {}
+        return encoded, reward, bool(terminated), bool(truncated), {}
 
     def _succeeded(self, info: Any) -> int:
         success = info.get("success") if isinstance(info, dict) else None
@@ -108,7 +112,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise LaneFault(self._index, f"info['success'] is {success!r}, not True or False")
         return int(success)
 
-    def draw(self) -> np.ndarray | None:
+    def draw(self) -> Picture | None:
         """What the last reset or step led to, where it ended the episode its end; None where there are no pictures."""
         self._drawn = True
         return self._picture() if self._end is None else self._end
@@ -117,10 +121,10 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         """An episode begins that was asked for."""
         self._end = None
 
-    def _picture(self) -> np.ndarray | None:
-        """A picture by the environment itself, which needn't have been built with a render mode."""
-        if "rgb_array" not in self.env.metadata.get("render_modes", ()):
-            return None
+    def _picture(self) -> Picture | None:
+        """A picture by the environment itself, which needn't have been built with a render mode; else what it shows."""
+        if not draws_itself(self.env):
+            return seen_picture(self._space, self._seen)
         if self.env.render_mode is None:
             self.env.unwrapped.render_mode = "rgb_array"
         try:
@@ -141,8 +145,9 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise LaneFault(self._index, f"{what} {ending(error)}") from error
 
     def _encoded(self, observation: Any) -> np.ndarray:
+        self._seen = observation
         try:
-            return encode(self._space, observation)
+            return encode(self._space, observation, self.observation_space)
         except ValueError as error:
             raise LaneFault(self._index, str(error)) from error
 
@@ -223,7 +228,7 @@ class Block:
             reward = reward.astype(np.float32)
         return Answer(observation, arrival, reward, terminated, truncated, success)
 
-    def draw(self, index: int) -> np.ndarray | None:
+    def draw(self, index: int) -> Picture | None:
         """A picture of one of the lanes, counted within the block."""
         return self._guards[index].draw()
 

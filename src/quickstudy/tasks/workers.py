@@ -18,6 +18,7 @@ from gymnasium.vector.async_vector_env import AsyncState
 from gymnasium.vector.utils import batch_space
 
 from quickstudy.errors import UsageError
+from quickstudy.scene import Picture
 from quickstudy.tasks.lanes import Answer, Block, LaneFault, Source, Values
 
 
@@ -71,7 +72,7 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
                 whole[name][: len(value)] = value
         return whole
 
-    def draw(self, index: int) -> np.ndarray | UsageError | None:
+    def draw(self, index: int) -> Picture | UsageError | None:
         """A picture of a lane, counted over all blocks, or why there is none; None from the other blocks."""
         if self._block is None or index not in self._lanes:
             return None
@@ -114,7 +115,7 @@ class Workers:
         self._sent(lambda: self._vector.step_async(padded))
         return self._joined(self._received(self._vector.step_wait))
 
-    def draw(self, index: int) -> np.ndarray | None:
+    def draw(self, index: int) -> Picture | None:
         """A picture of a lane; UsageError where it can't draw itself here."""
         answers = self._vector.call("draw", index)
         for answer in answers:

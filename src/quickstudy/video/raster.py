@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from quickstudy.errors import UsageError
-from quickstudy.scene import PAPER, Disc, Line, Point, Polygon, Scene, Shape
+from quickstudy.scene import PAPER, Disc, Line, Pixels, Point, Polygon, Scene, Shape
 
 OVERSAMPLING = 3
 
@@ -33,7 +33,7 @@ def rasterise(scene: Scene, size: tuple[int, int]) -> Any:
     image = pillow().Image.new("RGB", (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
     pen = pillow().ImageDraw.Draw(image)
     for shape in (*scene.ground, *scene.figures):
-        stroke(pen, shape, scene, image.size)
+        stroke(image, pen, shape, scene)
     return image.resize(size, pillow().Image.Resampling.BOX)
 
 
@@ -45,13 +45,13 @@ def place(point: Point, scene: Scene, size: tuple[int, int]) -> tuple[Point, flo
     return (left + (point[0] - scene.lower[0]) * scale, top + (scene.upper[1] - point[1]) * scale), scale
 
 
-def stroke(pen: Any, shape: Shape, scene: Scene, size: tuple[int, int]) -> None:
-    """Draws one shape."""
+def stroke(canvas: Any, pen: Any, shape: Shape, scene: Scene) -> None:
+    """Draws one shape on a Pillow image, with its pen."""
 
     def pixel(point: Point) -> Point:
-        return place(point, scene, size)[0]
+        return place(point, scene, canvas.size)[0]
 
-    scale = place(scene.lower, scene, size)[1]
+    scale = place(scene.lower, scene, canvas.size)[1]
     if isinstance(shape, Disc):
         pen.circle(pixel(shape.center), shape.radius * scale, fill=shape.color)
     elif isinstance(shape, Line):
@@ -59,6 +59,11 @@ def stroke(pen: Any, shape: Shape, scene: Scene, size: tuple[int, int]) -> None:
         pen.line(points, fill=shape.color, width=max(1, round(width)), joint="curve")
         for point in (points[0], points[-1]) if width > OVERSAMPLING else ():
             pen.circle(point, width / 2, fill=shape.color)
+    elif isinstance(shape, Pixels):
+        (left, bottom), (wide, high) = pixel(shape.corner), (scale * length for length in shape.size)
+        image = pillow().Image.fromarray(shape.image)
+        image = image.resize((max(1, round(wide)), max(1, round(high))), pillow().Image.Resampling.NEAREST)
+        canvas.paste(image, (round(left), round(bottom - high)))
     elif isinstance(shape, Polygon):
         pen.polygon([pixel(point) for point in shape.points], fill=shape.color)
     else:

@@ -188,6 +188,16 @@ function drawShapes(parent, numbers) {
       parent.append("circle").attr("cx", points[0]).attr("cy", -points[1]).attr("r", size).attr("fill", paint(color));
     else if (kind === "polygon") parent.append("polygon").attr("points", pairs(points)).attr("fill", paint(color));
     else if (kind === "line") line(parent, pairs(points), size, paint(color));
+    else if (kind === "pixels")
+      parent
+        .append("image")
+        .attr("class", "pixels")
+        .attr("x", points[0])
+        .attr("y", -points[1] - size[1])
+        .attr("width", size[0])
+        .attr("height", size[1])
+        .attr("preserveAspectRatio", "none")
+        .attr("href", `data:image/png;base64,${text}`);
     else
       parent
         .append("text")
