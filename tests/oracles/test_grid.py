@@ -107,7 +107,7 @@ def test_the_told_agent_walks_straight_to_the_goal():
     assert torch.allclose(evaluation.returns[:, 3], best.returns[:, 3])
 
 
-@pytest.mark.parametrize("name", ["bayes-optimal", "posterior-sampling"])
+@pytest.mark.parametrize("name", ["bayes-optimal", "posterior-sampling", "optimal"])
 def test_what_is_seen_drawn_is_done_alike(name: str):
     numbered, drawn = (
         qs.evaluate(oracle(name, qs.tasks.make("grid-navigation", view=view)), num_tasks=50, seed=3)

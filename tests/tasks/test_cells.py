@@ -13,6 +13,7 @@ from quickstudy import families
 from quickstudy.families.classic.cells import DifferentCells
 from quickstudy.families.classic.key_door import KeyDoor
 from quickstudy.families.classic.mission import CYCLES, SAMPLES, Mission, MissionState, heard
+from quickstudy.ops.senses import Words
 from quickstudy.protocol import counter
 from quickstudy.tasks.choices import large_numbers
 
@@ -83,7 +84,8 @@ def test_things_pay_in_the_order_in_which_they_are_named():
     task = {"meaning": torch.tensor([2.0, 0.0, 1.0])}  # dax means thing 2, wug 0, blick 1
     start = said(mission, 0, [1, 2, 3], [1, 0])  # first wug, then dax
     parts = mission.observation_space.split(mission.observation(start, task))
-    assert mission.observation_space.parts["text"].decode(parts["text"].tolist()) == "first wug then dax"
+    words = mission.observation_space.parts["text"]
+    assert isinstance(words, Words) and words.decode(parts["text"].tolist()) == "first wug then dax"
     assert parts["image"].nonzero().tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 2], [1, 0, 3]]
     assert parts["vector"].tolist() == [1, 0]
     there, rewards, ends = lived(mission, start, task, [2, 3, 1])  # walls hold; right is thing 0
