@@ -32,8 +32,8 @@ Film = Annotated[bool, Doc("What texts say scales and shifts the planes in which
 Adapt = Annotated[
     Literal["auto", "all", "head"],
     Doc(
-        "What an inner step moves: all weights, or the last layer alone (ANIL: Raghu et al. 2020). auto: all, and the head where"
-        " images, sounds or texts are read, whose convolutions would cost many times as much with weights of each task."
+        "What an inner step moves: all weights, or the last layer alone (ANIL: Raghu et al. 2020). auto: all, but the head"
+        " where images, sounds or texts are read, whose convolutions cost many times as much with weights of each task."
     ),
 ]
 
