@@ -102,11 +102,32 @@ def rollout(
             all_active = bool(active.all())
             if not all_active and not bool(active.any()):
                 break
-    stacked = tree_map(lambda *parts: torch.stack(parts, dim=2), *rows)
-    experience = Experience(stacked.percept, stacked.act, stacked.transition, stacked.valid, start_memory, percept, memory)
+    stacked = tree_map(lambda *parts: torch.stack(parts, dim=2), *map(unseen, rows))
+    seen = {name: torch.stack([getattr(each, name) for each in (*(row.percept for row in rows), percept)], 2) for name in SEEN}
+    experience = Experience(
+        stacked.percept._replace(**{name: value[:, :, :-1] for name, value in seen.items()}),
+        stacked.act,
+        stacked.transition._replace(**{name: value[:, :, 1:] for name, value in seen.items()}),
+        stacked.valid,
+        start_memory,
+        percept,
+        memory,
+    )
     check_finite(experience)
     count({"steps": float(experience.valid.sum())})
     return experience
+
+
+SEEN = "observation", "arrival"
+
+
+def unseen(row: Row) -> Row:
+    """A step without what was seen: what it led to is what the next one begins with, and needn't be kept twice."""
+    nothing = row.valid[..., :0]
+    return row._replace(
+        percept=row.percept._replace(observation=nothing, arrival=nothing),
+        transition=row.transition._replace(observation=nothing, arrival=nothing),
+    )
 
 
 def check_shapes(transition: Transition, percept: Percept, step: int) -> None:
