@@ -73,6 +73,23 @@ def test_keeps_its_contract(name: str, clause: str, normalised: bool):
     assert finding.passed, finding.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "clause"),
+    [
+        pytest.param(name, clause, marks=() if clause in ("resuming", "session") else pytest.mark.slow)
+        for name in sorted(ALGORITHMS)
+        for clause in sorted(CLAUSES)
+    ],
+)
+def test_keeps_its_contract_where_it_sees_and_reads(name: str, clause: str, monkeypatch: pytest.MonkeyPatch):
+    """The same on image, text and vector at once, in episodes of many lengths."""
+    missions = {"mission": {"size": 3, "max_episode_steps": 4, "episodes_per_trial": 2}}
+    monkeypatch.setattr("quickstudy.check.learner.SMALL_TASKS", missions)
+    entry = ALGORITHMS[name]
+    finding = judge(clause, lambda: CLAUSES[clause](Subject(entry.make, entry.config(**TINY[name]))))
+    assert finding.passed, finding.detail
+
+
 def optimum(name: str, dynamics: Any) -> float:
     """The best return of a trial for one who can know what this algorithm can."""
     return getattr(dynamics, REACHES[ALGORITHMS[name].knows])
