@@ -70,14 +70,14 @@ HOLES = torch.zeros(5, 5, dtype=torch.bool).index_put((torch.tensor([0]), torch.
 NOT, NO = torch.tensor(False), torch.tensor(0)
 AT = (
     KeyDoorState(torch.tensor([3, 1]), ~NOT, NOT),
-    MissionState(torch.tensor(13), torch.tensor([0, 3, -1]), torch.tensor([1, 0]), torch.zeros(0), NO, NO, NOT),
+    MissionState(torch.tensor(13), torch.tensor([0, 3, -1, 15]), torch.tensor([1, 0]), torch.zeros(0), NO, NO, NOT),
 )
 """Row 3, column 1, in worlds whose states have names."""
 SEEN = [
     # cells: row 3, column 1 counts from below on the grid, from above on the lake
     ("grid-navigation", [3, 1], {"goal": [4, 4]}, {(1, 3): BLUE, (4, 4): YELLOW}),
     ("key-door", AT[0], {"cells": [[0, 2], [4, 1]]}, {(1, 3): BLUE, (1.35, 3.2): GOLD, (1, 4.4): PURPLE}),
-    ("mission", AT[1], {"meaning": [2.0, 1.0, 0.0]}, {(1, 3): BLUE, (0, 0): GREEN, (3, 0): ORANGE, (3.42, 0): YELLOW}),
+    ("mission", AT[1], {"last": 3.0}, {(1, 3): BLUE, (0, 0): GREEN, (3, 0): ORANGE, (3.42, 0): YELLOW}),
     ("frozen-lake", [3, 1], {"holes": HOLES}, {(1, 1): BLUE, (3, 4): WATER, (4, 0): YELLOW}),
     ("point-navigation", [0.3, -0.2], {"goal": [-0.4, 0.4]}, {(0.3, -0.2): BLUE, (-0.4, 0.4): YELLOW}),
     ("cart-pole", [1.0, 0.0, math.pi / 6, 0.0], {"length": 0.5}, {(0.8, 0.25): BLUE, (1.25, 0.32 + 0.433): GOLD}),

@@ -81,39 +81,43 @@ def said(mission: Mission, cell: int, things: list[int], words: list[int]) -> Mi
 def test_things_pay_in_the_order_in_which_they_are_named():
     """A 3 x 3 grid: the agent in the lower left corner; things 0, 1, 2 lie to the right, further right, and above."""
     mission = Mission(size=3)
-    task = {"meaning": torch.tensor([2.0, 0.0, 1.0])}  # dax means thing 2, wug 0, blick 1
-    start = said(mission, 0, [1, 2, 3], [1, 0])  # first wug, then dax
+    task = {"last": torch.tensor(1.0)}  # the square
+    start = said(mission, 0, [1, 2, 3, 8], [0, 2])
     parts = mission.observation_space.split(mission.observation(start, task))
     words = mission.observation_space.parts["text"]
-    assert isinstance(words, Words) and words.decode(parts["text"].tolist()) == "first wug then dax"
-    assert parts["image"].nonzero().tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 2], [1, 0, 3]]
+    assert isinstance(words, Words) and words.decode(parts["text"].tolist()) == "first disc then triangle"
+    assert parts["image"].nonzero().tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 2], [1, 0, 3], [2, 2, 4]]
     assert parts["vector"].tolist() == [1, 0]
     there, rewards, ends = lived(mission, start, task, [2, 3, 1])  # walls hold; right is thing 0
-    assert rewards == [0, 0, 1] and ends == [False] * 3 and there.things.tolist() == [-1, 2, 3]
+    assert rewards == [0, 0, 1] and ends == [False] * 3 and there.things.tolist() == [-1, 2, 3, 8]
     parts = mission.observation_space.split(mission.observation(there, task))
-    assert parts["vector"].tolist() == pytest.approx([0.7, 0.5]) and not parts["image"][..., 1].any()
-    won, rewards, ends = lived(mission, there, task, [3, 0])
-    assert rewards == [0, 1] and ends == [False, True] and mission.info(won, task)["success"]
-    for wrong in ([0], [1, 1]):  # thing 2 before its turn; thing 1, which nobody named
+    assert parts["vector"].tolist() == pytest.approx([11 / 14, 1 / 3]) and not parts["image"][..., 1].any()
+    second, rewards, ends = lived(mission, there, task, [3, 0])
+    assert rewards == [0, 1] and not any(ends) and not mission.info(second, task)["success"]
+    won, rewards, ends = lived(mission, second, task, [2, 1, 1])  # the last one, which nobody named
+    assert rewards == [0, 0, 1] and ends == [False, False, True] and mission.info(won, task)["success"]
+    for wrong in ([0], [1, 1]):  # the triangle before its turn, and the square
         lost, rewards, ends = lived(mission, start, task, wrong)
         assert rewards[-1] == 0 and ends[-1] and not mission.info(lost, task)["success"]
 
 
-def test_what_words_mean_decides_and_nothing_shows_it():
-    mission, meanings = Mission(size=3), [torch.tensor(row) for row in ([2.0, 0.0, 1.0], [0.0, 2.0, 1.0])]
-    start = said(mission, 0, [1, 2, 3], [1, 0])
-    seen = [mission.observation(start, {"meaning": each}) for each in meanings]
-    paid = [lived(mission, start, {"meaning": each}, [1])[1] for each in meanings]
-    assert torch.equal(*seen) and paid == [[1], [0]]
+def test_what_comes_last_is_hidden_and_nothing_shows_it():
+    mission, tasks = Mission(size=3), [{"last": torch.tensor(number)} for number in (1.0, 3.0)]
+    start = said(mission, 0, [1, 2, 3, 8], [0, 2])
+    seen = [mission.observation(start, each) for each in tasks]
+    paid = [lived(mission, start, each, [1, 3, 0, 2, 1, 1])[1] for each in tasks]
+    assert torch.equal(*seen) and paid == [[1, 0, 1, 0, 0, 1], [1, 0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("sense", ["text", "sound"])
 def test_an_episode_begins_with_all_in_different_cells_and_all_words_as_likely(sense: Any):
     mission = Mission(sense=sense)
-    state = mission.initial({}, torch.rand(6000, mission.initial_noise, generator=counter(0, 0, "noise")))
+    task = {"last": torch.full((6000,), 2.0)}
+    state = mission.initial(task, torch.rand(6000, mission.initial_noise, generator=counter(0, 0, "noise")))
     cells = torch.cat([state.cell[:, None], state.things], -1).sort(-1).values
     assert (cells.diff(dim=-1) > 0).all() and cells.min() == 0 and cells.max() == 15
     orders, counts = state.said.unique(dim=0, return_counts=True)
+    assert not (state.said == 2).any(), "what comes last is never named"
     assert len(orders) == 6 and (orders[:, 0] != orders[:, 1]).all() and int((counts - 1000).abs().max()) < 130
     assert state.sound.shape == (6000, 2 * SAMPLES if sense == "sound" else 0)
 
@@ -133,7 +137,7 @@ def test_a_word_is_a_tone_of_its_own():
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"objects": 7}, "there are words for 6"), ({"named": 4}, "there are 3 objects"), ({"size": 2}, "at least 3")],
+    [({"objects": 7}, "there are words for 6"), ({"named": 4}, "4 of 4 objects"), ({"size": 2}, "at least 3")],
 )
 def test_a_mission_that_cannot_be_said_is_refused(options: Any, says: str):
     with pytest.raises(qs.UsageError, match=says):

@@ -1,4 +1,4 @@
-"""The mission of somebody who knows what the words mean: to each thing in turn, by the shortest way around the others."""
+"""The mission of somebody who knows which thing comes last: to each in turn, by the shortest way around the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 @dataclass(frozen=True)
 class InformedPolicy:
-    """Reads picture and text (or hears the tones), is told by `Informed` what the words mean, and walks there."""
+    """Reads picture and text (or hears the tones), is told by `Informed` which thing comes last, and walks there."""
 
     family: Mission
 
@@ -28,11 +28,10 @@ class InformedPolicy:
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         family = self.family
-        parts, task = parts_told(family.observation_space, family.objects, percept.observation)
-        meaning = ((task + 1) / 2 * (family.objects - 1)).round().long()
-        met = (parts["vector"][..., 1] * family.named).round().long().clamp(max=family.named - 1)
-        word = torch.take_along_dim(said(family, parts), met[..., None], -1)
-        due = torch.take_along_dim(meaning, word, -1)
+        parts, task = parts_told(family.observation_space, 1, percept.observation)
+        last = ((task + 1) / 2 * (family.objects - 1)).round().long()
+        met = (parts["vector"][..., 1] * (family.named + 1)).round().long().clamp(max=family.named)
+        due = torch.take_along_dim(torch.cat([said(family, parts), last], -1), met[..., None], -1)
         planes = parts["image"].flatten(-3, -2).movedim(-1, -2) > 0
         at, things = planes[..., 0, :], planes[..., 1:, :]
         goal = torch.take_along_dim(things, due[..., None], -2)[..., 0, :]
@@ -42,7 +41,7 @@ class InformedPolicy:
 
 
 def said(family: Mission, parts: Mapping[str, Shaped[Tensor, "*lead ..."]]) -> Int64[Tensor, "*lead named"]:
-    """The numbers of the words: as they are written, or of the loudest tone among theirs."""
+    """The numbers of the things that are named: by their words, or by the loudest tone among theirs."""
     if family.sense == "text":
         return parts["text"][..., 1::2].long() - 3
     loudness = torch.fft.rfft(parts["sound"].unflatten(-1, (family.named, SAMPLES))).abs()

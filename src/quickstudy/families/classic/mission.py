@@ -1,11 +1,10 @@
-"""Missions in words that nobody has explained: which word means which thing is hidden, and a picture shows where things lie."""
+"""Missions: a text says which things pay in which order, a picture shows where they lie, and which one comes last is hidden."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -43,8 +42,8 @@ from quickstudy.scene import (
 )
 from quickstudy.tasks.parameters import Choice
 
-WORDS = ("dax", "wug", "blick", "toma", "fep", "zup")
-"""Words without a meaning, one for each thing."""
+WORDS = ("disc", "square", "triangle", "diamond", "pentagon", "hexagon")
+"""What things are called."""
 SAMPLES = 128
 """Of the sound of a word."""
 CYCLES = 6
@@ -60,11 +59,11 @@ class MissionState(NamedTuple):
     things: Int64[Tensor, "*batch thing"]
     """The cell of each thing, -1 once somebody has stepped on it."""
     said: Int64[Tensor, "*batch named"]
-    """The numbers of the words, in the order in which they were said."""
+    """The numbers of the things that are named, in their order."""
     sound: Float[Tensor, "*batch sample"]
     """How they sounded; empty where they are written."""
     met: Int64[Tensor, "*batch"]
-    """How many of the things that were named have been met."""
+    """How many of the things that pay have been met."""
     steps: Int64[Tensor, "*batch"]
     lost: Bool[Tensor, "*batch"]
 
@@ -72,25 +71,25 @@ class MissionState(NamedTuple):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Mission:
-    """Go to things in the order in which a text names them, by words whose meaning is hidden: +1 for each that is due.
+    """Go to things in the order in which a text names them, and then to one that it never names: +1 for each that is due.
 
-    Where things and agent are and what is named is drawn anew in each episode, what the words mean with the trial. A thing
-    that is due vanishes when it is met, and the last one ends the episode; so does, unpaid, stepping on any other. Actions: up,
-    right, down, left.
+    Where things and agent are and what is named is drawn anew in each episode; the thing that comes last is hidden and stays
+    for the trial. A thing that is due vanishes when it is met, and the last one ends the episode; so does, unpaid, stepping on
+    any other. Actions: up, right, down, left.
     """
 
     size: int = 4
     """Cells along each side."""
-    objects: int = 3
-    """Different things on the grid, 6 at most, and as many words."""
+    objects: int = 4
+    """Different things on the grid, 6 at most."""
     named: int = 2
     """How many of them an episode's text names."""
     sense: Literal["text", "sound"] = "text"
     """Whether the words are written or heard: each is a tone then, its phase and some noise drawn in each episode."""
-    max_episode_steps: int = 10
+    max_episode_steps: int = 14
     """Steps of an episode."""
-    episodes_per_trial: int = 6
-    """Episodes of a trial, in which words mean the same."""
+    episodes_per_trial: int = 4
+    """Episodes of a trial, with the same thing last."""
 
     def __post_init__(self) -> None:
         require_at_least(3, "mission", self, "size")
@@ -98,8 +97,8 @@ class Mission:
         require_at_least(1, "mission", self, "named", "max_episode_steps", "episodes_per_trial")
         if self.objects > len(WORDS):
             raise UsageError(f"mission: objects is {self.objects}, there are words for {len(WORDS)}")
-        if self.named > self.objects:
-            raise UsageError(f"mission: named is {self.named}, there are {self.objects} objects")
+        if self.named >= self.objects:
+            raise UsageError(f"mission: named is {self.named} of {self.objects} objects, one must stay that is never named")
 
     @property
     def initial_noise(self) -> int:
@@ -109,7 +108,7 @@ class Mission:
 
     @property
     def observation_space(self) -> Senses:
-        """The image has a plane for the agent and one for each thing; the vector the share of time left and of things met."""
+        """The image has a plane for the agent and one for each thing; the vector the shares of time left and of things met."""
         parts = {
             "image": spaces.Box(0, 1, (self.size, self.size, 1 + self.objects), np.uint8),
             "vector": spaces.Box(0, 1, (2,)),
@@ -124,12 +123,14 @@ class Mission:
 
     @property
     def parameters(self) -> Mapping[str, Choice]:
-        """For each word the number of the thing that it means."""
-        return {"meaning": Choice(*permutations(range(self.objects)), entries=WORDS[: self.objects])}
+        """The number of the thing that comes last."""
+        return {"last": Choice(*range(self.objects))}
 
     def initial(self, task: Tasks, noise: Tensor) -> MissionState:
         cells, rest = noise[..., : self.size**2].argsort(-1), noise[..., self.size**2 :]
-        said, luck = rest[..., : self.objects].argsort(-1)[..., : self.named], rest[..., self.objects :]
+        things, luck = torch.arange(self.objects, device=noise.device), rest[..., self.objects :]
+        order = torch.where(things == task["last"][..., None], 1.0, rest[..., : self.objects]).argsort(-1)
+        said = order[..., : self.named]
         sound = heard(said, luck.unflatten(-1, (self.named, 1 + SAMPLES))) if self.sense == "sound" else luck
         nothing = torch.zeros(noise.shape[:-1], dtype=torch.long, device=noise.device)
         return MissionState(cells[..., 0], cells[..., 1 : 1 + self.objects], said, sound, nothing, nothing, nothing.bool())
@@ -150,13 +151,14 @@ class Mission:
         )
 
     def due(self, state: MissionState, task: Tasks) -> Int64[Tensor, "*batch"]:
-        """The number of the thing that pays; of the last one once all have been met."""
-        word = torch.take_along_dim(state.said, state.met.clamp(max=self.named - 1)[..., None], -1)
-        return torch.take_along_dim(task["meaning"].long(), word, -1)[..., 0]
+        """The number of the thing that pays; of the last one also when all have been met."""
+        last = task["last"].long().expand_as(state.met)[..., None]
+        order = torch.cat([state.said, last], -1)
+        return torch.take_along_dim(order, state.met.clamp(max=self.named)[..., None], -1)[..., 0]
 
     def observation(self, state: MissionState, task: Tasks) -> UInt8[Tensor, "*batch bytes"]:
         planes = drawn(torch.cat([state.cell[..., None], state.things], -1), self.size)
-        left, met = 1 - state.steps / self.max_episode_steps, state.met / self.named
+        left, met = 1 - state.steps / self.max_episode_steps, state.met / (self.named + 1)
         parts = {"image": planes.movedim(-3, -1), "vector": torch.stack([left, met], -1)}
         if self.sense == "sound":
             return self.observation_space.join(parts | {"sound": state.sound})
@@ -168,13 +170,13 @@ class Mission:
         return (arrival.met - state.met).float()
 
     def terminal(self, state: MissionState, task: Tasks) -> Tensor:
-        return state.lost | (state.met == self.named)
+        return state.lost | (state.met > self.named)
 
     def info(self, state: MissionState, task: Tasks) -> dict[str, Tensor]:
-        return {"success": state.met == self.named}
+        return {"success": state.met > self.named}
 
     def scene(self, state: MissionState, task: Tasks, action: Tensor | None) -> Scene:
-        """The grid with rows upwards, the thing that is due in a ring; below, what was said, and what the words mean."""
+        """The grid with rows upwards, the thing that is due in a ring; below, what was said, and the thing that comes last."""
         last, size = self.size - 1, self.size
         row, column = divmod(int(state.cell), size)
         due = -1 if bool(self.terminal(state, task)) else int(self.due(state, task))
@@ -187,12 +189,9 @@ class Mission:
         said = [WORDS[word] for word in state.said.tolist()]
         line = f"first {' then '.join(said)}" if self.sense == "text" else f"heard: {', '.join(said)}"
         written = [Text((last / 2, -0.9), line, 0.2, INK)]
-        meanings = [int(number) for number in task["meaning"].tolist()]
-        columns = [(place + 0.5) * size / self.objects - 0.5 for place in range(self.objects)]
-        words = [Text((at - 0.2, -1.4), WORDS[word], 0.15, GREY) for word, at in enumerate(columns)]
-        shapes = [thing(number, (at + 0.25, -1.4), 0.12) for number, at in zip(meanings, columns, strict=True)]
+        hidden = (Text((last / 2 - 0.2, -1.4), "and last", 0.15, GREY), thing(int(task["last"]), (last / 2 + 0.35, -1.4), 0.14))
         floor = rectangle((-0.5, -0.5), (last + 0.5, last + 0.5), PAPER)
-        ground = (floor, *grid(size, PALE), *written, *words, *shapes)
+        ground = (floor, *grid(size, PALE), *written, *hidden)
         return Scene((-0.6, -1.7), (last + 0.6, last + 0.6), ground, (*figures, *agent((column, row), 0.24)), (column, row))
 
 
