@@ -62,10 +62,10 @@ CELLS = {
         "a grid with a hidden goal, seen as an image", "grid-navigation/rl2-drawn", ("bayes-optimal", "posterior-sampling")
     ),
     "key-door": Cell("a dark room with a key and a door, seen as an image", "key-door/rl2", ("optimal", "nearest")),
-    "mission": Cell("missions in unknown words: image, text and vector", "mission/rl2", ("optimal",)),
+    "mission": Cell("missions: image, text and vector", "mission/rl2", ("optimal",)),
     "mission-without-text": Cell("the same, its text taken away", "mission/rl2", ("optimal",), ("text",)),
     "mission-without-image": Cell("the same, its image taken away", "mission/rl2", ("optimal",), ("image",)),
-    "sound": Cell("a sound that tells which of two things pays", "mission/rl2-sound", ("optimal",)),
+    "sound": Cell("missions that are heard: a tone tells which of two things pays first", "mission/rl2-sound", ("optimal",)),
     "sound-without-sound": Cell("the same, its sound taken away", "mission/rl2-sound", ("optimal",), ("sound",)),
 }
 
