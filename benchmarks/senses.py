@@ -106,13 +106,13 @@ def measure(name: str, seed: int, steps: int | None, paths: Paths) -> dict[str, 
     settings = settings_of(cell, seed, steps)
     tasks = Without(whole_tasks(cell), *cell.without) if cell.without else whole_tasks(cell)
     run = paths.runs / f"{name}-seed{seed}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
-    own = {"tasks": tasks} if cell.without else {}
+    own: dict[str, Any] = {"tasks": tasks} if cell.without else {}
     if (run / "latest.json").exists():
         resume(run, **own)
     else:
         found = recipe(cell.recipe)
         learner = algorithm(found.algorithm).make(tasks, configuration(found, seed).algorithm_options, seed=seed)
-        budget = {"steps": steps} if steps else {"iterations": found.iterations}
+        budget: dict[str, Any] = {"steps": steps} if steps else {"iterations": found.iterations}
         train(learner, run=run, threads=1, evaluate_every=0, keep_checkpoints=2, **budget)
     learner = load(run, **own)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -289,7 +289,8 @@ def retraced(inner: Inner, trial: Trial, task: int) -> Retraced:
     inner = inner._replace(first_order=False)  # which would cut the way that is asked about
     space, start, axis = inner.tasks.observation_space, trial.policies[0].start, trial.policies[0].axis
     alone = Trial((), [tree_map(lambda part: part[task : task + 1], each) for each in trial.episodes])
-    seen_as = [read_once(inner.net, *start.divided(), inputs_of(space, each.percept.observation)) for each in alone.episodes]
+    own, shared = start.divided()
+    seen_as = [read_once(inner.net, own, shared, inputs_of(space, each.percept.observation)) for each in alone.episodes]
     followed = seen_as[0].is_floating_point()
     told = [
         torch.cat([inputs, each.transition.reward[..., None]] if followed else [each.transition.reward[..., None]], -1)
@@ -297,13 +298,13 @@ def retraced(inner: Inner, trial: Trial, task: int) -> Retraced:
     ]
     seen = alone.joined(0, told).detach().requires_grad_()
     found = []
-    for each, inputs, numbers, own in zip(alone.episodes, seen_as, told, seen.split(alone.lengths(0)), strict=True):
+    for each, inputs, numbers, mine in zip(alone.episodes, seen_as, told, seen.split(alone.lengths(0)), strict=True):
         numbers = numbers.clone()
-        numbers[0, 0, : len(own)] = own
+        numbers[0, 0, : len(mine)] = mine
         reward = numbers[..., -1]
         inputs = numbers[..., :-1] if followed else inputs
         log_prob = inner.distribution.log_prob(forward(inner.net, start.weights, inputs, axis), each.act.action)
-        found.append(log_prob[0, 0, : len(own)])
+        found.append(log_prob[0, 0, : len(mine)])
         lived = each._replace(act=each.act._replace(log_prob=log_prob), transition=each.transition._replace(reward=reward))
         start, axis = adapted(inner, start, samples_of(inner, lived, inputs), axis), 0
     return Retraced([seen], torch.cat(found))

@@ -215,7 +215,7 @@ def loss(
     place = soft.seen_by(net, brain.learned.critics, place_of(batch.observation, latent))
     critic = critic_loss(net, brain, config.gamma, batch, place, noise.later)
     kl = belief.divergence.mean()
-    place = soft.Place(*(None if part is None else part.detach() for part in place))
+    place = place._replace(acting=place.acting.detach(), beside=latent.detach())
     climbed, parts = soft.climb(net, brain.learned, place, noise.now, net.actions.target_entropy)
     parts |= {"train/critic_loss": critic, "train/belief_kl": kl, "train/belief_std": belief.std.mean()}
     return critic + config.kl_weight * kl + climbed, {name: part.detach() for name, part in parts.items()}
