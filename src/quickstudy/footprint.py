@@ -25,7 +25,7 @@ INPUT_COPIES = 4
 WORD = 32
 """Numbers that stand for a word."""
 CODES, CODES_UP_TO, FEW_CODES, NATURE_FROM = 8, 11, 32, 36
-"""Planes that a channel of codes becomes, and which images have codes, as in `nets/reader.py`."""
+"""Planes that a channel of codes becomes, and which images have codes, as in `nets/senses.py`."""
 UNITS = 10
 """Numbers that a memory's step keeps for its gradient, for each of its units."""
 LIMITS = (

@@ -12,23 +12,10 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
-from quickstudy.nets import reader as module
+from quickstudy.nets import senses as module
 from quickstudy.nets.networks import Weights, initial_weights, multilayer, skeleton
-from quickstudy.nets.reader import (
-    Choices,
-    Convolution,
-    Image,
-    Impala,
-    Nature,
-    Reader,
-    Sound,
-    Text,
-    Vector,
-    behind,
-    inputs_for,
-    read,
-    reader_of,
-)
+from quickstudy.nets.reader import Reader, behind, inputs_for, read, reader_of
+from quickstudy.nets.senses import Choices, Convolution, Image, Impala, Nature, Sound, Text, Vector
 from quickstudy.ops.senses import Senses, Words, as_row
 
 GRID, EYEFUL = spaces.Box(0, 255, (7, 7, 3), np.uint8), spaces.Box(0, 255, (36, 36, 3), np.uint8)

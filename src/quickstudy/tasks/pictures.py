@@ -17,7 +17,7 @@ from quickstudy.scene import INK, Pixels, Scene, Text
 
 Space = gymnasium.Space[Any]
 CODES_UP_TO = 11
-"""Images of bytes up to this size hold codes of things, as readers take them (`nets/reader.py`), not shades."""
+"""Images of bytes up to this size hold codes of things, as readers take them (`nets/senses.py`), not shades."""
 GAP = 0.1
 """Between images side by side, as a share of their height."""
 
