@@ -153,7 +153,7 @@ def read_image(space: Any, kind: str) -> tuple[int, int, int]:
         units += sum(size * out + 9 * size * out // 4 for size, out in layers)
         return weights + 144 * planes + 97_000, units, 32 * math.ceil(high / 8) * math.ceil(wide / 8)
     if kind == "grid" or (kind == "auto" and wide < NATURE_FROM):
-        return weights + 64 * planes + 2048, units + 96 * (high + 1) * (wide + 1), 32 * high * wide
+        return weights + 64 * planes + 2048, units + 96 * (high - 1) * (wide - 1), 32 * (high - 2) * (wide - 2)
     places = []
     for kernel, stride in ((8, 4), (4, 2), (3, 1)):
         high, wide = (max(1, (size - kernel) // stride + 1) for size in (high, wide))

@@ -115,7 +115,12 @@ def adapting(inner: Inner, adapt: Literal["auto", "all", "head"]) -> list[str]:
 
 
 def first_start(
-    learner: Learner, inner: Inner, network: Network, adapt: Literal["auto", "all", "head"], rate: float, learn_rate: bool
+    learner: Learner,
+    inner: Inner,
+    network: Network,
+    rate: float,
+    learn_rate: bool,
+    adapt: Literal["auto", "all", "head"] = "auto",
 ) -> Start:
     """First weights, and the rate that all that adapt share, or each has for itself where rates are learned."""
     net, device = inner.net, learner.device

@@ -134,7 +134,7 @@ class MAML:
         self.inner = Inner(
             tasks, self.net, self.distribution, config.inner_ratio, config.first_order, config.gamma, config.gae_lambda
         )
-        self.start = first_start(self, self.inner, config, config.adapt, config.inner_rate, config.learn_inner_rate)
+        self.start = first_start(self, self.inner, config, config.inner_rate, config.learn_inner_rate, config.adapt)
         self.learned = self.start.learned()
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 

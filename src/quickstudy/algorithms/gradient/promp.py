@@ -100,7 +100,7 @@ class ProMP:
         distribution = distribution_over(tasks.action_space)
         self.net = gradient.policy_net(self, distribution, config, net)
         self.inner = gradient.Inner(tasks, self.net, distribution, "step", False, config.gamma, config.gae_lambda)
-        self.start = gradient.first_start(self, self.inner, config, config.adapt, config.inner_rate, False)
+        self.start = gradient.first_start(self, self.inner, config, config.inner_rate, False, config.adapt)
         self.learned = self.start.learned()
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 

@@ -188,7 +188,7 @@ def remembered(
 ) -> Float[Tensor, "row state"]:
     """The state of one side's memory after each step, from a state (trial, state) or from nothing."""
     if state is None:
-        state = torch.zeros(sizes[0], net.encoder.state_size, device=inputs.device)
+        state = tensors_in(side.encoder)[0].new_zeros(sizes[0], net.encoder.state_size)
     return functional_call(net.encoder, side.encoder, (inputs, state, sizes))
 
 
