@@ -25,6 +25,9 @@ PROBES = {"discrete": HiddenButton, "continuous": HiddenSide}
 RESUMED = ("rl2", "recurrent-sac")
 """Whose state is tried within normalisers in the quick suite: one that learns on-policy, and one with a replay."""
 
+SEEING = (("session", "rl2"), ("session", "maml"))
+"""What the quick suite tries, beside resuming, where observations are seen and read."""
+
 LATER = ("multi-task-sac", "promp", "task-informed")
 """Whose formulae are held by tests of their own, or by the multi-task policy's: what they reach is left to the slow suite."""
 
@@ -76,7 +79,7 @@ def test_keeps_its_contract(name: str, clause: str, normalised: bool):
 @pytest.mark.parametrize(
     ("name", "clause"),
     [
-        pytest.param(name, clause, marks=() if clause in ("resuming", "session") else pytest.mark.slow)
+        pytest.param(name, clause, marks=() if clause == "resuming" or (clause, name) in SEEING else pytest.mark.slow)
         for name in sorted(ALGORITHMS)
         for clause in sorted(CLAUSES)
     ],

@@ -54,7 +54,14 @@ def test_what_is_said_is_understood(sense: Any):
     assert torch.equal(said(mission, parts), state.said)
 
 
-@pytest.mark.parametrize("options", [{}, {"sense": "sound"}, {"objects": 3, "named": 1, "sense": "sound"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"sense": "sound"}, marks=pytest.mark.slow),
+        pytest.param({"objects": 3, "named": 1, "sense": "sound"}, marks=pytest.mark.slow),
+    ],
+)
 def test_who_knows_what_comes_last_meets_nearly_all(options: dict[str, Any]):
     """But where something else stands in the only way, or the way is longer than the episode."""
     tasks = qs.tasks.make("mission", episodes_per_trial=2, **options)
