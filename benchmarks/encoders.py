@@ -170,8 +170,9 @@ def living(title: str, space: spaces.Space[Any], trials: int, repeats: int) -> s
 
 
 def size_of(tensors: Any) -> int:
-    """The bytes of tensors, in whatever tree they stand; what is a view of something counts as what it shows."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(tensors) if isinstance(tensor, Tensor))
+    """Bytes of the tensors of a tree; what several of them share counts once."""
+    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors_in(tensors)}
+    return sum(storages.values())
 
 
 def keeping(title: str, space: spaces.Space[Any]) -> str:

@@ -18,8 +18,8 @@ CLOCK_AND_FLAGS = 8
 """Features of a percept besides observation and action."""
 COPIES = 8
 """Of a network's weights: themselves, gradients, Adam's two means, the policy that collects, the state before, one to save."""
-STEP_COPIES = 6
-"""Of an observation that is lived: before and behind a step, in percept and transition, as rows and stacked."""
+STEP_COPIES = 4
+"""Of an observation that is lived: as seen and as arrived at, step by step and stacked."""
 INPUT_COPIES = 4
 """Of what a network reads at a step: by task, by time, and what a minibatch takes of them."""
 WORD = 32
