@@ -202,7 +202,11 @@ def write_table(paths: Paths) -> None:
         "",
         "Written by `python benchmarks/senses.py`: 1,000 held-out tasks, the return of a whole trial with its",
     ]
-    lines += ["95 % interval over seeds and tasks, and as a share of what lies between random and the best that is known.", ""]
+    lines += ["95 % interval over seeds and tasks, and as a share of what lies between random and the best that is known."]
+    lines += [
+        "With one seed the interval is over tasks alone. Minutes are of the clock, on a machine that did other things too.",
+        "",
+    ]
     for name, cell in CELLS.items():
         rows = list(rows_of(name, paths))
         if rows:
