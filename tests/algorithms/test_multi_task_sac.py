@@ -154,6 +154,7 @@ def test_what_was_seen_is_joined_in_the_order_it_was_lived():
     assert longer["x"][0].tolist() == [1, 2, 3, 4] and longer["valid"].tolist() == [[True] * 4, [True] * 3 + [False]]
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_critic_learns_the_values_of_its_own_task():
     """One state, two buttons: after many steps on both, each is worth what it pays, whatever it was worth before."""
     tasks = qs.tasks.make("bandit", arms=2, pulls=1)

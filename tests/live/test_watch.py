@@ -111,6 +111,7 @@ def test_what_the_reader_opened_and_chose_stays_when_news_come(browser: Any, sma
     assert not wrong
 
 
+@pytest.mark.slow
 def test_it_says_that_the_trainer_died_how_to_go_on_and_when_it_does(browser: Any, small_run: Path, tmp_path: Path):
     run = tmp_path / "run"
     run.mkdir()

@@ -73,6 +73,7 @@ def stopped(run: Path) -> None:
     config.write_text(config.read_text().replace("iterations = 2", "iterations = 12"))
 
 
+@pytest.mark.slow
 def test_of_two_that_begin_at_one_moment_one_trains(tmp_path: Path, share: Share):
     count, whole, arguments = share.of(50, 1), tmp_path / "whole", []
     qs.train(learner(), 12, whole, **OPTIONS)
