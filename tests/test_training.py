@@ -92,6 +92,7 @@ def test_tensorboard_can_read_it(finished: Path):
     assert len(points) == 40 and points[0].step == 16 * 16
 
 
+@pytest.mark.slow
 def test_the_stored_configuration_is_enough_to_run_again(finished: Path, tmp_path: Path):
     again = [
         sys.executable,

@@ -121,6 +121,7 @@ one_in_a_hurry = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @one_in_a_hurry
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
     name: str, tmp_path: Path, finished: Any, iterations: int, share: Share
