@@ -15,13 +15,12 @@ from quickstudy.check.walk import (
     same_lanes,
     seed_globally,
 )
+from quickstudy.data.rollout import SEEN
 from quickstudy.ops.senses import split
 from quickstudy.protocol import Tasks, counter
 from quickstudy.tasks.gymnasium_env import live_again
 from quickstudy.tasks.lanes import Source
 from quickstudy.tasks.native import NativeTasks
-
-SEEN = ("observation", "arrival")
 
 
 def batch(trial: Trial) -> str:

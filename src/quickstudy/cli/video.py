@@ -52,7 +52,7 @@ def video(arguments: list[str]) -> int:
 
 def filmed(given: argparse.Namespace, load: Callable[[], Any]) -> int:
     """Films what the arguments say, and prints where it is."""
-    from quickstudy.runs.config import read_config
+    from quickstudy.runs.folder import stored_config
     from quickstudy.video.files import SUFFIXES, save_video, usual_fps, video_packages
     from quickstudy.video.film import film
     from quickstudy.work import threads
@@ -72,7 +72,7 @@ def filmed(given: argparse.Namespace, load: Callable[[], Any]) -> int:
         saved = save_video(shown, path, fps=given.fps or usual_fps(shown), width=given.width)
         tell(f"{saved.path}  {saved.size[0]} x {saved.size[1]}, {saved.frames} frames, {saved.fps:g} a second")
     say(f"return by episode: {', '.join(f'{episode[-1].total:.2f}' for episode in shown.episodes)}")
-    flags = "" if given.baseline_tasks else read_config(Path(given.run) / "config.toml").own_flags
+    flags = "" if given.baseline_tasks else stored_config(Path(given.run)).own_flags
     name_next("play", given.run, *([given.baseline_tasks] if given.baseline_tasks else []), flags=flags)
     return 0
 

@@ -119,6 +119,7 @@ def rollout(
 
 
 SEEN = "observation", "arrival"
+"""What percepts and transitions show of where a lane is."""
 
 
 def unseen(row: Row) -> Row:

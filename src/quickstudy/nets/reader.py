@@ -8,7 +8,7 @@ one reading may serve several networks.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -123,6 +123,5 @@ class Reader(nn.Module):
 
 def reader_of(net: nn.Module) -> Reader | None:
     """A network's reader, where it has one."""
-    found: Mapping[str, nn.Module] = dict(net.named_children())
-    reader = found.get("reader")
+    reader = getattr(net, "reader", None)
     return reader if isinstance(reader, Reader) else None

@@ -21,13 +21,11 @@ from torch.nn import functional
 from quickstudy.errors import UsageError
 from quickstudy.nets.networks import Recurrent, gru_step
 from quickstudy.nets.options import Senses as Options
-from quickstudy.ops.senses import Words, as_planes, layout_of
+from quickstudy.ops.senses import CODES_UP_TO, Words, as_planes, layout_of
 from quickstudy.ops.spaces import ranges_of
 
-CODES_UP_TO = 11
-"""Images of bytes up to this size aren't shades but codes, as MiniGrid's are: each is looked up, not scaled."""
 FEW_CODES = 32
-"""So are those of any size below `NATURE_FROM` whose space has at most so many values of a byte."""
+"""Images below `NATURE_FROM` whose space has at most so many values of a byte hold codes, whatever their size."""
 CODE_SIZE = 8
 """Planes that a channel of codes becomes."""
 GRID_FROM = 3

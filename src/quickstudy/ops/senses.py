@@ -32,6 +32,8 @@ LONGEST_TEXT = 32
 """Words of a text whose space says no length."""
 BUCKETS = 1024
 """Words that are in no vocabulary are told apart by as many numbers, which a hash of their letters gives."""
+CODES_UP_TO = 11
+"""Images of bytes up to this size aren't shades but codes of things, as MiniGrid's are: looked up, not scaled."""
 ALIGNED = 4
 """Parts of a row begin at multiples of so many bytes, so that they can be looked at as numbers where they lie."""
 
@@ -107,18 +109,22 @@ class Senses(spaces.Box):
         """Each part's values, over the same leading axes, as rows."""
         found = []
         for name, (start, stop, dtype, shape) in self.places.items():
-            value = values[name].to(dtype)
-            flat = value.flatten(value.dim() - len(shape)) if shape else value[..., None]
-            found.append(functional.pad(flat.contiguous().view(torch.uint8), (0, aligned(stop - start) - (stop - start))))
+            found.append(functional.pad(packed(values[name], dtype, shape), (0, aligned(stop - start) - (stop - start))))
         return torch.cat(found, dim=-1)
 
     def split(self, row: UInt8[Tensor, "*lead bytes"]) -> dict[str, Shaped[Tensor, "*lead ..."]]:
         """The parts of rows, where they lie: numbers of things as int32, those of words as int16, images as uint8."""
-        parts = {}
-        for name, (start, stop, dtype, shape) in self.places.items():
-            flat = row[..., start:stop].view(dtype)
-            parts[name] = flat.unflatten(-1, shape) if shape else flat[..., 0]
-        return parts
+        return {name: unpacked(row[..., start:stop], dtype, shape) for name, (start, stop, dtype, shape) in self.places.items()}
+
+    def replaced(
+        self, row: UInt8[Tensor, "*lead bytes"], values: Mapping[str, Shaped[Tensor, "*lead ..."]]
+    ) -> UInt8[Tensor, "*lead bytes"]:
+        """Rows with other values in some of their parts; the rest stays as it is."""
+        row = row.clone()
+        for name, value in values.items():
+            start, stop, dtype, shape = self.places[name]
+            row[..., start:stop] = packed(value, dtype, shape)
+        return row
 
     def encode(self, value: Any) -> UInt8[np.ndarray, "bytes"]:
         """One observation as a row: a mapping of the parts as their spaces have them (texts as texts), or the row itself."""
@@ -143,6 +149,19 @@ class Senses(spaces.Box):
 
 
 NUMPY = {torch.uint8: np.uint8, torch.int16: np.int16, torch.int32: np.int32, torch.float32: np.float32}
+
+
+def packed(value: Shaped[Tensor, "*lead ..."], dtype: torch.dtype, shape: tuple[int, ...]) -> UInt8[Tensor, "*lead bytes"]:
+    """A part of that shape as bytes."""
+    value = value.to(dtype)
+    flat = value.flatten(value.dim() - len(shape)) if shape else value[..., None]
+    return flat.contiguous().view(torch.uint8)
+
+
+def unpacked(row: UInt8[Tensor, "*lead bytes"], dtype: torch.dtype, shape: tuple[int, ...]) -> Shaped[Tensor, "*lead ..."]:
+    """And back, where it lies."""
+    flat = row.view(dtype)
+    return flat.unflatten(-1, shape) if shape else flat[..., 0]
 
 
 def aligned(size: int) -> int:
@@ -230,10 +249,7 @@ def as_bytes(space: Space, observation: Shaped[Tensor, "*lead ..."]) -> UInt8[Te
     """An observation as a row of bytes."""
     if isinstance(space, Senses):
         return observation
-    axes = len(space.shape or ())
-    value = observation.to(packed_dtype(space))
-    flat = value.flatten(value.dim() - axes) if axes else value[..., None]
-    row = flat.contiguous().view(torch.uint8)
+    row = packed(observation, packed_dtype(space), tuple(space.shape or ()))
     return functional.pad(row, (0, bytes_of(space) - row.shape[-1]))
 
 
@@ -242,8 +258,7 @@ def from_bytes(space: Space, row: UInt8[Tensor, "*lead bytes"]) -> Shaped[Tensor
     if isinstance(space, Senses):
         return row
     dtype, shape = packed_dtype(space), tuple(space.shape or ())
-    flat = row[..., : torch.Size(shape).numel() * dtype.itemsize].view(dtype)
-    return flat.unflatten(-1, shape) if shape else flat[..., 0]
+    return unpacked(row[..., : torch.Size(shape).numel() * dtype.itemsize], dtype, shape)
 
 
 def as_row(
@@ -251,12 +266,12 @@ def as_row(
 ) -> UInt8[Tensor, "*lead bytes"]:
     """What a network with a reader reads: one or several observations, and numbers behind them, as one row."""
     rows = [as_bytes(space, each) for each in observations]
-    return torch.cat([*rows, *(each.float().contiguous().view(torch.uint8) for each in numbers)], dim=-1)
+    return torch.cat([*rows, *(packed(each, torch.float32, each.shape[-1:]) for each in numbers)], dim=-1)
 
 
 def extended(inputs: Shaped[Tensor, "*lead entry"], numbers: Float[Tensor, "*lead number"]) -> Shaped[Tensor, "*lead more"]:
     """What a network reads with more numbers behind it, be it a vector or a row."""
-    more = numbers if inputs.is_floating_point() else numbers.float().contiguous().view(torch.uint8)
+    more = numbers if inputs.is_floating_point() else packed(numbers, torch.float32, numbers.shape[-1:])
     return torch.cat([inputs, more], dim=-1)
 
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quickstudy.errors import UsageError
+from quickstudy.families.classic.cells import cell_seen
 from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.ops.tree import where_lane
 from quickstudy.oracles.told import parts_told
@@ -175,13 +176,8 @@ def towards(cell: Int64[Tensor, "*lead"], goal: Int64[Tensor, "*lead"], size: in
     return torch.where(rows > 0, 1, torch.where(rows < 0, 3, across))
 
 
-def cell_of(family: GridNavigation, observation: Shaped[Tensor, "*lead ..."]) -> Int64[Tensor, "*lead"]:
-    """The number of the cell that an observation shows."""
-    return observation.flatten(-3).argmax(-1) if family.view == "drawn" else observation
-
-
 def met(percept: Percept) -> Bool[Tensor, "*lead"]:
-    """Whether the step before this one ended on the goal."""
+    """Whether the step before this one paid: it ended on what was looked for."""
     return has_past(percept) & (percept.reward > 0)
 
 
@@ -197,7 +193,7 @@ class BayesOptimalPolicy:
         return {"step": blank, "goal": blank - 1}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        cell, arrival = cell_of(self.family, percept.observation), cell_of(self.family, percept.arrival)
+        cell, arrival = cell_seen(self.family.view, percept.observation), cell_seen(self.family.view, percept.arrival)
         goal = torch.where(met(percept), arrival, memory["goal"])
         actions = torch.tensor(self.walk.actions)
         search = actions[memory["step"].clamp(max=len(actions) - 1)]
@@ -221,7 +217,7 @@ class PosteriorSamplingPolicy:
         possible = posterior(self.family, percept, memory["possible"])
         luck = torch.ones_like(possible) if generator is None else torch.rand(possible.shape, generator=generator) + 1e-9
         target = where_lane(percept.first, ((possible > 0) * luck).argmax(-1), memory["target"])
-        action = towards(cell_of(self.family, percept.observation), target, self.family.size)
+        action = towards(cell_seen(self.family.view, percept.observation), target, self.family.size)
         return Act(action, None, {}), {"possible": possible, "target": target}
 
 
@@ -229,7 +225,7 @@ def posterior(
     family: GridNavigation, percept: Percept, possible: Float[Tensor, "task lane cell"]
 ) -> Float[Tensor, "task lane cell"]:
     """The cells that may hold the goal, after one more step: all those not entered, or the one where the goal was met."""
-    arrival = cell_of(family, percept.arrival)
+    arrival = cell_seen(family.view, percept.arrival)
     entered = torch.nn.functional.one_hot(arrival, possible.shape[-1]).to(possible.dtype)
     after = torch.where(met(percept)[..., None], entered, possible * (1 - entered))
     return where_lane(has_past(percept), after, possible)
@@ -249,4 +245,4 @@ class InformedPolicy:
         (seen,) = parts.values()
         goal = ((task + 1) / 2 * (self.family.size - 1)).round().long()
         number = goal[..., 0] * self.family.size + goal[..., 1]
-        return Act(towards(cell_of(self.family, seen), number, self.family.size), None, {}), memory
+        return Act(towards(cell_seen(self.family.view, seen), number, self.family.size), None, {}), memory

@@ -5,23 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
+from quickstudy.families.classic.cells import cell_seen
 from quickstudy.families.classic.key_door import KeyDoor
-from quickstudy.oracles.grid import towards
+from quickstudy.oracles.grid import met, towards
 from quickstudy.oracles.told import parts_told
 from quickstudy.protocol import Act, Memory, Percept, has_past
-
-
-def cell_of(family: KeyDoor, observation: Shaped[Tensor, "*lead ..."]) -> Int64[Tensor, "*lead"]:
-    """The number of the cell that an observation shows."""
-    return observation.flatten(-3).argmax(-1) if family.view == "drawn" else observation
-
-
-def paid(percept: Percept) -> Bool[Tensor, "task lane"]:
-    """Whether the step before this one took the key or opened the door."""
-    return has_past(percept) & (percept.reward > 0)
 
 
 @dataclass(frozen=True)
@@ -40,9 +31,9 @@ class InformedPolicy:
         (seen,) = parts.values()
         places = ((task + 1) / 2 * (family.size - 1)).round().long().unflatten(-1, (-1, 2))
         cells = places[..., 0] * family.size + places[..., 1]
-        holds_key = (memory["holds_key"] | paid(percept)) & ~percept.first
+        holds_key = (memory["holds_key"] | met(percept)) & ~percept.first
         goal = torch.where(holds_key, cells[..., 1], cells[..., 0])
-        return Act(towards(cell_of(family, seen), goal, family.size), None, {}), {"holds_key": holds_key}
+        return Act(towards(cell_seen(family.view, seen), goal, family.size), None, {}), {"holds_key": holds_key}
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ class NearestPolicy:
         return known | {"holds_key": torch.zeros(tasks, lanes, dtype=torch.bool)}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        cell, arrival = (cell_of(self.family, seen) for seen in (percept.observation, percept.arrival))
+        cell, arrival = (cell_seen(self.family.view, seen) for seen in (percept.observation, percept.arrival))
         memory = learnt(percept, arrival, memory)
         if self.family.start == "centre":  # neither lies where episodes begin
             started = set_of(cell, self.family.size**2) & percept.first[..., None]
@@ -75,7 +66,7 @@ class NearestPolicy:
 
 def learnt(percept: Percept, arrival: Int64[Tensor, "task lane"], memory: Memory) -> Memory:
     """What one more step says of where key and door are."""
-    past, got, held = has_past(percept), paid(percept), memory["holds_key"]
+    past, got, held = has_past(percept), met(percept), memory["holds_key"]
     there = set_of(arrival, memory["may_be_key"].shape[-1])
     # without the key in hand nobody sees a door, and where the key is there is none
     not_key = there & (past & ~held & ~got)[..., None]

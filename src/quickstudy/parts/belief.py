@@ -67,8 +67,7 @@ def as_records(tasks: TaskDistribution, experience: Experience, horizon: int) ->
 
     whole = {}
     if is_read(tasks.observation_space):
-        ended = (transition.terminated | transition.truncated) & experience.valid
-        whole["ending"] = endings_of(fields.pop("arrival"), ended, tasks.episodes_per_trial)
+        whole["ending"] = endings_of(experience, fields.pop("arrival"), tasks.episodes_per_trial)
     return whole | {name: filled(values) for name, values in fields.items()}
 
 

@@ -6,6 +6,7 @@ meta-gradient is the derivative of what the adapted weights do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
@@ -217,14 +218,18 @@ def inner_loss(inner: Inner, weights: Weights, samples: Samples) -> Float[Tensor
     return step_loss(log_prob, samples.log_prob, samples.advantage, samples.valid)
 
 
-def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | None) -> Start:
-    """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with."""
+def by_task(
+    inner: Inner, start: Start, samples: Samples
+) -> tuple[Weights, Samples, Callable[[Weights, Samples], Float[Tensor, ""]]]:
+    """The weights that adapt, the samples with what tasks share read once, and a task's loss in its weights and samples."""
     own, shared = start.divided()
     samples = samples._replace(inputs=read_once(inner.net, own, shared, samples.inputs))
+    return own, samples, lambda mine, each: inner_loss(inner, shared | mine, each)
 
-    def loss(own: Weights, each: Samples) -> Float[Tensor, ""]:
-        return inner_loss(inner, shared | own, each)
 
+def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | None) -> Start:
+    """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with."""
+    own, samples, loss = by_task(inner, start, samples)
     gradients = vmap(grad(loss), in_dims=(axis, 0))(own, samples)
     if inner.first_order:
         gradients = {name: gradient.detach() for name, gradient in gradients.items()}
@@ -274,13 +279,7 @@ def known(trial: Trial) -> Known:
 
 def descent(inner: Inner, policy: WeightedPolicy, experience: Experience) -> Descent:
     """The inner loss of each task's experience where the policy's weights are, and its gradient in those that adapt."""
-    own, shared = policy.start.divided()
-    samples = samples_of(inner, experience)
-    samples = samples._replace(inputs=read_once(inner.net, own, shared, samples.inputs))
-
-    def loss(own: Weights, each: Samples) -> Float[Tensor, ""]:
-        return inner_loss(inner, shared | own, each)
-
+    own, samples, loss = by_task(inner, policy.start, samples_of(inner, experience))
     gradients, losses = vmap(grad_and_value(loss), in_dims=(policy.axis, 0))(own, samples)
     return Descent(losses, torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1))
 

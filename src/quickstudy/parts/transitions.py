@@ -54,13 +54,15 @@ def extend(replay: Replay, task: Int[Tensor, "record"], records: Records) -> Non
 def drawn(replay: Replay, tasks: Int[Tensor, "batch"], count: int, generator: Generator) -> Records:
     """So many transitions of each task, uniform over all it has, with replacement, (batch, count, ...) each."""
     number = replay.draw(tasks, count, generator)
-    while "end" in replay.fields and bool((end := ends_at(replay, tasks[:, None], number)).any()):
+    while bool((end := ends_at(replay, tasks[:, None], number)).any()):
         number = torch.where(end, replay.draw(tasks, count, generator), number)
     return looked_up(replay, tasks[:, None], number)
 
 
 def ends_at(replay: Replay, task: Int[Tensor, "*#lead"], number: Int[Tensor, "*lead"]) -> Bool[Tensor, "*lead"]:
-    """Which records are ends."""
+    """Which records are ends; none where arrivals are kept beside."""
+    if "end" not in replay.fields:
+        return torch.zeros(number.shape, dtype=torch.bool)
     return replay.fields["end"][replay.place(task, number)].cpu()
 
 

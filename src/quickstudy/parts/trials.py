@@ -17,12 +17,14 @@ from quickstudy.parts.collecting import trial_steps
 from quickstudy.protocol import Experience, Percept, TaskDistribution
 
 
-def endings_of(seen: Shaped[Tensor, "task lane time ..."], ended: Bool[Tensor, "task lane time"], episodes: int) -> Tensor:
-    """Of whole trials, what was seen at each episode's end, (trial, episode, ...); zero where a trial has fewer.
+def endings_of(experience: Experience, seen: Shaped[Tensor, "task lane time ..."], episodes: int) -> Tensor:
+    """What was seen at the end of each episode of whole trials, (trial, episode, ...); zero where a trial has fewer.
 
     All else that a step led to stands in the next step's observation, so that with these nothing is kept twice.
     """
-    seen, ended = seen.flatten(0, 1), ended.flatten(0, 1)
+    transition = experience.transition
+    ended = ((transition.terminated | transition.truncated) & experience.valid).flatten(0, 1)
+    seen = seen.flatten(0, 1)
     endings = seen.new_zeros(len(seen), episodes, *seen.shape[2:])
     trial, step = ended.nonzero(as_tuple=True)
     endings[trial, ended.cumsum(1)[trial, step] - 1] = seen[trial, step]
@@ -60,8 +62,7 @@ def records_of(tasks: TaskDistribution, credit: Literal["trial", "episode"], exp
         fields["arrival"] = timed_percept(tasks, Percept(*reached), step + 1, episode)
     whole = {}
     if "arrival" in fields and is_read(tasks.observation_space):
-        ended = (transition.terminated | transition.truncated) & valid
-        whole["ending"] = endings_of(fields.pop("arrival"), ended, tasks.episodes_per_trial)
+        whole["ending"] = endings_of(experience, fields.pop("arrival"), tasks.episodes_per_trial)
         fields["episode"] = episode.to(torch.int16)
     missing = trial_steps(tasks) - valid.shape[-1]
     trials = {name: value.flatten(0, 1) for name, value in fields.items()}

@@ -11,13 +11,11 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped, UInt8
 
-from quickstudy.ops.senses import as_planes, layout_of, sense_of
+from quickstudy.ops.senses import CODES_UP_TO, as_planes, layout_of, sense_of
 from quickstudy.ops.spaces import is_text, leaves_of, values_of
 from quickstudy.scene import INK, Pixels, Scene, Text
 
 Space = gymnasium.Space[Any]
-CODES_UP_TO = 11
-"""Images of bytes up to this size hold codes of things, as readers take them (`nets/senses.py`), not shades."""
 GAP = 0.1
 """Between images side by side, as a share of their height."""
 

@@ -68,12 +68,9 @@ class Shifted:
     def _shifted(self, seen: Shaped[Tensor, "task lane ..."], shift: Int[Tensor, "task 2"]) -> Shaped[Tensor, "task lane ..."]:
         if not isinstance(self.observation_space, Senses):
             return shifted(seen, self.observation_space.shape or (), shift)
-        row, parts = seen.clone(), self.observation_space.split(seen)
-        for name, image in self._images.items():
-            place = self.observation_space.places[name]
-            moved = shifted(parts[name], image.shape, shift)
-            row[..., place.start : place.stop] = moved.flatten(2).contiguous().view(torch.uint8)
-        return row
+        parts = self.observation_space.split(seen)
+        moved = {name: shifted(parts[name], image.shape, shift) for name, image in self._images.items()}
+        return self.observation_space.replaced(seen, moved)
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
         return self.tasks.encode(observation)

@@ -53,11 +53,8 @@ class Without:
         """Observations without those parts."""
         if not isinstance(self.observation_space, Senses):
             return torch.zeros_like(observation)
-        row = observation.clone()
-        for name in self.parts:
-            place = self.observation_space.places[name]
-            row[..., place.start : place.stop] = 0
-        return row
+        parts = self.observation_space.split(observation)
+        return self.observation_space.replaced(observation, {name: torch.zeros_like(parts[name]) for name in self.parts})
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
         return self.show(self.tasks.encode(observation))

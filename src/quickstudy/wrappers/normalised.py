@@ -141,12 +141,12 @@ def normalised(space: Space, observation: Shaped[Tensor, "*lead ..."], statistic
     numbers = statistics.normalise(numbers_of(space, observation))
     if not isinstance(space, Senses):
         return numbers
-    row, vectors = observation.clone(), vectors_of(space)
+    vectors, shown = vectors_of(space), {}
     sizes = [torch.Size(part.shape).numel() for part in vectors.values()]
     for (name, part), values in zip(vectors.items(), numbers.split(sizes, dim=-1), strict=True):
-        place, ranges = space.places[name], ranges_of(part, row.device)
-        row[..., place.start : place.stop] = (ranges.center + ranges.half * values).contiguous().view(torch.uint8)
-    return row
+        ranges = ranges_of(part, observation.device)
+        shown[name] = (ranges.center + ranges.half * values).reshape(*values.shape[:-1], *part.shape)
+    return space.replaced(observation, shown)
 
 
 RAW = "raw_observation", "raw_arrival"

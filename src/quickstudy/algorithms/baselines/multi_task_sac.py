@@ -18,7 +18,7 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.replay import Records, Replay
-from quickstudy.data.rollout import Lifetime
+from quickstudy.data.rollout import SEEN, Lifetime
 from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_positive, require_rates, require_share
 from quickstudy.nets import options
@@ -127,9 +127,6 @@ class Batch(NamedTuple):
     reward: Float[Tensor, "step"]
     terminated: Bool[Tensor, "step"]
     arrival: Shaped[Tensor, "step entry"]
-
-
-SEEN = "observation", "arrival"
 
 
 def batch_of(records: Records) -> Batch:

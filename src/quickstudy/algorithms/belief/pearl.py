@@ -364,8 +364,7 @@ class PEARL:
         back = share.argsort(-1)[:, : self.config.context_size]
         number, there = self.replay.added[tasks][:, None] - 1 - back, back < lengths
         number = number.clamp(min=0)
-        if "end" in self.replay.fields:
-            there &= ~transitions.ends_at(self.replay, tasks[:, None], number)
+        there &= ~transitions.ends_at(self.replay, tasks[:, None], number)
         found = transitions.looked_up(self.replay, tasks[:, None], number)
         lived = torch.randint(1, self.tasks.episodes_per_trial + 1, (len(tasks), 1), generator=generator)
         fields = (found[name] for name in ("observation", "action", "paid", "arrival", "ended"))

@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from gymnasium import spaces
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Generator, Tensor
 
 from quickstudy.protocol import Split
 from quickstudy.tasks.choices import dealt_numbers, require_split
+
+View = Literal["number", "drawn"]
+"""What is seen of one who walks from cell to cell: the cell's number, or an image in which that cell is the one that is 1."""
+
+
+def seen_space(view: View, size: int) -> spaces.Discrete | spaces.Box:
+    """The space of what is seen on a grid."""
+    return spaces.Box(0, 1, (1, size, size), np.uint8) if view == "drawn" else spaces.Discrete(size**2)
+
+
+def seen_cell(view: View, place: Int64[Tensor, "*lead 2"], size: int) -> Shaped[Tensor, "*lead ..."]:
+    """What is seen of row and column."""
+    cell = place[..., 0] * size + place[..., 1]
+    return drawn(cell[..., None], size) if view == "drawn" else cell
+
+
+def cell_seen(view: View, observation: Shaped[Tensor, "*lead ..."]) -> Int64[Tensor, "*lead"]:
+    """The number of the cell that an observation shows."""
+    return observation.flatten(-3).argmax(-1) if view == "drawn" else observation
+
+
+def stepped(place: Int64[Tensor, "*lead 2"], action: Int64[Tensor, "*lead"], size: int) -> Int64[Tensor, "*lead 2"]:
+    """Row and column after an action: stay, up, right, down, left; walls hold."""
+    moves = torch.tensor([[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]], device=action.device)
+    return (place + moves[action]).clamp(0, size - 1)
 
 
 def drawn(cells: Int64[Tensor, "*lead plane"], size: int) -> UInt8[Tensor, "*lead plane {size} {size}"]:

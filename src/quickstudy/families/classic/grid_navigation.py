@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
-from quickstudy.families.classic.cells import drawn
+from quickstudy.families.classic.cells import seen_cell, seen_space, stepped
 from quickstudy.protocol import Tasks
 from quickstudy.scene import GREY, PALE, PAPER, YELLOW, Point, Scene, Text, agent, grid, rectangle, star, tint
 from quickstudy.tasks.parameters import Choice
@@ -45,9 +44,7 @@ class GridNavigation:
 
     @property
     def observation_space(self) -> spaces.Discrete | spaces.Box:
-        if self.view == "drawn":
-            return spaces.Box(0, 1, (1, self.size, self.size), np.uint8)
-        return spaces.Discrete(self.size**2)
+        return seen_space(self.view, self.size)
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -62,12 +59,10 @@ class GridNavigation:
         return torch.zeros(*noise.shape[:-1], 2, dtype=torch.long, device=noise.device)
 
     def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
-        moves = torch.tensor([[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]], device=state.device)
-        return (state + moves[action]).clamp(0, self.size - 1)
+        return stepped(state, action, self.size)
 
     def observation(self, state: Tensor, task: Tasks) -> Tensor:
-        cell = state[..., 0] * self.size + state[..., 1]
-        return drawn(cell[..., None], self.size) if self.view == "drawn" else cell
+        return seen_cell(self.view, state, self.size)
 
     def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
         return self.info(arrival, task)["success"] * 1.1 - 0.1

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Int64, Shaped
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
-from quickstudy.families.classic.cells import DifferentCells, drawn
+from quickstudy.families.classic.cells import DifferentCells, seen_cell, seen_space, stepped
 from quickstudy.protocol import Tasks
 from quickstudy.scene import GOLD, GREY, PALE, PAPER, PURPLE, Point, Scene, Shape, Text, agent, grid, rectangle, ring, tint
 
@@ -56,9 +55,7 @@ class KeyDoor:
 
     @property
     def observation_space(self) -> spaces.Discrete | spaces.Box:
-        if self.view == "drawn":
-            return spaces.Box(0, 1, (1, self.size, self.size), np.uint8)
-        return spaces.Discrete(self.size**2)
+        return seen_space(self.view, self.size)
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -82,14 +79,12 @@ class KeyDoor:
         return KeyDoorState(start.expand(*lead, 2), nothing, nothing)
 
     def transition(self, state: KeyDoorState, action: Tensor, task: Tasks, noise: Tensor) -> KeyDoorState:
-        moves = torch.tensor([[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]], device=action.device)
-        cell = (state.cell + moves[action]).clamp(0, self.size - 1)
+        cell = stepped(state.cell, action, self.size)
         at_key, at_door = ((cell == task["cells"][..., place, :]).all(-1) for place in (0, 1))
         return KeyDoorState(cell, state.holds_key | at_key, state.opened | (state.holds_key & at_door))
 
     def observation(self, state: KeyDoorState, task: Tasks) -> Shaped[Tensor, "*batch ..."]:
-        cell = state.cell[..., 0] * self.size + state.cell[..., 1]
-        return drawn(cell[..., None], self.size) if self.view == "drawn" else cell
+        return seen_cell(self.view, state.cell, self.size)
 
     def reward(self, state: KeyDoorState, action: Tensor, arrival: KeyDoorState, task: Tasks, noise: Tensor) -> Tensor:
         return (arrival.holds_key & ~state.holds_key).float() + (arrival.opened & ~state.opened).float()
