@@ -31,7 +31,7 @@ from quickstudy.families import make
 from quickstudy.ops.statistics import mean_interval
 from quickstudy.protocol import Agent, TaskDistribution
 from quickstudy.storage import write_atomically
-from quickstudy.work import LocalWork
+from quickstudy.work.local import InProcess
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 FOLDER = RESULTS / "ablation"
@@ -131,7 +131,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     ground, entry, began = GROUNDS[cell.ground], algorithm(GROUNDS[cell.ground].algorithm), time.process_time()
     tasks: TaskDistribution = make(ground.family, **ground.options)
     learner = entry.make(tasks, entry.config(**cell.settings["settings"]), seed=cell.seed)
-    work = LocalWork(tasks)
+    work = InProcess(tasks)
     rows = [learner.train_step(work) for _ in range(ground.iterations)]
     seconds = time.process_time() - began
     steps = np.cumsum([row["rollout/timesteps"] for row in rows])
@@ -179,8 +179,8 @@ def write_page(seeds: int) -> None:
     lines = [
         "# What a setting is worth",
         "",
-        f"Written by `python benchmarks/ablation.py`: {TASKS:,} held-out tasks, the return of a whole trial with its 95 % interval",
-        "over seeds and tasks, at equal steps; minutes are of one core. The settings of a ground are those of its file in",
+        f"Written by `python benchmarks/ablation.py`: {TASKS:,} held-out tasks, the return of a whole trial with its 95 %",
+        "interval over seeds and tasks, at equal steps; minutes are of one core. The settings of a ground are in its files in",
         "`docs/results/ablation`; *...* stands for an own value and spread first weights.",
         "",
     ]
