@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +92,7 @@ def made(cell: Cell) -> Learner:
     return ALGORITHMS[cell.algorithm].make(UNSEEN[cell.tasks].make(), seed=0)
 
 
+@cache
 def refusal(cell: Cell) -> str | None:
     """Why a learner doesn't take a task distribution; None where it does."""
     if cell.algorithm == RANDOM:
@@ -127,7 +129,8 @@ def measure(cell: Cell, budget: Budget, runs: Path) -> dict[str, Any]:
     else:
         learner = made(cell)
         looks: dict[str, Any] = {"evaluate_every": between_looks(cell, budget), "evaluate_tasks": max(10, 200 // learner.lanes)}
-        train(learner, run=run, steps=budget.of(cell.algorithm), threads=1, keep_checkpoints=2, **looks)
+        named: dict[str, Any] = {"own_tasks": f"unseen.{cell.tasks}", "threads": 1, "keep_checkpoints": 20}
+        train(learner, run=run, steps=budget.of(cell.algorithm), **named, **looks)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     timing = {row["iteration"]: row for row in map(json.loads, (run / "timing.jsonl").read_text().splitlines())}
     last = f"validation/episode_{tasks.episodes_per_trial}/return_mean"
@@ -174,9 +177,8 @@ def work(cell: Cell, budget: Budget, results: Path, runs: Path) -> None:
 
 
 def work_all(waiting: list[Cell], jobs: int, budget: Budget, results: Path, runs: Path) -> None:
-    """Each cell in a process of its own, so many at once; the page is written anew after each."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+    """Cell after cell in so many processes; the page is written anew after each."""
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         began = time.monotonic()
         running = {pool.submit(work, cell, budget, results, runs): cell for cell in waiting}
         for done in as_completed(running):
