@@ -131,3 +131,13 @@ def test_each_goal_is_met_as_often(page: Any):
     goals, counts = found.drawn["goal"].unique(dim=0, return_counts=True)
     assert len(goals) == 21 and set(counts.tolist()) == {100}
     assert work.batch() == 48 * 21 and work._replace(each=0).batch() == 1024
+
+
+def test_operations_of_a_memory_are_counted(page: Any):
+    """One pass forward to collect, one forward and two back to learn, over every matrix: but for the ends of the way back."""
+    import results
+
+    tasks = qs.tasks.make("bandit", pulls=10)
+    learner = qs.RL2(tasks, qs.RL2.Config(trials=64, hidden_size=32, n_epochs=1, minibatches=1))
+    entries = sum(weight.numel() for weight in learner.state_dict()["weights"].values() if weight.dim() > 1)
+    assert results.operations_of(learner, 1000) == pytest.approx(4 * 2 * entries * 1000, rel=0.05)
