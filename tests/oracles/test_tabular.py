@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import quickstudy as qs
+from quickstudy.ops.planning import MDP, Seen, plan
 from quickstudy.oracles import oracle
-from quickstudy.oracles.tabular import MDP, Seen, plan, sample
+from quickstudy.oracles.tabular import sample
 from quickstudy.protocol import counter
 
 
