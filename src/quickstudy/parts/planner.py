@@ -24,6 +24,12 @@ class Reckoned(NamedTuple):
     """How often each action was taken here."""
 
 
+def advice(reckoned: Reckoned) -> Float[Tensor, "task lane number"]:
+    """As a network reads it: what each action loses against the best one, and the logarithm of how often it was taken."""
+    values, visits = reckoned
+    return torch.cat([values - values.amax(-1, keepdim=True), visits.log1p()], -1)
+
+
 @dataclass(frozen=True)
 class Planner:
     """Backward induction from the posterior's mean, anew at every step.
@@ -36,6 +42,11 @@ class Planner:
     actions: int
     horizon: int
     prior_mean: float
+
+    @property
+    def advice_size(self) -> int:
+        """The numbers of its advice."""
+        return 2 * self.actions
 
     def initial_memory(self, tasks: int, lanes: int, device: torch.device | str = "cpu") -> Memory:
         seen = nothing_seen(tasks, lanes, states=self.states, actions=self.actions, device=device)
