@@ -119,7 +119,15 @@ MDPS_TRIED = (
 
 def mdp(episodes: int, variant: str, **others: Any) -> Work:
     """One row of table 2."""
-    samplers = ("replanning", "greedy", "optimistic-psrl", "optimistic-psrl --prior-mean 0", "psrl", "psrl --prior-mean 0", "random")
+    samplers = (
+        "replanning",
+        "greedy",
+        "optimistic-psrl",
+        "optimistic-psrl --prior-mean 0",
+        "psrl",
+        "psrl --prior-mean 0",
+        "random",
+    )
     return Work(
         f"{episodes} episodes a trial. {MDPS} The published PSRL figures are met with a prior of mean 0 for the rewards, which"
         f" are N(1, 1) in truth.{PLANS}",

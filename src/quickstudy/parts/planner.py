@@ -56,8 +56,10 @@ class Planner:
     def look(self, percept: Percept, memory: Memory) -> tuple[Reckoned, Memory]:
         """Counts the step before this one, and plans from where each lane stands now."""
         state, elapsed = percept.observation, memory["elapsed"] * ~percept.first
-        seen = with_step(Seen(*(memory[name] for name in Seen._fields)), memory["before"], percept)
-        values = values_at(posterior_mean(seen, self.prior_mean), state, (self.horizon - elapsed).clamp(min=1))
+        # a stored session may tell of a state that there isn't
+        before = memory["before"].long().clamp(0, self.states - 1)
+        seen = with_step(Seen(*(memory[name] for name in Seen._fields)), before, percept)
+        values = values_at(posterior_mean(seen, self.prior_mean), state, (self.horizon - elapsed).clamp(1, self.horizon))
         memory = seen._asdict() | {"before": state, "elapsed": elapsed + 1}
         return Reckoned(values, at_state(seen.visits, state)), memory
 
