@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -26,6 +27,7 @@ from quickstudy.nets.networks import (
     Build,
     Recurrent,
     Weights,
+    bound,
     built,
     copied,
     copy_into,
@@ -155,6 +157,11 @@ class RecurrentPolicy:
     """Record the memory after each step, which `credit="episode"` needs for values at time limits."""
     start: Memory | None = None
 
+    @cached_property
+    def acting(self) -> Any:
+        """The network with its weights."""
+        return bound(self.net, self.weights)
+
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
@@ -164,9 +171,7 @@ class RecurrentPolicy:
         lead = percept.first.shape
         episode = memory["episode"] + percept.first
         inputs = timed_percept(self.tasks, percept, memory["step"], episode)
-        parameters, value, state = functional_call(
-            self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
-        )
+        parameters, value, state = self.acting(inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
         parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
