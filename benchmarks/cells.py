@@ -16,6 +16,10 @@ MDPS = (
     f"10 states, 5 actions, episodes of 10 steps; published: Duan et al. 2016, table 2 ({CHOSEN}), and SNAIL, Mishra et al."
     " 2018."
 )
+PLANS = (
+    " replanning and RL3 are told more than RL2: that there are so many states and actions, which of them is seen, how long an"
+    " episode lasts, that mean rewards are N(1, 1) and transitions Dirichlet(1). RL3 learns on top of that plan."
+)
 
 
 def bandit(arms: int, pulls: int, recipe: str, best: str, num_tasks: int = 10_000, seeds: int = 2, **others: Any) -> Work:
@@ -47,17 +51,28 @@ MDPS_TRIED = (
 )
 
 
-def mdp(episodes: int, recipe: str, **others: Any) -> Work:
+def mdp(episodes: int, variant: str, **others: Any) -> Work:
     """One row of table 2."""
-    samplers = ("greedy", "optimistic-psrl", "optimistic-psrl --prior-mean 0", "psrl", "psrl --prior-mean 0", "random")
+    samplers = (
+        "replanning",
+        "greedy",
+        "optimistic-psrl",
+        "optimistic-psrl --prior-mean 0",
+        "psrl",
+        "psrl --prior-mean 0",
+        "random",
+    )
     return Work(
         f"{episodes} episodes a trial. {MDPS} The published PSRL figures are met with a prior of mean 0 for the rewards, which"
-        " are N(1, 1) in truth.",
+        f" are N(1, 1) in truth.{PLANS}",
         "tabular-mdp",
         {"episodes_per_trial": episodes},
         1000,
         ("optimal", *samplers),
-        {"RL2": Trained(recipe, 1, wiped("step"))},
+        {
+            "RL2": Trained(f"tabular-mdp/rl2{variant}", 1, wiped("step")),
+            "RL3": Trained(f"tabular-mdp/rl3{variant}", 3),
+        },
         "optimal",
         tried=MDPS_TRIED,
         **others,
@@ -181,7 +196,7 @@ WORKS: dict[str, Work] = {
     ),
     "tabular-mdp-10": mdp(
         10,
-        "tabular-mdp/rl2",
+        "",
         published={
             "RL2": 156.2,
             "optimistic-psrl --prior-mean 0": 144.1,
@@ -191,11 +206,11 @@ WORKS: dict[str, Work] = {
             "UCRL2": 146.6,
             "BEB": 150.2,
         },
-        reach={"RL2": 154.6},
+        reach={"RL2": 154.6, "RL3": 157.5},
     ),
     "tabular-mdp-25": mdp(
         25,
-        "tabular-mdp/rl2-25-episodes",
+        "-25-episodes",
         published={
             "RL2": 445.7,
             "optimistic-psrl --prior-mean 0": 425.2,
@@ -205,7 +220,7 @@ WORKS: dict[str, Work] = {
             "UCRL2": 424.1,
             "BEB": 427.8,
         },
-        reach={"RL2": 442.0},
+        reach={"RL2": 442.0, "RL3": 445.7},
     ),
     "grid-navigation": Work(
         "5x5 cells, the goal hidden, 4 episodes of 15 steps a trial. VariBAD (Zintgraf et al. 2020) is fully optimal in 4 of 20"
