@@ -260,10 +260,12 @@ def notes_of(cells: Mapping[Cell, dict[str, Any]]) -> Iterator[str]:
     for cell, stored in cells.items():
         if stored.get("says"):
             yield f"- {cell.algorithm} on {cell.tasks}: {stored['says']}."
-    for tasks in UNSEEN:
-        refused = [algorithm for algorithm in ALGORITHMS if refusal(Cell(algorithm, tasks))]
+    for algorithm in ALGORITHMS:
+        refused = [tasks for tasks in UNSEEN if refusal(Cell(algorithm, tasks))]
         if refused:
-            yield f"- Not taken on {tasks}: {', '.join(refused)}."
+            entry = ALGORITHMS[algorithm]
+            kinds = f"its observations are to be {entry.observations}, its actions {entry.actions}"
+            yield f"- {algorithm} doesn't take {', '.join(refused)}: {kinds}."
 
 
 def write_page(results: Path) -> None:
