@@ -165,7 +165,7 @@ def measure_rl2(trials: int, repeats: int) -> None:
     tasks = make("grid-navigation")
     work, config = InProcess(tasks), RL2.Config(trials=trials)
     old_way, new_way = RL2(tasks, config), RL2(tasks, config)
-    fitted = "quickstudy.algorithms.memory.rl2.bound"
+    fitted = "quickstudy.parts.recurrent.bound"
 
     def before() -> None:
         by_call = patch(fitted, lambda net, weights: lambda *inputs: functional_call(net, weights, inputs))
