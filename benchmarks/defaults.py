@@ -17,7 +17,9 @@ import hashlib
 import json
 import math
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -177,9 +179,22 @@ def work(cell: Cell, budget: Budget, results: Path, runs: Path) -> None:
     write_atomically(cell.result(results), json.dumps(told, separators=(",", ":")) + "\n")
 
 
+def end_with_parent() -> None:
+    """Ends this process where the one that began it is gone, killed for instance: a cell goes on from its last checkpoint."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def work_all(waiting: list[Cell], jobs: int, budget: Budget, results: Path, runs: Path) -> None:
     """Cell after cell in so many processes; the page is written anew after each."""
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
         began = time.monotonic()
         running = {pool.submit(work, cell, budget, results, runs): cell for cell in waiting}
         for done in as_completed(running):
