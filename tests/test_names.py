@@ -36,15 +36,17 @@ def test_a_configuration_of_before_is_read_by_todays_names(tmp_path: Path):
     file.write_text(text)
     config = read_config(file)
     assert config.algorithm_options.tau == 0.25 and config.algorithm_options.buffer_trials == 99
-    assert named_now("rl2", {"cell": "lstm", "trials": 3}) == {"memory": "lstm", "trials": 3}
+    then = {"value": "shared", "initialisation": "orthogonal"}
+    assert named_now("rl2", {"cell": "lstm", "trials": 3}) == {"memory": "lstm", "trials": 3} | then
+    assert named_now("rl2", {"value": "separate"}, 3) == then | {"value": "separate"}
     # what is written today says so, and is held to today's names
     file.write_text(config.write())
     assert read_config(file) == config
     file.write_text(f"format = 3\n{text}")
     with pytest.raises(qs.UsageError, match="has no key 'target_rate'; it is called 'tau' now"):
         read_config(file)
-    file.write_text(f"format = 4\n{text}")
-    with pytest.raises(qs.UsageError, match="format 4; this version of quickstudy reads 2 and 3"):
+    file.write_text(f"format = 5\n{text}")
+    with pytest.raises(qs.UsageError, match="format 5; this version of quickstudy reads 2, 3 and 4"):
         read_config(file)
 
 

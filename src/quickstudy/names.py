@@ -22,6 +22,12 @@ SETTINGS: dict[str, dict[str, str]] = {
 }
 """By algorithm, each setting of format 2 that is called otherwise now."""
 
+BEFORE: dict[str, dict[str, Any]] = {
+    "rl2": {"value": "shared", "initialisation": "orthogonal"},
+    "varibad": {"initialisation": "orthogonal"},
+}
+"""By algorithm, what its runs of formats 2 and 3 were where they say nothing: settings that came later, with other defaults."""
+
 METRICS = {
     "train/policy_gradient_loss": "train/policy_loss",
     "train/actor_loss": "train/policy_loss",
@@ -31,10 +37,10 @@ METRICS = {
 """Each metric that is called otherwise now; no name of today's is among the old ones."""
 
 
-def named_now(algorithm: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """An algorithm's settings of format 2 by the names of today."""
-    names = SETTINGS.get(algorithm, {})
-    return {names.get(name, name): value for name, value in options.items()}
+def named_now(algorithm: str, options: Mapping[str, Any], number: int = 2) -> dict[str, Any]:
+    """An algorithm's settings of format 2 or 3 by the names of today, with what went without saying then."""
+    names = SETTINGS.get(algorithm, {}) if number == 2 else {}
+    return BEFORE.get(algorithm, {}) | {names.get(name, name): value for name, value in options.items()}
 
 
 def renamed(name: str, known: Iterable[str]) -> str | None:

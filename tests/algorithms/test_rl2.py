@@ -23,10 +23,11 @@ from probes import HiddenLedge
 from small import SMALL
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn.utils import get_total_norm
 
 import quickstudy as qs
 from quickstudy.algorithms.memory.rl2 import RL2, arrival_values
-from quickstudy.parts.clock import left
+from quickstudy.parts.clock import counted, left, timed_percept
 from quickstudy.parts.ppo import Batch, time_limits
 from quickstudy.protocol import Experience, Percept
 from quickstudy.work import InProcess
@@ -226,8 +227,98 @@ def test_gradients_are_scaled_down_to_their_bound():
     learner = make(max_grad_norm=0.01)
     batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
     parts = learner.update(batch)
-    taken = sum(float(weight.grad.square().sum()) for weight in learner.weights.values() if weight.grad is not None) ** 0.5
-    assert float(parts["train/grad_norm"]) > 0.02 and taken == pytest.approx(0.01, rel=1e-3)
+    judging, acting = set(learner.judging), learner.weights.keys() - set(learner.judging)
+    assert judging and float(parts["train/grad_norm"]) > 0.02
+    for names in (judging, acting):
+        taken = [weight.grad for name in names if (weight := learner.weights[name]).grad is not None]
+        assert float(get_total_norm(taken)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_value_of_its_own_moves_nothing_of_the_policy():
+    """Nor the policy anything of the value; where they share a memory, both move it."""
+    for value in ("separate", "shared"):
+        learner = make(value=value, ent_coef=0.0)
+        batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
+        _, value_of, _ = functional_call(learner.net, learner.weights, (batch.inputs, torch.zeros(TRIALS, state_size(learner))))
+        moved = grads(learner, value_of.square().sum())
+        assert moved == ({*learner.judging} if value == "separate" else {n for n in learner.weights if "policy" not in n})
+        parameters, _, _ = functional_call(
+            learner.net, learner.weights, (batch.inputs, torch.zeros(TRIALS, state_size(learner)))
+        )
+        assert grads(learner, parameters.square().sum()) == {n for n in learner.weights if not n.startswith("value")}
+
+
+def state_size(learner: RL2) -> int:
+    return learner.net.state_size
+
+
+def grads(learner: RL2, total: Tensor) -> set[str]:
+    """The weights that a number depends on."""
+    found = torch.autograd.grad(total, list(learner.weights.values()), allow_unused=True)
+    return {name for name, each in zip(learner.weights, found, strict=True) if each is not None and bool(each.any())}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("value", ["separate", "shared"])
+def test_a_cap_on_the_kl_holds_and_leaves_the_value_that_is_apart(value: str):
+    """Passes that go far are taken back to within the cap; the value's own weights are those that the passes made."""
+    options = {"learning_rate": 0.05, "n_epochs": 2, "value": value}
+    free, capped = make(**options), make(kl_cap=0.003, **options)
+    metrics = []
+    for learner in (free, capped):
+        batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
+        with torch.enable_grad():
+            learner.improve(batch, torch.Generator().manual_seed(0))
+        metrics.append(learner.loss(learner.weights, batch)[1]["train/approx_kl"].item())
+    assert metrics[0] > 0.01 and 0 < metrics[1] <= 0.003
+    # the first pass went too far, so that the capped one made no second
+    one = make(**options | {"n_epochs": 1})
+    batch, _ = one.prepare(one.explorer(), trials_of(one))
+    with torch.enable_grad():
+        one.improve(batch, torch.Generator().manual_seed(0))
+    assert bool(one.judging) == (value == "separate")
+    assert all(torch.equal(one.weights[name], capped.weights[name]) for name in one.judging)
+    assert not torch.equal(one.weights["memory.from_hidden"], capped.weights["memory.from_hidden"])
+
+
+@torch.no_grad()
+def test_a_cap_that_is_not_reached_keeps_the_best_pass():
+    options: dict[str, Any] = {"learning_rate": 1e-3, "n_epochs": 1}
+    losses: list[float] = []
+    learner = make(**options)
+    batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        with torch.enable_grad():
+            learner.improve(batch, generator)
+        losses.append(learner.loss(learner.weights, batch)[1]["train/policy_loss"].item())
+    capped = make(kl_cap=1e6, **options | {"n_epochs": 4})
+    batch, _ = capped.prepare(capped.explorer(), trials_of(capped))
+    with torch.enable_grad():
+        parts = capped.improve(batch, torch.Generator().manual_seed(0))
+    assert parts["train/policy_loss"].item() == pytest.approx(min(losses), rel=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["layer", "none"])
+@pytest.mark.parametrize("family", ["bandit", "tabular-mdp", "point-navigation", "pendulum"])
+def test_units_and_gates_spread_from_the_start(family: str, encoder: Any):
+    """Their deviation is about one, whatever is seen; of gain 1 it is a fraction of that."""
+    deviations = {}
+    for initialisation in ("spread", "orthogonal"):
+        tasks = qs.tasks.make(family)
+        learner = RL2(tasks, RL2.Config(trials=64, hidden_size=64, encoder=encoder, initialisation=initialisation), seed=1)
+        experience = lived(learner, 64, tasks.episodes_per_trial, 20)
+        inputs = timed_percept(tasks, experience.percept, *counted(experience.percept))
+        read = learner.net.encoder
+        hidden = (
+            inputs
+            if encoder == "none"
+            else functional_call(read, {n[8:]: w for n, w in learner.weights.items() if n.startswith("encoder.")}, (inputs,))
+        )
+        gates = hidden @ learner.weights["memory.from_input"].flatten(0, 1).T
+        deviations[initialisation] = gates.std(dim=(0, 1, 2)).mean().item()
+    assert 0.3 < deviations["spread"] < 2.5 and deviations["orthogonal"] < 0.6 * deviations["spread"]
 
 
 @torch.no_grad()
@@ -266,7 +357,7 @@ def test_what_is_known_is_what_the_memory_holds_in_the_end():
     trial = trial_of(learner, 6, EPISODES)
     found = learner.known(trial)
     assert found.kind == "memory" and found.believed is None
-    assert torch.equal(found.end, trial.policies[-1].initial_memory(6, 1)["state"][:, 0]) and found.end.shape == (6, 16)
+    assert torch.equal(found.end, trial.policies[-1].initial_memory(6, 1)["state"][:, 0]) and found.end.shape == (6, 32)
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "gru-norm"])

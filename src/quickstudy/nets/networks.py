@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -196,6 +197,20 @@ def last_linear(net: nn.Module, part: str) -> str:
         what = f"the module {part} of a net" if part else "a net whose head adapts"
         raise UsageError(f"{what} must hold a linear layer with a bias, the last of which gives its output")
     return within[-1]
+
+
+UNIT_SPREAD, GATE_SPREAD = 1.2, 1.5
+"""Deviation of an encoder's units to begin with, where active inputs are about 1; gain of a memory's gates behind them."""
+
+
+def spread_gains(hidden: int, active: float, memory: str, encoder: str = "") -> dict[str, float]:
+    """Gains for `initial_weights` with which the units of an encoder, and a memory's gates behind it, spread from the start.
+
+    Of gain 1, an orthogonal matrix of H rows makes of `active` inputs units that deviate by sqrt(active / H), gates by less.
+    Where nothing stands before the memory, its gates spread as an encoder's units would.
+    """
+    first = UNIT_SPREAD * math.sqrt(hidden / active)
+    return {f"{encoder}.": first, f"{memory}.from_input": GATE_SPREAD} if encoder else {f"{memory}.from_input": first}
 
 
 def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, float], device: str) -> Weights:

@@ -19,6 +19,13 @@ HiddenLayers = Annotated[int, Doc("Hidden layers of each head: of policy, value,
 Activation = Annotated[Literal["tanh", "relu", "elu", "gelu", "silu"], Doc("What follows a hidden layer.")]
 LayerNorm = Annotated[bool, Doc("Normalise what a hidden layer gives before its activation (Ba et al. 2016).")]
 Memory = Annotated[Cell, Doc("The kind of memory; gru-norm is a GRU whose gates are normalised (Ba et al. 2016).")]
+Initialisation = Annotated[
+    Literal["spread", "orthogonal"],
+    Doc(
+        "First weights of encoder and memory: so large that units and gates tell inputs apart from the start, or of gain 1,"
+        " with which a memory's gates are nearly linear."
+    ),
+]
 Vision = Annotated[
     Literal["auto", "grid", "nature", "impala"],
     Doc(

@@ -33,6 +33,15 @@ def vector_size(space: gymnasium.Space[Any]) -> int:
     raise UsageError(f"{space} is no vector but {sense}: show features instead (qs.Encoded), or let a reader read it")
 
 
+def active_entries(space: gymnasium.Space[Any]) -> int:
+    """How many entries of the vectors that `as_vector` makes aren't zero: one of each one-hot part, all of a Box."""
+    return (
+        len(space.nvec.flatten())
+        if isinstance(space, spaces.MultiDiscrete)
+        else (1 if isinstance(space, spaces.Discrete) else vector_size(space))
+    )
+
+
 def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:
     """One-hot for Discrete and for each part of MultiDiscrete, flattened for Box."""
     if isinstance(space, spaces.Discrete):

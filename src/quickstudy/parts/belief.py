@@ -11,13 +11,22 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
 from quickstudy.nets.belief import Belief, Nets, Predicts, Space, news, reward_log_likelihood
 from quickstudy.nets.networks import Weights
-from quickstudy.ops.features import as_vector, inputs_of, percept_numbers, percept_vector, unit_vector
+from quickstudy.nets.reader import reader_of
+from quickstudy.ops.features import (
+    PERCEIVED,
+    active_entries,
+    as_vector,
+    inputs_of,
+    percept_numbers,
+    percept_vector,
+    unit_vector,
+)
 from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.senses import as_row, is_read
 from quickstudy.parts.collecting import told_reward
@@ -32,6 +41,13 @@ def evidence(percept: Percept, observation_space: Space, action_space: Space) ->
         return as_row(observation_space, (percept.observation, percept.arrival), *numbers)
     arrival = as_vector(observation_space, percept.arrival) * has_past(percept)[..., None]
     return torch.cat([percept_vector(percept, observation_space, action_space), arrival], dim=-1)
+
+
+def active_evidence(observation_space: Space, action_space: Space, encoder: nn.Module) -> float:
+    """How many entries of what a belief's encoder reads aren't zero at once, about."""
+    reader = reader_of(encoder)
+    seen = reader.features / 2 if reader else active_entries(observation_space)
+    return 2 * seen + active_entries(action_space) + PERCEIVED
 
 
 class Trials(NamedTuple):

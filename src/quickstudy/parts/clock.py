@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quickstudy.nets.options import Senses
 from quickstudy.nets.reader import Inputs, inputs_for
-from quickstudy.ops.features import PERCEIVED, percept_vector, vector_size
+from quickstudy.ops.features import PERCEIVED, active_entries, percept_vector, vector_size
 from quickstudy.parts.collecting import trial_steps
 from quickstudy.protocol import Memory, Percept, TaskDistribution
 
@@ -46,6 +46,12 @@ def with_clock(
 def timed_inputs(tasks: TaskDistribution, options: Senses) -> Inputs:
     """Of a network that reads what `timed_percept` makes."""
     return inputs_for(tasks.observation_space, vector_size(tasks.action_space) + PERCEIVED + CLOCK, options)
+
+
+def active_inputs(tasks: TaskDistribution, inputs: Inputs) -> float:
+    """How many of these inputs aren't zero at once, about: half of what a reader gives, one of each one-hot part."""
+    seen = inputs.reader.features / 2 if inputs.reader else active_entries(tasks.observation_space)
+    return seen + active_entries(tasks.action_space) + PERCEIVED + CLOCK
 
 
 def timed_percept(

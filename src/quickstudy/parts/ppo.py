@@ -6,7 +6,8 @@ moved on to them, minibatches, loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.nets.distributions import Distribution
+from quickstudy.nets.networks import Weights, copied, copy_into
 from quickstudy.nets.values import ValueScale, follow_targets, preserve_values
 from quickstudy.ops.policy_gradient import clipped_surrogate, explained_variance, masked_mean, sampled_kl, standardise
 from quickstudy.parts.collecting import told_reward
@@ -62,6 +64,43 @@ def minibatches(batch: Batch, passes: int, parts: int, generator: Generator) -> 
     for _ in range(passes):
         for chosen in torch.randperm(batch.target.shape[axis], generator=generator).chunk(parts):
             yield Batch(*(values.index_select(axis, chosen.to(values.device)) for values in batch))
+
+
+class Cap:
+    """A bound on how far the passes of a meta-iteration may move a policy, and what is kept of them.
+
+    Of the passes after which the KL to the policy that collected is within the cap, that of the least loss stays. Where none
+    is, the weights go back half of the way to where they were, again and again until it is (ten times at most, then all of
+    the way): the first-order optimiser of Duan et al. 2016.
+    """
+
+    def __init__(self, most: float, weights: Weights, judged: Callable[[], dict[str, Tensor]]):
+        self.most, self.weights, self.judged = most, weights, judged
+        self.before, self.least = copied(weights), math.inf
+        self.best: Weights | None = None
+
+    @torch.no_grad()
+    def exceeded(self) -> bool:
+        """Whether the pass that has just been made went too far; if not, it may be the best one."""
+        found = self.judged()
+        if found["train/approx_kl"] > self.most:
+            return True
+        if found["train/policy_loss"] < self.least:
+            self.best, self.least = copied(self.weights), found["train/policy_loss"].item()
+        return False
+
+    @torch.no_grad()
+    def settled(self) -> dict[str, Tensor]:
+        """Puts the best pass's weights in place, or what comes nearest; what they are like."""
+        if self.best is not None:
+            copy_into(self.weights, self.best)
+            return self.judged()
+        for _ in range(10):
+            if (found := self.judged())["train/approx_kl"] <= self.most:
+                return found
+            copy_into(self.weights, {name: weight.lerp(self.before[name], 0.5) for name, weight in self.weights.items()})
+        copy_into(self.weights, self.before)
+        return self.judged()
 
 
 def loss(

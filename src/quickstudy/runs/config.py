@@ -33,8 +33,8 @@ MOST_BYTES = 64 * 2**10
 """Of a configuration; the longest that quickstudy writes is a thirtieth of it."""
 DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){16}""")
 """A name, or a text, of more parts than any configuration has."""
-FORMAT = 3
-"""Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so."""
+FORMAT = 4
+"""Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so; both say less (`names.BEFORE`)."""
 USUAL_ITERATIONS = 200
 """Meta-iterations of a training that is told no budget."""
 MACHINE = ("workers", "deadline", "attempts", "device", "threads", "log", "profile")
@@ -223,7 +223,7 @@ class RunConfig:
         """What of a section differs from what a checkpoint recorded, each with both values."""
         then = recorded["learnt"].get(section, {})
         if section == "algorithm" and recorded.get("format") != FORMAT:
-            then = named_now(self.algorithm, then)
+            then = named_now(self.algorithm, then, recorded.get("format", 2))
         made_of = {"algorithm": self.algorithm_options, "tasks": self.task_options}
         made_of |= {"normalisation": self.normalisation, "training": self.training}
         defaults = getattr(type(made_of.get(section)), "__dataclass_fields__", {})
@@ -335,8 +335,8 @@ def read_config(path: Path) -> RunConfig:
     table = read_table(path)
     known = ("algorithm", "tasks", "normalisation", "training")
     number = table.pop("format", 2)
-    if number not in (2, FORMAT):
-        raise UsageError(f"{path} has format {shown(number)}; this version of quickstudy reads 2 and {FORMAT}")
+    if number not in (2, 3, FORMAT):
+        raise UsageError(f"{path} has format {shown(number)}; this version of quickstudy reads 2, 3 and {FORMAT}")
     for section in table:
         if section not in known:
             raise UsageError(f"{path} has no section [{section}]; {did_you_mean(section, known)}")
@@ -345,10 +345,10 @@ def read_config(path: Path) -> RunConfig:
         name, options = _name(chosen, "own", "algorithm", path), chosen
     else:
         name = _name(chosen, "name", "algorithm", path)
-        for old, new in SETTINGS.get(name, {}).items() if number != FORMAT else ():
+        for old, new in SETTINGS.get(name, {}).items() if number == 2 else ():
             if old in chosen and new in chosen:
                 raise UsageError(f"{path} [algorithm] has {old} and {new}, which is what it is called now: leave one out")
-        chosen = chosen if number == FORMAT else named_now(name, chosen)
+        chosen = chosen if number == FORMAT else named_now(name, chosen, number)
         options = fill(algorithm(name).config, chosen, f"{path} [algorithm]")
     if "own" in tasks:
         tasks_name, task_options = _name(tasks, "own", "tasks", path), None

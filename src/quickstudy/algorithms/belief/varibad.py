@@ -27,7 +27,18 @@ from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.belief import FIRST_LOG_VARIANCE, Belief, Predicts, belief_nets
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
+from quickstudy.nets.networks import (
+    ActorCritic,
+    Build,
+    Weights,
+    built,
+    copied,
+    copy_into,
+    initial_weights,
+    last_linear,
+    spread_gains,
+    tried,
+)
 from quickstudy.nets.novelty import Novelty, discounted_scale
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.reader import behind, inputs_for, read
@@ -39,7 +50,17 @@ from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.ops.senses import is_read, numbers_in
 from quickstudy.parts import ppo
-from quickstudy.parts.belief import Trials, as_records, as_trials, evidence, negative_elbo, paying, surprise, terms
+from quickstudy.parts.belief import (
+    Trials,
+    active_evidence,
+    as_records,
+    as_trials,
+    evidence,
+    negative_elbo,
+    paying,
+    surprise,
+    terms,
+)
 from quickstudy.parts.clock import CLOCK, clock, counted, first_memory, left
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics, trial_steps
 from quickstudy.parts.descend import descend
@@ -91,6 +112,7 @@ class Config:
     latent_size: int = 16
     """Entries of the latent that the belief is over."""
     memory: options.Memory = "gru"
+    initialisation: options.Initialisation = "spread"
     belief_size: int = 64
     """Units of the belief's memory and of the decoders."""
     belief_rate: float = 1e-3
@@ -237,8 +259,11 @@ class VariBAD:
         self.value_head = value_head(self.net, self.weights)
         self.predicts = Predicts(config.reward_reads, config.reward_loss, config.transition_weight)
         self.model = belief_nets(*spaces, config.latent_size, config.belief_size, self.predicts, config, config.memory)
+        active = active_evidence(*spaces, self.model["encoder"])
+        spread = spread_gains(config.belief_size, active, "memory", "embedding") if config.initialisation == "spread" else {}
         self.model_weights = {
-            name: initial_weights(each, counter(seed, 0, f"{name} weights"), {}, device) for name, each in self.model.items()
+            name: initial_weights(each, counter(seed, 0, f"{name} weights"), spread if name == "encoder" else {}, device)
+            for name, each in self.model.items()
         }
         self.optimiser = Adam(self.weights.values(), lr=config.learning_rate, eps=1e-5)
         self.model_parameters = [weight for weights in self.model_weights.values() for weight in weights.values()]

@@ -33,6 +33,7 @@ from quickstudy.nets.networks import (
     head,
     initial_weights,
     last_linear,
+    spread_gains,
     tried,
 )
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
@@ -41,7 +42,7 @@ from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_h
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
-from quickstudy.parts.clock import counted, first_memory, left, timed_inputs, timed_percept, with_clock
+from quickstudy.parts.clock import active_inputs, counted, first_memory, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
@@ -63,6 +64,9 @@ class Config:
     language: options.Language = "gru"
     film: options.Film = False
     memory: options.Memory = "gru"
+    value: Literal["separate", "shared"] = "separate"
+    """The value has an encoder and a memory of its own, or reads the policy's, which then serves two masters."""
+    initialisation: options.Initialisation = "spread"
     learning_rate: float = 2e-3
     """Adam's step size."""
     gamma: float = 0.98
@@ -75,8 +79,12 @@ class Config:
     """Passes over the collected trials in a meta-iteration."""
     minibatches: int = 4
     """Parts into which a pass divides the trials; a part holds whole trials."""
+    minibatch_trials: int = 0
+    """Trials of a minibatch, however many are collected; 0: as many as `minibatches` says."""
     clip_range: float = 0.2
     """PPO's bound on the change of an action's probability."""
+    kl_cap: float = 0.0
+    """Passes end where the policy's KL to the one that collected is above this, and the best pass below it stays; 0: no cap."""
     ent_coef: float = 0.02
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
@@ -94,21 +102,31 @@ class Config:
         options.require_network("rl2", self)
         require_rates("rl2", self)
         require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "n_epochs")
-        require_at_least(0, "rl2", self, "anneal_iterations")
+        require_at_least(0, "rl2", self, "anneal_iterations", "kl_cap", "minibatch_trials")
         require_shards("rl2", self, "trials")
-        if self.minibatches > self.trials:
-            raise UsageError(f"rl2: minibatches ({self.minibatches}) must be no more than trials ({self.trials})")
+        for name in ("minibatches", "minibatch_trials"):
+            if getattr(self, name) > self.trials:
+                raise UsageError(f"rl2: {name} ({getattr(self, name)}) must be no more than trials ({self.trials})")
         require_discounts("rl2", self)
+
+    @property
+    def parts(self) -> int:
+        """Minibatches of a pass."""
+        return -(-self.trials // self.minibatch_trials) if self.minibatch_trials else self.minibatches
 
 
 class Net(nn.Module):
-    """Encoder, memory, and a head each for policy and value."""
+    """Encoder, memory, and a head each for policy and value; the value may read an encoder and a memory of its own."""
 
     def __init__(self, config: Config, inputs: int, outputs: int):
         super().__init__()
+        self.separate = config.value == "separate"
         self.encoder, size = encoder(inputs, config)
         self.memory = Recurrent(config.memory, size, config.hidden_size)
-        self.state_size = self.memory.state_size
+        if self.separate:
+            self.value_encoder, _ = encoder(inputs, config)
+            self.value_memory = Recurrent(config.memory, size, config.hidden_size)
+        self.state_size = self.memory.state_size * (2 if self.separate else 1)
         heads = [head(config.hidden_size, size, config) for size in (outputs, 1)]
         # a head of one layer is that layer: so it is called in stored runs
         self.policy, self.value = heads if config.hidden_layers else [layers[0] for layers in heads]
@@ -116,8 +134,13 @@ class Net(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "time batch parameter"], Float[Tensor, "time batch"], Float[Tensor, "batch state"]]:
-        hidden, state = self.memory(self.encoder(inputs), state)
-        return self.policy(hidden), self.value(hidden)[..., 0], state
+        if not self.separate:
+            hidden, state = self.memory(self.encoder(inputs), state)
+            return self.policy(hidden), self.value(hidden)[..., 0], state
+        acting, judging = state.chunk(2, dim=-1)
+        hidden, acting = self.memory(self.encoder(inputs), acting)
+        judged, judging = self.value_memory(self.value_encoder(inputs), judging)
+        return self.policy(hidden), self.value(judged)[..., 0], torch.cat([acting, judging], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -191,11 +214,18 @@ class RL2:
         if not isinstance(size, int) or size < 1:
             raise UsageError(f"rl2: a net needs `state_size`, the length of its memory's state; this one's is {size}")
         gains = {last_linear(self.net, "policy"): 0.01}
+        if net is None and self.config.initialisation == "spread":
+            for side in ("", "value_"):
+                before = "" if self.config.encoder == "none" else f"{side}encoder"
+                gains |= spread_gains(self.config.hidden_size, active_inputs(tasks, inputs), f"{side}memory", before)
         self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
         if net:
             told = torch.zeros(2, 3, inputs.size, device=device), torch.zeros(3, size, device=device)
             tried("rl2", self.net, self.weights, told, (2, 3, outputs), (2, 3), (3, size))
         self.value_head = value_head(self.net, self.weights)
+        judging = net is None and self.config.value == "separate"
+        self.judging = [name for name in self.weights if judging and name.startswith("value")]
+        """The weights that the value alone reads."""
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
 
@@ -216,12 +246,21 @@ class RL2:
         batch, metrics = self.prepare(policy, experience)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * left(config.anneal_iterations, self.iteration)
-        parts: dict[str, Tensor] = {}
-        generator = counter(self.seed, self.iteration, "minibatches")
-        for minibatch in ppo.minibatches(batch, config.n_epochs, config.minibatches, generator):
-            parts = self.update(minibatch)
+        parts = self.improve(batch, counter(self.seed, self.iteration, "minibatches"))
         self.iteration += 1
         return metrics | numbers(parts)
+
+    def improve(self, batch: ppo.Batch, generator: Generator) -> dict[str, Tensor]:
+        """PPO's passes, in which a cap on the KL moves the policy's weights back and leaves the value's."""
+        config, parts = self.config, {}
+        acting = {name: weight for name, weight in self.weights.items() if name not in self.judging}
+        cap = ppo.Cap(config.kl_cap, acting, lambda: self.loss(self.weights, batch)[1]) if config.kl_cap else None
+        for _ in range(config.n_epochs):
+            for minibatch in ppo.minibatches(batch, 1, config.parts, generator):
+                parts = self.update(minibatch)
+            if cap and cap.exceeded():
+                break
+        return parts | (cap.settled() if cap else {})
 
     def prepare(self, policy: RecurrentPolicy, experience: Experience) -> tuple[ppo.Batch, Metrics]:
         """Turns experience into whole trials, moving the value scale on to their targets."""
@@ -242,8 +281,11 @@ class RL2:
     def update(self, batch: ppo.Batch) -> dict[str, Tensor]:
         """One step of the optimiser."""
         total, parts = self.loss(self.weights, batch)
-        [norm] = descend(self, total, self.optimiser, self.weights.values(), max_norm=self.config.max_grad_norm)
-        return parts | {"train/grad_norm": norm}
+        acting = [weight for name, weight in self.weights.items() if name not in self.judging]
+        judging = [self.weights[name] for name in self.judging]
+        groups = [group for group in (acting, judging) if group]
+        norms = descend(self, total, self.optimiser, *groups, max_norm=self.config.max_grad_norm)
+        return parts | {"train/grad_norm": torch.stack(norms).norm()}
 
     def loss(self, weights: Weights, batch: ppo.Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """PPO's loss on whole trials, each remembered from its beginning, and its parts."""
