@@ -95,7 +95,7 @@ def dynamics_of(tasks: Any) -> Any:
 
 
 def untold(tasks: Any) -> Any:
-    """The tasks themselves, which are shown otherwise (told, encoded, shifted, or without some of their senses), or repeated."""
+    """The tasks themselves, which are shown otherwise (told, encoded, shifted, without some senses), or repeated."""
     while isinstance(tasks, Informed | Encoded | Repeated | Shifted | Without):
         tasks = tasks.tasks
     return tasks

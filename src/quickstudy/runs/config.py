@@ -181,7 +181,7 @@ class RunConfig:
 
     @property
     def learnt(self) -> dict[str, dict[str, Any]]:
-        """What is learnt, on what and how, by sections: of training seed, shift and repeat, without budget, cadence and machine."""
+        """What is learnt, on what and how, by sections: of training seed, shift and repeat; no budget, no machine."""
         own_tasks = self.task_options is None
         options = self.algorithm_options if self.own_algorithm else asdict(self.algorithm_options)
         return {

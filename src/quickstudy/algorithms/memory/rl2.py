@@ -21,7 +21,7 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_discounts, require_rates
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.distributions import Distribution, distribution_over
+from quickstudy.nets.distributions import Distribution
 from quickstudy.nets.networks import (
     Build,
     Recurrent,
@@ -45,6 +45,7 @@ from quickstudy.parts import ppo
 from quickstudy.parts.clock import active_inputs, counted, first_memory, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
+from quickstudy.parts.noise import drawn, first_noise, noisy, policy_distribution, require_noise
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -67,6 +68,8 @@ class Config:
     value: Literal["separate", "shared"] = "separate"
     """The value has an encoder and a memory of its own, or reads the policy's, which then serves two masters."""
     initialisation: options.Initialisation = "spread"
+    noise: options.Noise = "independent"
+    noise_steps: options.NoiseSteps = 0
     learning_rate: float = 2e-3
     """Adam's step size."""
     gamma: float = 0.98
@@ -100,6 +103,7 @@ class Config:
 
     def __post_init__(self) -> None:
         options.require_network("rl2", self)
+        require_noise("rl2", self)
         require_rates("rl2", self)
         require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "n_epochs")
         require_at_least(0, "rl2", self, "anneal_iterations", "kl_cap", "minibatch_trials")
@@ -158,7 +162,9 @@ class RecurrentPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        return first_memory(tasks, lanes, self.net.state_size, next(iter(self.weights.values())).device)
+        device = next(iter(self.weights.values())).device
+        noise = first_noise(self.distribution, tasks, lanes, device)
+        return first_memory(tasks, lanes, self.net.state_size, device) | noise
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead = percept.first.shape
@@ -168,11 +174,10 @@ class RecurrentPolicy:
             self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
         )
         parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
-        distribution = self.distribution
-        action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
+        action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
         notes = {"value": value[0].unflatten(0, lead)} | ({"state": state} if self.keep_states else {})
-        memory = {"state": state, "step": memory["step"] + 1, "episode": episode}
-        return Act(action, distribution.log_prob(parameters, action), notes), memory
+        memory = {"state": state, "step": memory["step"] + 1, "episode": episode} | noise
+        return Act(action, self.distribution.log_prob(parameters, action), notes), memory
 
 
 def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "time trial ..."]:
@@ -206,8 +211,8 @@ class RL2:
     ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         self.iteration, self.own_net = 0, net is not None
-        self.distribution = distribution_over(tasks.action_space)
-        build = net or (lambda inputs, outputs: Net(self.config, inputs, outputs))
+        self.distribution = policy_distribution("rl2", tasks.action_space, self.config, net is not None)
+        build = net or (lambda inputs, outputs: noisy(Net(self.config, inputs, outputs), self.distribution))
         inputs, outputs = timed_inputs(tasks, self.config), self.distribution.size
         self.net: Any = behind(inputs.reader, built("rl2", build, inputs.size, outputs, "policy", "value"))
         size = getattr(self.net, "state_size", None)
