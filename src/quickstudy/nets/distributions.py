@@ -163,7 +163,7 @@ class StateDependentGaussian:
         mean, parts = parameters.split([self.entries, self.size - self.entries], dim=-1)
         return mean, parts.unflatten(-1, (self.features, self.entries))
 
-    def marginal(self, parameters: Parameters) -> Parameters:
+    def marginal(self, parameters: Parameters) -> Float[Tensor, "*lead two"]:
         """The parameters of a single action's distribution."""
         mean, parts = self._split(parameters)
         # a DiagonalGaussian's log standard deviation is half less than it says
