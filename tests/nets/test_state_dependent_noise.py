@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_held_noise_over_many_draws_has_that_variance_and_one_draw_is_linear_in_
         a, b = torch.randn(2, 3, generator=generator(3))
         pushes = [ours.stirred(layer(features), noise[0]) - 1 for features in (a, b, a + b, torch.zeros(3))]
         torch.testing.assert_close(pushes[0] + pushes[1], pushes[2] + pushes[3])
+
+
+def test_noise_begins_as_strong_as_a_diagonal_gaussians_and_is_there_where_features_are_not():
+    layer, ours = NoisyLayer(16, 2), StateDependentGaussian(SPACE, 17)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        for features, share in ((torch.full((16,), 0.5), 1.0), (torch.zeros(16), 0.1)):
+            expected = math.log(share) / 2 + torch.zeros(2)
+            torch.testing.assert_close(ours.marginal(layer(features))[2:], expected)
 
 
 def test_no_gradient_goes_through_the_features():

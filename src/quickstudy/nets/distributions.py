@@ -212,10 +212,10 @@ class NoisyLayer(nn.Module):
         self.log_scale = nn.Parameter(torch.empty((inputs + 1) * entries))
 
     def forward(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead parameter"]:
-        # with inputs of size one, half of the variance that a DiagonalGaussian begins with
-        share = math.exp(-0.5) * math.sqrt(0.5)
-        features = torch.cat([inputs.detach() / math.sqrt(inputs.shape[-1]), inputs.new_ones(*inputs.shape[:-1], 1)], dim=-1)
-        scales = share * self.log_scale.exp().unflatten(0, (features.shape[-1], -1))
+        size = inputs.shape[-1]
+        # with inputs of one half it begins with a DiagonalGaussian's variance, of which the one gives a tenth
+        features = torch.cat([inputs.detach() * math.sqrt(3.6 / size), inputs.new_full((*inputs.shape[:-1], 1), 0.1**0.5)], -1)
+        scales = (self.log_scale - 0.5).exp().unflatten(0, (size + 1, -1))
         return torch.cat([self.mean(inputs), (features[..., None] * scales).flatten(-2)], dim=-1)
 
 
