@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from cells import WORKS, Work
+from cells import WORKS
 from numpy.typing import NDArray
+from works import Work
 
 from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import mean_interval
@@ -23,6 +24,11 @@ from quickstudy.storage import write_atomically
 FORMULAE = 2
 """Raised when what learners compute changes, so that figures stored before say so: new cells are stored with it."""
 
+HEADS = (
+    *("agent", "mean [95 % interval]", "over", "share", "published", "by seed", "steps", "minutes", "TFLOP", "MiB", "measured"),
+    "by episode",
+)
+"""The columns of a table."""
 Cells = list[dict[str, Any]]
 Returns = NDArray[np.floating]
 
@@ -34,7 +40,9 @@ Tasks are held out and actions sampled, as published. A figure is the mean retur
 its 95 % interval. *Over* says what the interval speaks of: new seeds and new tasks, or, with one seed, new tasks only, so that
 another seed may well lie outside ([what an interval says](intervals.md)). *Share* is the figure as a part of the best row's,
 both counted from the random agent's. *By episode* is the mean of each episode's return. Minutes are of one thread, beside one
-more such training on two cores, without evaluation. `quickstudy train ALGORITHM TASKS --tuned` takes the settings of a table;
+more such training on two cores, without evaluation. *TFLOP* are 10^12 floating-point operations of one training, those of
+matrix products and convolutions, counted in one more meta-iteration and for as many steps; *MiB* is the most memory that the
+process of training had, libraries included. `quickstudy train ALGORITHM TASKS --tuned` takes the settings of a table;
 `quickstudy list recipes` names them all.
 
 *Measured before*: trained before formulae of the learners were mended (the first update of a value scale, MAML's baseline,
@@ -56,6 +64,8 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
                 row["seeds"].append(cell["seed"])
                 row |= {"steps": cell["steps"], "command": cell["command"]}
                 row["seconds"] = row.get("seconds", 0) + cell["seconds"]
+                for figure in ("operations", "memory"):
+                    row[figure] = [*row.get(figure, []), cell.get(figure)]
     return {
         name: row | {"returns": np.array(row["returns"], float), "success": mean_success(row["success"])}
         for name, row in rows.items()
@@ -74,8 +84,8 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     floor = trial["random"].mean() if "random" in trial else 0.0
     best = trial[work.best].mean() if work.best in trial else None
     lines = [
-        "| agent | mean [95 % interval] | over | share | published | by seed | steps | minutes | measured | by episode |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(HEADS)} |",
+        f"| {' | '.join('---' for _ in HEADS)} |",
     ]
     for name in sorted(rows, key=lambda name: -trial[name].mean()):
         row, scores = rows[name], trial[name]
@@ -91,12 +101,24 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             ", ".join(f"{mean:.2f}" for mean in scores.mean(1)) if len(scores) > 1 else "",
             f"{row['steps'] / 1e6:.2f} M" if trained else "",
             f"{row['seconds'] / 60 / len(row['seeds']):.1f}" if trained else "",
+            of_seeds(row.get("operations", []), 1e12, np.mean),
+            of_seeds(row.get("memory", []), 1, np.max),
             "before" if row["before"] else "",
             by_episode(row["returns"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [f"| {name} | | | | {work.published[name]:g} | | | | | |" for name in work.published if name not in rows]
+    rest = " |" * (len(HEADS) - 5)
+    lines += [f"| {name} | | | | {work.published[name]:g} |{rest}" for name in work.published if name not in rows]
     return lines
+
+
+def of_seeds(figures: list[float | None], unit: float, middle: Callable[[list[float]], Any]) -> str:
+    """What seeds took, to the third digit; nothing where one of them wasn't measured."""
+    known = [figure for figure in figures if figure is not None]
+    if not known or len(known) < len(figures):
+        return ""
+    value = float(middle(known)) / unit
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def by_episode(returns: Returns) -> str:
@@ -116,12 +138,17 @@ def by_parameter(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{value:g}: {row['returns'][:, values == value, -1].mean():.1f}" for value in np.unique(values))
 
 
-def by_success(row: Mapping[str, Any]) -> str:
-    """In which share of each episode any step succeeded, and what the last episode's return has over the first's, by task."""
+def by_success(row: Mapping[str, Any], frozen: int = 0) -> str:
+    """In which share of each episode any step succeeded, and what the last episode's return has over the first's, by task.
+
+    Of `frozen` episodes at the end the share that succeeded is told besides.
+    """
     gain = row["returns"][..., -1] - row["returns"][..., 0]
     low, high = mean_interval(gain)
     shares = ", ".join(f"{share:.2f}" for share in row["success"])
-    return f"success by episode {shares}; the last episode's return less the first's {gain.mean():+.1f} [{low:.1f}, {high:.1f}]"
+    after = f" (after adapting {np.mean(row['success'][-frozen:]):.2f})" if frozen else ""
+    more = f"{gain.mean():+.1f} [{low:.1f}, {high:.1f}]"
+    return f"success by episode {shares}{after}; the last episode's return less the first's {more}"
 
 
 def binary(returns: Returns) -> bool:
@@ -171,7 +198,7 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
         f"{agent}, mean of the last episode by {work.by}: {by_parameter(row)}." for agent, row in rows.items() if row["by"]
     ]
     if work.success:
-        notes += [f"{agent}: {by_success(row)}." for agent, row in rows.items() if row["success"]]
+        notes += [f"{agent}: {by_success(row, work.frozen)}." for agent, row in rows.items() if row["success"]]
     for agent, figure in work.reach.items():
         if agent in rows:
             reached = rows[agent]["returns"].sum(2).mean()

@@ -22,20 +22,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cells import WORKS, Trained, Work
+from cells import WORKS
 from page import FORMULAE, write_page, write_recipes
+from torch.utils.flop_counter import FlopCounterMode
+from works import Each, Trained, Work
 
 from quickstudy.algorithms import BASELINES
-from quickstudy.evaluation import Evaluation, batch_of, evaluate
+from quickstudy.evaluation import Evaluation, evaluate
 from quickstudy.names import named_now
 from quickstudy.oracles import ORACLES, oracle
-from quickstudy.protocol import Agent, Split
+from quickstudy.protocol import Agent, Learner, Split
 from quickstudy.recipes import as_option, recipe
 from quickstudy.recipes.tuned import configuration
 from quickstudy.runs import load
 from quickstudy.runs.config import RunConfig
 from quickstudy.storage import write_atomically
 from quickstudy.training import resume, train
+from quickstudy.work import open_work
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
@@ -97,12 +100,18 @@ def finished(cell: Cell) -> dict[str, Any] | None:
         for section, options in parts_of(config).items()
         for name, value in vars(options).items()
     )
-    return stored if same else None
+    return stored if same and stored.get("met", {}) == met(work) else None
 
 
 def untrained_config(work: Work) -> dict[str, Any]:
     """What decides the figures of agents that need no training."""
-    return {"agents": list(work.untrained), "tasks": dict(work.options), "num_tasks": work.num_tasks, "lanes": work.lanes}
+    held = {"agents": list(work.untrained), "tasks": dict(work.options), "num_tasks": work.num_tasks, "lanes": work.lanes}
+    return held | met(work)
+
+
+def met(work: Work) -> dict[str, int]:
+    """What else decides which tasks and episodes an agent is scored on; older files say nothing where it is nothing."""
+    return {name: value for name in ("frozen", "each") if (value := getattr(work, name))}
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -121,20 +130,47 @@ def measure(cell: Cell) -> dict[str, Any]:
     else:
         settings = {name: getattr(training, name) for name in ("threads", "evaluate_every", "keep_checkpoints")}
         train(config.build_learner(), training.iterations, run, command=command, **settings)
-    learner = load(run)
+    peak, learner = peak_memory(), load(run)
     wanted: dict[str, tuple[Agent, Split]] = {cell.label: (learner, "test")}
     if trained.extrapolates:
         wanted[f"{cell.label}, extrapolation"] = (learner, "extrapolation")
     wanted |= {name: (agent, "test") for name, agent in trained.others(learner).items()}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     timing = {row["iteration"]: row for row in map(json.loads, (run / "timing.jsonl").read_text().splitlines())}
+    steps = rows[-1]["time/total_timesteps"]
+    # a run that was finished before took its memory in another process
+    trained_here = max(row["time/memory_mb"] for row in timing.values()) <= peak
     return {
         "config": {section: asdict(options) for section, options in parts_of(config).items()},
         "formulae": FORMULAE,
-        "steps": rows[-1]["time/total_timesteps"],
+        "met": met(work),
+        "steps": steps,
+        "operations": operations_of(load(run), steps),
+        "memory": round(peak) if trained_here else None,
         "seconds": round(sum(row["rollout/timesteps"] / timing[row["iteration"]]["time/fps"] for row in rows)),
         "evaluations": {name: scores(agent, work, split) for name, (agent, split) in wanted.items()},
     }
+
+
+def operations_of(learner: Learner, steps: int) -> float:
+    """Floating-point operations of so many environment steps of training, as counted in one more meta-iteration of a learner.
+
+    Those of matrix products and convolutions, forward and backward, two for each product that is added up.
+    """
+    work = open_work(learner.tasks, learner.device, 0)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            lived = learner.train_step(work)["rollout/timesteps"]
+    finally:
+        work.close()
+    return float(f"{counter.get_total_flops() * steps / lived:.4g}")
+
+
+def peak_memory() -> float:
+    """The most memory in MiB that this process has had resident."""
+    # the peak that `resource` tells may be the parent's
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
 
 
 def untrained(work: Work, name: str) -> Agent:
@@ -151,7 +187,9 @@ def untrained(work: Work, name: str) -> Agent:
 
 def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
     """Each task's return in each episode, to the second digit."""
-    result: Evaluation = evaluate(agent, num_tasks=work.num_tasks, split=split, batch=batch_of(work.lanes))
+    tasks = Each(agent.tasks) if work.each else agent.tasks
+    options: dict[str, Any] = {"num_tasks": work.num_tasks, "split": split, "batch": work.batch()}
+    result: Evaluation = evaluate(agent, tasks, frozen_episodes=work.frozen, **options)
     returns = [[short(value) for value in row] for row in result.returns.tolist()]
     success = None if result.success is None else [round(value, 4) for value in result.success.mean(0).tolist()]
     by = {"by": [short(value) for value in result.drawn[work.by].tolist()]} if work.by else {}

@@ -164,13 +164,15 @@ class HiddenLedge:
 
     max_episode_steps: int = 5
     episodes_per_trial: int = 3
+    numbered: bool = False
+    """Show the number of the walker's place."""
 
     initial_noise = 0
     step_noise = 1
 
     @property
-    def observation_space(self) -> spaces.Box:
-        return spaces.Box(-3, 3, (1,))
+    def observation_space(self) -> spaces.Box | spaces.Discrete:
+        return spaces.Discrete(7) if self.numbered else spaces.Box(-3, 3, (1,))
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -188,7 +190,7 @@ class HiddenLedge:
         return state + torch.where(noise[..., 0] < 0.2, -meant, meant)
 
     def observation(self, state: Tensor, task: Tasks) -> Tensor:
-        return state[..., None]
+        return state.long() + 3 if self.numbered else state[..., None]
 
     def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
         return torch.where(arrival.abs() < 3, task["side"] * arrival, -2.0)

@@ -300,7 +300,7 @@ def test_a_fault_in_training_is_kept_and_lived_again(capsys: pytest.CaptureFixtu
     ("arguments", "status", "message"),
     [
         ("trian rl2 bandit", 2, "unknown command 'trian'; did you mean 'train'"),
-        ("train rl3 bandit", 2, "unknown algorithm 'rl3'; did you mean 'rl2'"),
+        ("train rl22 bandit", 2, "unknown algorithm 'rl22'; did you mean 'rl2'"),
         ("train rl2 bandits", 2, "unknown tasks 'bandits'; did you mean 'bandit'"),
         ("train rl2", 2, "takes two names"),
         ("train rl2 bandit --trails 3", 2, "--trials"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from probes import HiddenLedge, HiddenSide
+from probes import HiddenButton, HiddenLedge, HiddenSide
 from small import SMALL
 
 import quickstudy as qs
@@ -23,9 +23,12 @@ from quickstudy.work import InProcess
 STORED = Path(__file__).parent / "curves.json"
 ITERATIONS = 4
 CREDITED = "recurrent-sac", "rl2", "varibad"
+NUMBERED = {name for name, entry in ALGORITHMS.items() if entry.observations != "any"}
+"""Who takes numbered observations alone: on hidden buttons, and on a ledge whose places have numbers."""
 SETTINGS: dict[str, tuple[str, Any, dict[str, Any]]] = {
-    **{f"{name}, side": (name, HiddenSide(), {}) for name in sorted(ALGORITHMS)},
-    **{f"{name}, ledge": (name, HiddenLedge(), {}) for name in sorted(ALGORITHMS)},
+    **{f"{name}, side": (name, HiddenSide(), {}) for name in sorted(ALGORITHMS) if name not in NUMBERED},
+    **{f"{name}, buttons": (name, HiddenButton(), {}) for name in sorted(NUMBERED)},
+    **{f"{name}, ledge": (name, HiddenLedge(numbered=name in NUMBERED), {}) for name in sorted(ALGORITHMS)},
     **{f"{name}, ledge, credit by episode": (name, HiddenLedge(), {"credit": "episode"}) for name in CREDITED},
 }
 """What is trained: an algorithm, on which task, and with what beside its small settings."""

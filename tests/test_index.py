@@ -90,7 +90,7 @@ def test_options_of_a_class_have_their_texts_those_of_its_bases_too():
 @pytest.mark.parametrize(
     ("section", "name", "says"),
     [
-        ("algorithms", "rl3", "unknown algorithm 'rl3'; did you mean 'rl2'?"),
+        ("algorithms", "rl22", "unknown algorithm 'rl22'; did you mean 'rl2'?"),
         ("tasks", "bandits", "unknown tasks 'bandits'; did you mean 'bandit'?"),
         ("tasks", "rl2", "'rl2' names an algorithm, not tasks; of these there are: bandit, "),
         ("oracles", "bandit", "'bandit' names tasks, not an oracle; of these there are: bayes-optimal, "),

@@ -167,7 +167,7 @@ def test_a_mistake_draws_one_line_that_says_what_and_where_and_what_to_type(prog
         ("evaluate runs/b", "runs/b is no run: it has no config.toml"),
         ("evaluate runs/robt", "runs/robt is no run: it has no config.toml; did you mean 'runs/robot'?"),
         ("compare runs/robot robot", "robot is no run: it has no config.toml"),
-        ("list rl3", "there is no 'rl3'; did you mean 'rl2'? All names: quickstudy list"),
+        ("list rl22", "there is no 'rl22'; did you mean 'rl2'? All names: quickstudy list"),
         ("list rl2 maml", "list has no use for the word 'maml'"),
         ("maml bandit", "unknown command 'maml'; known: "),
     ],

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import Share
 from said import complaint
-from small import TINY, as_options
+from small import TINY, as_options, takes
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
@@ -70,7 +70,10 @@ def train(run: Run) -> str | None:
     place = ["--run", str(run.folder), "--seeds", str(run.seeds)]
     common = ["--iterations", "1", "--threads", "1", "--evaluate-every", "1", "--evaluate-tasks", "2"]
     command = ["train", run.algorithm, run.tasks, *place, *common, *short(run.tasks), *LEARNERS[run.algorithm]]
-    if run.tasks.endswith(":panel") and ALGORITHMS[run.algorithm].actions != "any":
+    if not takes(run.algorithm, load_tasks(run.tasks) if run.tasks in OWN else qs.tasks.make(run.tasks)):
+        refused(run, command, "observations and actions must be Discrete")
+        return REFUSED
+    if run.tasks.endswith(":panel") and ALGORITHMS[run.algorithm].actions == "discrete or bounded":
         refused(run, command, "a soft actor-critic takes Discrete, or Box with bounds")
         return REFUSED
     run.call(*command)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import quickstudy as qs
 from quickstudy.evaluation import ends, pool
@@ -82,3 +83,61 @@ def test_recipes_say_what_the_cells_reached(page: Any, tmp_path: Path, monkeypat
         assert (tmp_path / f"{name}.toml").read_text() == (FOLDER / f"{name}.toml").read_text(), name
     trained = {each.recipe for work in page.WORKS.values() for each in work.trained.values()}
     assert {name for name, found in recipes().items() if found.result} <= trained
+
+
+def test_what_a_training_took_is_told_where_every_seed_was_measured(page: Any):
+    evaluation = qs.evaluate(qs.Random(qs.tasks.make("bandit", pulls=2)), num_tasks=5)
+    took = [{"operations": 2e15, "memory": 400}, {"operations": 4e15, "memory": 600}]
+    cells = [cell(evaluation, seed, **each) for seed, each in enumerate(took)]
+    places = [page.HEADS.index(head) + 1 for head in ("TFLOP", "MiB")]
+    for measured, told in ((cells, ["3,000", "600"]), ([*cells, cell(evaluation, 2)], ["", ""])):
+        head, _, line, *published = page.table_of(page.WORKS["bandit-5x10"], page.rows_of(measured))
+        assert [line.split("|")[place].strip() for place in places] == told
+        assert {each.count("|") for each in (line, *published)} == {head.count("|")}
+
+
+def test_operations_are_those_of_matrix_products_for_as_many_steps(page: Any):
+    import results
+
+    class Multiplies:
+        """Lives 10 steps a meta-iteration, with one product of 3 x 4 and 4 x 5."""
+
+        tasks, device = qs.tasks.make("bandit", pulls=2), "cpu"
+
+        def train_step(self, work: Any) -> dict[str, float]:
+            assert (torch.ones(3, 4) @ torch.ones(4, 5)).sum() == 60
+            return {"rollout/timesteps": 10.0}
+
+    learner: Any = Multiplies()
+    assert results.operations_of(learner, 200) == 20 * 2 * 3 * 4 * 5
+
+
+def test_the_peak_of_memory_is_this_process_own(page: Any):
+    import psutil
+    import results
+
+    before = results.peak_memory()
+    assert before >= 0.9 * psutil.Process().memory_info().rss / 2**20
+    held = bytearray(200 * 2**20)
+    assert results.peak_memory() >= min(before, psutil.Process().memory_info().rss / 2**20) and len(held)
+
+
+def test_each_goal_is_met_as_often(page: Any):
+    from works import Each, Work
+
+    work = Work("", "grid-navigation", {}, 21 * 100, ("random",), {}, "random", each=100)
+    tasks: Any = Each(work.tasks())
+    found = qs.evaluate(qs.Random(work.tasks()), tasks, num_tasks=work.num_tasks, batch=work.batch(), episodes=1)
+    goals, counts = found.drawn["goal"].unique(dim=0, return_counts=True)
+    assert len(goals) == 21 and set(counts.tolist()) == {100}
+    assert work.batch() == 48 * 21 and work._replace(each=0).batch() == 1024
+
+
+def test_operations_of_a_memory_are_counted(page: Any):
+    """One pass forward to collect, one forward and two back to learn, over every matrix: but for the ends of the way back."""
+    import results
+
+    tasks = qs.tasks.make("bandit", pulls=10)
+    learner = qs.RL2(tasks, qs.RL2.Config(trials=64, hidden_size=32, n_epochs=1, minibatches=1))
+    entries = sum(weight.numel() for weight in learner.state_dict()["weights"].values() if weight.dim() > 1)
+    assert results.operations_of(learner, 1000) == pytest.approx(4 * 2 * entries * 1000, rel=0.05)

@@ -26,6 +26,8 @@ WORD = 32
 """Numbers that stand for a word."""
 CODES, CODES_UP_TO, FEW_CODES, NATURE_FROM = 8, 11, 32, 36
 """Planes that a channel of codes becomes, and which images have codes, as in `nets/senses.py`."""
+TABLES = 5
+"""Of states, actions and next states that a planner has at once: counts before and after a step, and what it makes of them."""
 UNITS = 10
 """Numbers that a memory's step keeps for its gradient, for each of its units."""
 LIMITS = (
@@ -54,7 +56,10 @@ class Sizes:
         self.action, done = held(tasks.action_space)
         self.task = sum(math.prod(getattr(each, "shape", ())) for each in getattr(tasks, "parameters", {}).values())
         latent = value("latent_size") + value("belief_size")
-        self.inputs = seen + done + CLOCK_AND_FLAGS
+        # a planner's advice on each action, and the tables in which it counts
+        plans = hasattr(config, "prior_mean")
+        self.inputs = seen + done + CLOCK_AND_FLAGS + (2 * done if plans else 0)
+        self.tables = NUMBER * TABLES * seen**2 * done if plans else 0
         self.hidden, layers = value("hidden_size"), value("hidden_layers", 1)
         self.soft, self.recurrent = hasattr(config, "tau"), hasattr(config, "memory")
         self.heads = 5 if self.soft else 2
@@ -191,6 +196,7 @@ def to_train(tasks: Any, config: Any) -> Parts:
     parts = {
         f"experience of {many(sizes.trials)} x {many(sizes.lanes)} trials of {many(sizes.steps)} steps": lived * sizes.step,
         f"parameters of {many(sizes.trials)} tasks": 6.0 * NUMBER * sizes.trials * sizes.task,
+        f"counts of {many(sizes.trials)} trials": sizes.trials * sizes.tables,
     }
     if sizes.folds > 1:
         graphs = 3 if getattr(config, "outer", "") == "trpo" else 2  # which a trust region keeps for its products
@@ -252,6 +258,7 @@ def to_evaluate(agent: Any, tasks: Any, num_tasks: int, batch: int | None = None
             count * agent.lanes * sizes.episode * (sizes.step + sizes.read)
         ),
         f"weights of {many(count)} tasks": NUMBER * own * count * sizes.weights,
+        f"counts of {many(count)} trials": count * sizes.tables,
         f"parameters of {many(count)} tasks": 6.0 * NUMBER * count * sizes.task,
     }
 

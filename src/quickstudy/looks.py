@@ -45,6 +45,7 @@ LOOKS: dict[str, Look] = {
         Look("multi-task-sac", "#886b58", "#f6d49d", "square", (2, 3)),
         Look("unadapted", "#c74501", "#f87922", "square", (7, 4)),
         Look("task-informed", "#b18c15", "#c9c162", "diamond", (10, 3, 2, 3)),
+        Look("rl3", "#2a2f5b", "#595dfc", "circle", (5, 2, 2, 2)),
         Look("random", *CHANCE, "triangle", (2, 4)),
         Look("from-scratch", *CHANCE, "cross", (6, 4)),
         Look("bayes-optimal", *BEST, "star", (1, 2)),
@@ -52,7 +53,7 @@ LOOKS: dict[str, Look] = {
     )
 }
 """By method. Whatever stands here has its colour wherever it is drawn."""
-FREE = tuple(LOOKS)[:10]
+FREE = tuple(LOOKS)[:11]
 """For methods that don't stand here: those that no other method of the same picture has, in this order."""
 
 

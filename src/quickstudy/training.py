@@ -19,6 +19,7 @@ from quickstudy.data.rollout import Lifetime
 from quickstudy.display import Display
 from quickstudy.errors import EnvironmentFault, NotFinite, QuickstudyError, UsageError, did_you_mean
 from quickstudy.evaluation import batch_of, score, shards_of
+from quickstudy.ops.falling import fall_of
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tally import counted
 from quickstudy.printed import say
@@ -26,7 +27,9 @@ from quickstudy.profiling import profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of, warn_of_machine
 from quickstudy.runs.budget import extended, require_left, tell_schedules, write_budget
+from quickstudy.runs.checkpoint import kept_iterations
 from quickstudy.runs.config import MACHINE, RunConfig, Training, config_of, flags, machine_of, require_memory
+from quickstudy.runs.course import RETURN, returns_of
 from quickstudy.runs.folder import (
     NOTHING,
     Opened,
@@ -235,7 +238,7 @@ def loop(
         raise UsageError("not_finite is rollback, which needs a folder with checkpoints; name one: run=...")
     limits = {"deadline": training.deadline, "attempts": training.attempts}
     work = open_work(learner.tasks, learner.device, training.workers, **limits)
-    started = time.monotonic()
+    started, returns = time.monotonic(), returns_of(run.folder) if run else {}
     title = f"{config.algorithm} on {config.tasks}{f', seed {training.seed}' if together else ''}"
     try:
         with (
@@ -255,6 +258,7 @@ def loop(
                 timesteps = complete.timesteps + int(metrics["rollout/timesteps"])
                 row = {"iteration": learner.iteration, "time/total_timesteps": timesteps, **metrics}
                 stepped = time.monotonic()
+                returns |= {learner.iteration: metrics[RETURN]} if RETURN in metrics else {}
                 timing = {"iteration": learner.iteration, "time/time_elapsed": time.monotonic() - started}
                 timing |= phases(metrics["rollout/timesteps"], stepped - began, counted())
                 if training.evaluate_every and learner.iteration % training.evaluate_every == 0:
@@ -282,6 +286,8 @@ def loop(
                 if run:
                     with stops.held():
                         run.amend(scores, complete.timesteps)
+        if not quiet:
+            tell_fall(returns, run)
     except BaseException as stop:
         if run:
             save_end(stop, run, complete, together)
@@ -291,6 +297,19 @@ def loop(
         if run:
             run.close()
     return row
+
+
+def tell_fall(returns: Mapping[int, float], run: Run | None) -> None:
+    """Says where the return of training fell from its best, and which checkpoint that is kept lies closest to that."""
+    fall = fall_of(list(returns), list(returns.values()))
+    if fall is None:
+        return
+    kept = kept_iterations(run.folder) if run else []
+    if run and kept:
+        closest = min(kept, key=lambda iteration: abs(iteration - fall.iteration))
+        say(f"{fall}; of what is kept, closest to its best: quickstudy.load({str(run.folder)!r}, iteration={closest})")
+    else:
+        say(str(fall))
 
 
 def save_end(stop: BaseException, run: Run, complete: Progress, together: Path | None) -> None:

@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+from loops import lived
 
 import quickstudy as qs
+from quickstudy.ops.planning import MDP, Seen, plan
 from quickstudy.oracles import oracle
-from quickstudy.oracles.tabular import MDP, Seen, plan, sample
-from quickstudy.protocol import counter
+from quickstudy.oracles.tabular import sample
+from quickstudy.protocol import Percept, counter
 
 
 def test_a_plan_by_hand():
@@ -55,6 +57,23 @@ def test_published_returns_within_sampling_error(name: str, samples: int, publis
     agent = oracle(name, tasks, ORACLES[name].options(**options))
     ours = qs.evaluate(agent, num_tasks=1000).returns.sum(1)
     assert abs(float(ours.mean()) - published) < 3 * float(ours.std()) * math.sqrt(2 / 1000)
+
+
+def test_replanning_begins_an_episode_as_greedy_does_who_remembers_the_same():
+    """And does otherwise later on, for it goes on learning: it earns more."""
+    tasks = qs.tasks.make("tabular-mdp")
+    greedy, replanning = (oracle(name, tasks) for name in ("greedy", "replanning"))
+    experience = lived(greedy, 50, 10, 100)
+    policy = replanning.explorer()
+    memory, same = policy.initial_memory(50, 1), []
+    for step in range(100):
+        act, memory = policy.act(Percept(*(part[:, :, step] for part in experience.percept)), memory, None)
+        same.append(act.action == experience.act.action[:, :, step])
+    agreed = torch.stack(same, -1)
+    assert agreed[experience.percept.first].all() and not agreed.all()
+    returns = [qs.evaluate(agent, num_tasks=300).returns.sum(1) for agent in (greedy, replanning)]
+    gain = returns[1] - returns[0]
+    assert float(gain.mean()) > 3 * float(gain.std()) / math.sqrt(300)
 
 
 def test_the_told_policy_earns_the_value_of_its_plan():

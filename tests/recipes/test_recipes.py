@@ -126,7 +126,7 @@ def test_the_recipe_that_is_named_is_taken_with_its_tasks_and_normalisation(caps
         ("rl2 grid-navigation --tuned --config a.toml", "train takes --tuned or --config, not both"),
         ("maml grid-navigation --tuned", "there are some for grid-navigation with rl2, varibad and for maml on cart-pole, "),
         ("promp mountain-car --tuned", "there is no recipe for promp on mountain-car; see: quickstudy list recipes"),
-        ("rl3 cart-pole --tuned", "unknown algorithm 'rl3'; did you mean 'rl2'?"),
+        ("rl22 cart-pole --tuned", "unknown algorithm 'rl22'; did you mean 'rl2'?"),
         ("rl2 cart-pol --tuned", "unknown tasks 'cart-pol'; did you mean 'cart-pole'?"),
         ("rl2 cart-pole --tuned cart-pole/rl3", "unknown recipe 'cart-pole/rl3'; did you mean 'cart-pole/rl2'?"),
         ("rl2 bandit --tuned cart-pole/maml", "type: quickstudy train maml cart-pole --tuned cart-pole/maml"),
@@ -175,7 +175,7 @@ def test_tuned_learners_in_python(capsys: pytest.CaptureFixture[str]):
     for call, says in (
         (lambda: qs.tuned("rl2", "bandit", arm=20), "has no key 'arm'; did you mean 'arms'?"),
         (lambda: qs.tuned("maml", "bandit"), "there is no recipe for maml on bandit"),
-        (lambda: qs.tuned("rl3", "bandit"), "unknown algorithm 'rl3'"),
+        (lambda: qs.tuned("rl22", "bandit"), "unknown algorithm 'rl22'"),
         (lambda: built("bandit/rl3"), "unknown recipe 'bandit/rl3'"),
     ):
         with pytest.raises(qs.UsageError, match=says.replace("?", r"\?")):

@@ -219,6 +219,7 @@ def contents(
         "steps": by_step(episodes, generator),
         **mind(axes, generator),
         "series": made,
+        "falls": [{"seed": seeds - 1, "iteration": 12, "best": 2.5, "last": -1}] if points else [],
         "made": "2026-11-25 21:00 UTC",
         "version": "0.1.0",
     }

@@ -123,6 +123,14 @@ def counted(browser: Any, path: Path) -> dict[str, int]:
     return counts | {"style": counts["style"] - svg_styles}
 
 
+def test_a_seed_whose_return_fell_is_told(usual: tuple[Any, list[str], Any]):
+    page, _, shown = usual
+    [fall] = shown["falls"]
+    told = page.evaluate("[...document.querySelectorAll('#learning p')].map((line) => line.textContent)")
+    says = "the return fell from 2.5 (meta-iteration 12) to -1, both means over a tenth of training."
+    assert f"Seed {fall['seed']}: {says}" in told
+
+
 def test_the_keyboard_reaches_all_of_it(browser: Any, tmp_path: Path):
     shown = contents()
     stops = shown["adaptation"]["validation"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import TINY
+from small import TINY, normalisation, taken
 from test_training import fingerprint
 
 import quickstudy as qs
@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 0, "ch
 
 def small(name: str = "rl2") -> Learner:
     entry = ALGORITHMS[name]
-    tasks = qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2)
+    tasks = taken(name, qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2))
     return entry.make(tasks, entry.config(**TINY[name]), seed=5)
 
 
@@ -99,7 +99,7 @@ def test_it_is_the_same_in_a_run_that_was_stopped_before_or_after(
 def test_every_algorithm_can_go_back_to_a_state_that_it_had(name: str, normalised: bool):
     learner = small(name)
     if normalised:
-        learner = qs.Normalised(learner, qs.Normalisation(normalise_observation=True, normalise_reward=True))
+        learner = qs.Normalised(learner, normalisation(name))
     work = InProcess(learner.tasks)
     learner.train_step(work)
     before = copy_state(learner.state_dict())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from probes import HiddenButton
-from small import TINY
+from small import TINY, normalisation, taken
 from test_training import StopsAfter, fingerprint
 from torch import Tensor
 
@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 3, "ev
 
 def small(name: str, tasks: Any = None) -> Learner:
     entry = ALGORITHMS[name]
-    tasks = tasks or qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2)
+    tasks = tasks or taken(name, qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2))
     return entry.make(tasks, entry.config(**TINY[name] | {"shards": 2}), seed=5)
 
 
@@ -56,7 +56,7 @@ def test_any_number_of_workers_gives_the_same_bits(name: str, normalised: bool, 
     for workers in (0, 1, 2, 4):
         learner = small(name)
         if normalised:
-            learner = qs.Normalised(learner, qs.Normalisation(normalise_observation=True, normalise_reward=True))
+            learner = qs.Normalised(learner, normalisation(name))
         key = repr(learner.tasks), workers
         if key not in places:
             places[key] = open_work(learner.tasks, workers=workers)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what the public door opens on, for editors and type checker
     from quickstudy.algorithms.gradient.promp import ProMP as ProMP
     from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
     from quickstudy.algorithms.memory.rl2 import RL2 as RL2
+    from quickstudy.algorithms.memory.rl3 import RL3 as RL3
     from quickstudy.protocol import Agent, Learner
 
 
@@ -35,8 +36,10 @@ class Algorithm:
     """One line for lists."""
     extra: str | None = None
     """The optional packages that it needs."""
-    actions: Literal["any", "discrete or bounded"] = "any"
-    """Action spaces that it takes, of those that there are: all, or Discrete and Box with bounds."""
+    observations: Literal["any", "discrete"] = "any"
+    """Observation spaces that it takes: all, or Discrete."""
+    actions: Literal["any", "discrete or bounded", "discrete"] = "any"
+    """Action spaces that it takes, of those that there are: all, Discrete and Box with bounds, or Discrete."""
     knows: Literal["trial", "task", "nothing"] = "trial"
     """What it can know of its task: what it lived on it, all of it as it is told, or nothing."""
     small: Mapping[str, Any]
@@ -77,6 +80,14 @@ ALGORITHMS: dict[str, Algorithm] = {
     "rl2": Algorithm(
         place="memory.rl2:RL2",
         summary="a recurrent policy whose memory adapts over the episodes of a trial",
+        small={"trials": 64, "hidden_size": 16, "learning_rate": 5e-3},
+        least={"trials": 8, "n_epochs": 1, "minibatches": 2},
+    ),
+    "rl3": Algorithm(
+        place="memory.rl3:RL3",
+        summary="RL2 that is told what a planner makes of the trial so far, where observations are numbered",
+        observations="discrete",
+        actions="discrete",
         small={"trials": 64, "hidden_size": 16, "learning_rate": 5e-3},
         least={"trials": 8, "n_epochs": 1, "minibatches": 2},
     ),

@@ -23,7 +23,13 @@ def written() -> str:
     """The index as it must be."""
     sections = {
         "algorithms": {
-            name: {"summary": entry.summary, "actions": entry.actions, "extra": entry.extra, "options": table_of(entry.config)}
+            name: {
+                "summary": entry.summary,
+                "observations": entry.observations,
+                "actions": entry.actions,
+                "extra": entry.extra,
+                "options": table_of(entry.config),
+            }
             for name, entry in ALGORITHMS.items()
         },
         "baselines": {name: {"summary": entry.summary, "options": {}} for name, entry in BASELINES.items()},

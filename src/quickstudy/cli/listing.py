@@ -76,8 +76,7 @@ def about(section: str, name: str) -> str:
         lines.append(f"  needs: pip install 'quickstudy[{entry['extra']}]'")
     if "for" in entry:
         lines.append(f"  for: {', '.join(entry['for'])}")
-    if "actions" in entry:
-        lines.append(f"  actions: {entry['actions']}")
+    lines += [f"  {spaces}: {entry[spaces]}" for spaces in ("observations", "actions") if spaces in entry]
     if "parameters" in entry:
         lines += ["  parameters, by default:", *(f"    {key:<20} {text}" for key, text in entry["parameters"].items())]
         lines.append(f"  splits: {entry['splits']}")
@@ -89,11 +88,15 @@ def about(section: str, name: str) -> str:
     return "\n".join([*lines, parser.format_help().strip("\n")])
 
 
+TRIED = {"any": "bandit", "discrete": "tabular-mdp", "discrete or bounded": "point-navigation"}
+"""Tasks on which a method is tried, by the actions that it takes."""
+
+
 def trial_of(section: str, name: str, entry: dict[str, Any]) -> str:
     """A command that a name goes into."""
     match section:
         case "algorithms":
-            return f"quickstudy train {name} {'bandit' if entry['actions'] == 'any' else 'point-navigation'}"
+            return f"quickstudy train {name} {TRIED[entry['actions']]}"
         case "tasks":
             return f"quickstudy train rl2 {name}"
         case "oracles":

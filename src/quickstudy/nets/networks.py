@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from quickstudy.arguments import shown
 from quickstudy.errors import UsageError
+from quickstudy.nets.gru import gru
 from quickstudy.nets.options import Cell, Network
 from quickstudy.ops.tree import Tree, tree_map
 
@@ -92,6 +94,12 @@ class Recurrent(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "time batch hidden"], Float[Tensor, "batch state"]]:
+        time, batch, _ = inputs.shape
+        # a step by itself, in acting, is one call of torch's
+        if self.kind == "gru" and inputs.device.type == "cpu" and (time > 1 or torch.is_grad_enabled()):
+            weights = self.from_input, self.from_hidden, self.input_bias, self.hidden_bias
+            held = gru(inputs.flatten(0, 1), state, *weights, [batch] * time).view(time, batch, -1)
+            return held, held[-1]
         weights = [self.from_input.flatten(0, 1), self.from_hidden.flatten(0, 1), self.input_bias, self.hidden_bias]
         if self.kind == "gru-norm":
             outputs, read = [], normed(inputs @ weights[0].T, self.input_gain, self.input_bias)
@@ -227,6 +235,18 @@ def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, fl
             nn.init.orthogonal_(matrix, gain, generator=generator)
         weights[name] = value.to(device).requires_grad_()
     return weights
+
+
+def bound(net: Net, weights: Weights) -> Net:
+    """A copy of a skeleton that holds these very weights: called, it gives what `functional_call` does, which fits them in anew
+    at each call."""
+    own: Any = copy.deepcopy(net)
+    given = {parameter: weights[name] for name, parameter in own.named_parameters()}
+    for module in own.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            delattr(module, name)
+            setattr(module, name, given[parameter])
+    return own
 
 
 def copied(weights: Tree) -> Tree:

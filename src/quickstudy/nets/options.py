@@ -72,8 +72,8 @@ class Senses(Protocol):
 
 
 @runtime_checkable
-class Network(Senses, Protocol):
-    """A configuration that has these options, those of memories aside."""
+class Network(Protocol):
+    """A configuration that has these options, those of memories and of what is seen aside."""
 
     @property
     def encoder(self) -> Literal["none", "layer"]: ...
@@ -85,6 +85,10 @@ class Network(Senses, Protocol):
     def activation(self) -> Literal["tanh", "relu", "elu", "gelu", "silu"]: ...
     @property
     def layer_norm(self) -> bool: ...
+
+
+class Seeing(Senses, Network, Protocol):
+    """A configuration of a network and of how it reads."""
 
 
 def require_network(what: str, config: Network) -> None:

@@ -6,12 +6,13 @@ is the rows of the first step, then those of the second, and so on; `sizes` is h
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
+from quickstudy.nets.gru import gru
 from quickstudy.nets.networks import encoder, gru_step, normed
 from quickstudy.nets.options import Cell, Network
 
@@ -50,10 +51,7 @@ def layout_of(valid: Bool[Tensor, "sequence time"]) -> Layout:
 
 
 class Packed(nn.Module):
-    """`nets.networks.Recurrent` of the same kind over rows; what a row holds is the state after its step.
-
-    The gradient of each weight of a GRU is one product over all rows, which `torch.gru` makes step by step.
-    """
+    """`nets.networks.Recurrent` of the same kind over rows; what a row holds is the state after its step."""
 
     def __init__(self, kind: Cell, inputs: int, hidden: int):
         super().__init__()
@@ -70,10 +68,9 @@ class Packed(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence state"], sizes: list[int]
     ) -> Float[Tensor, "row state"]:
-        from_input, from_hidden = self.from_input.flatten(0, 1).T, self.from_hidden.flatten(0, 1)
         if self.kind == "gru":
-            read = torch.addmm(self.input_bias, inputs, from_input)
-            return cast(Tensor, Steps.apply(read, from_hidden, self.hidden_bias, state, sizes))
+            return gru(inputs, state, self.from_input, self.from_hidden, self.input_bias, self.hidden_bias, sizes)
+        from_input, from_hidden = self.from_input.flatten(0, 1).T, self.from_hidden.flatten(0, 1)
         if self.kind == "lstm":
             read, step = torch.addmm(self.input_bias, inputs, from_input), self.lstm_step
         else:
@@ -109,54 +106,3 @@ class PackedEncoder(nn.Module):
         self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence state"], sizes: list[int]
     ) -> Float[Tensor, "row state"]:
         return self.memory(self.encoder(inputs), state, sizes)
-
-
-class Steps(torch.autograd.Function):
-    """The steps of a GRU from what its gates read: h = n + z (before - n), with the reset r inside the candidate n."""
-
-    @staticmethod
-    def forward(ctx: Any, read: Tensor, weight: Tensor, bias: Tensor, state: Tensor, sizes: list[int]) -> Tensor:
-        rows, hidden = len(read), state.shape[1]
-        recalled, gates, new, held = (read.new_empty(rows, parts * hidden) for parts in (3, 2, 1, 1))
-        columns = [
-            *read.split([2 * hidden, hidden], dim=1),
-            *recalled.split([2 * hidden, hidden], dim=1),
-            *gates.split(hidden, dim=1),
-        ]
-        before, transposed = state, weight.T.contiguous()
-        for all_gates, all_recalled, n, h, read_gates, read_new, recalled_gates, recalled_new, r, z in zip(
-            *(values.split(sizes) for values in (gates, recalled, new, held, *columns)), strict=True
-        ):
-            before = before[: len(h)]
-            torch.addmm(bias, before, transposed, out=all_recalled)
-            torch.add(read_gates, recalled_gates, out=all_gates).sigmoid_()
-            torch.addcmul(read_new, r, recalled_new, out=n).tanh_()
-            before = torch.lerp(n, before, z, out=h)
-        ctx.save_for_backward(weight, state, recalled, gates, new, held)
-        ctx.sizes = sizes
-        return held
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        weight, state, recalled, gates, new, held = ctx.saved_tensors
-        sizes, hidden = ctx.sizes, state.shape[1]
-        before = torch.cat([state, *(h[:size] for h, size in zip(held.split(sizes), sizes[1:], strict=False))])
-        r, z = gates.split(hidden, dim=1)
-        to_z, to_new = (before - new) * z * (1 - z), (1 - z) * (1 - new.square())
-        to_r = recalled[:, 2 * hidden :] * r * (1 - r)
-        into_recalled, into_new = torch.empty_like(recalled), torch.empty_like(new)
-        columns = [values.split(sizes)[::-1] for values in (gradients[0], into_recalled, into_new, to_r, to_z, to_new, r, z)]
-        columns += [values.split(sizes)[::-1] for values in into_recalled.split(hidden, dim=1)]
-        carried = torch.zeros_like(state)
-        for gradient, whole, d_new, slope_r, slope_z, slope_new, reset, kept, d_r, d_z, d_recalled in zip(
-            *columns, strict=True
-        ):
-            here = carried[: len(gradient)]
-            here += gradient
-            torch.mul(here, slope_z, out=d_z)
-            torch.mul(here, slope_new, out=d_new)
-            torch.mul(d_new, slope_r, out=d_r)
-            torch.mul(d_new, reset, out=d_recalled)
-            here.mul_(kept).addmm_(whole, weight)
-        into_read = torch.cat([into_recalled[:, : 2 * hidden], into_new], dim=1)
-        return into_read, into_recalled.T @ before, into_recalled.sum(0), carried, None

@@ -16,6 +16,7 @@ from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
 from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, tabular
 from quickstudy.oracles.agent import Oracle
+from quickstudy.parts.planner import planner_for
 from quickstudy.protocol import TaskDistribution
 from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.native import NativeTasks
@@ -165,6 +166,15 @@ ORACLES: dict[str, Entry] = {
             "tabular-mdp": lambda tasks, family, options: Oracle("greedy", tasks, tabular.SamplingPolicy(family, samples=0)),
         },
         "what is best if the posterior's mean is the truth",
+    ),
+    "replanning": Entry(
+        NoOptions,
+        {
+            "tabular-mdp": lambda tasks, family, options: Oracle(
+                "replanning", tasks, tabular.ReplanningPolicy(planner_for("replanning", tasks, prior_mean=1.0))
+            )
+        },
+        "as greedy, but planned anew at every step, for those that are left in the episode",
     ),
     "epsilon-greedy": Entry(
         EpsilonGreedyOptions,

@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from quickstudy.families.classic.tabular_mdp import TabularMDP
+from quickstudy.ops.planning import MDP, Seen, nothing_seen, plan, posterior_mean, with_step
 from quickstudy.ops.tree import where_lane
 from quickstudy.oracles.bandits import numpy_generator
-from quickstudy.protocol import Act, Memory, Percept, has_past
+from quickstudy.parts.planner import Planner
+from quickstudy.protocol import Act, Memory, Percept
 from quickstudy.tasks.parameters import Normal
 
 
-class MDP(NamedTuple):
-    """Mean rewards and transition probabilities of many MDPs at once."""
-
-    rewards: Float[Tensor, "*batch state action"]
-    transitions: Float[Tensor, "*batch state action next"]
-
-
-def plan(mdp: MDP, horizon: int) -> Float[Tensor, "*batch horizon state action"]:
-    """The value of every action with `horizon`, `horizon` - 1 ... 1 steps to go: backward induction."""
-    values = []
-    future = torch.zeros_like(mdp.rewards[..., 0])
-    for _ in range(horizon):
-        values.append(mdp.rewards + (mdp.transitions @ future[..., None, :, None])[..., 0])
-        future = values[-1].amax(-1)
-    return torch.stack(values[::-1], -3)
-
-
-class Seen(NamedTuple):
-    """What was met so far, lane by lane."""
-
-    visits: Float[Tensor, "*batch state action"]
-    reward: Float[Tensor, "*batch state action"]
-    """Sums of rewards."""
-    arrivals: Float[Tensor, "*batch state action next"]
-
-
 def sample(seen: Seen, prior_mean: float, generator: Generator | None) -> MDP:
-    """An MDP from the posterior; its mean without a generator.
-
-    Mean rewards are N(`prior_mean`, 1) at first, 1 in truth, and seen through noise N(0, 1); transitions are Dirichlet(1).
-    """
-    rewards = (prior_mean + seen.reward) / (1 + seen.visits)
-    weights = 1 + seen.arrivals
-    if generator is not None:
-        rewards = rewards + torch.randn(rewards.shape, generator=generator) / (1 + seen.visits).sqrt()
-        weights = torch.from_numpy(numpy_generator(generator).standard_gamma(weights.numpy(), dtype="float32"))
+    """An MDP from the posterior whose mean is `posterior_mean`; that mean without a generator."""
+    mean = posterior_mean(seen, prior_mean)
+    if generator is None:
+        return mean
+    rewards = mean.rewards + torch.randn(mean.rewards.shape, generator=generator) / (1 + seen.visits).sqrt()
+    drawn = numpy_generator(generator).standard_gamma((1 + seen.arrivals).numpy(), dtype="float32")
+    weights = torch.from_numpy(drawn)
     return MDP(rewards, weights / weights.sum(-1, keepdim=True))
 
 
@@ -68,18 +41,16 @@ class SamplingPolicy:
     samples: int = 1
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
-        lead, pairs = (tasks, lanes), (self.family.states, self.family.actions)
-        return {
-            "visits": torch.zeros(*lead, *pairs),
-            "reward": torch.zeros(*lead, *pairs),
-            "arrivals": torch.zeros(*lead, *pairs, self.family.states),
-            "state": torch.zeros(lead, dtype=torch.long),
-            "plan": torch.zeros(*lead, self.family.horizon, *pairs),
-            "step": torch.zeros(lead, dtype=torch.long),
-        }
+        states, actions = self.family.states, self.family.actions
+        zero, blank = (
+            torch.zeros(tasks, lanes, dtype=torch.long),
+            torch.zeros(tasks, lanes, self.family.horizon, states, actions),
+        )
+        seen = nothing_seen(tasks, lanes, states=states, actions=actions)
+        return seen._asdict() | {"state": zero, "plan": blank, "step": zero}
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        seen = self.learn(percept, memory)
+        seen = with_step(Seen(*(memory[name] for name in Seen._fields)), memory["state"], percept)
         values, step = memory["plan"], memory["step"]
         if bool(percept.first.any()):
             luck = generator if self.samples else None
@@ -90,15 +61,19 @@ class SamplingPolicy:
         action = values[task[:, None], lane, step, percept.observation].argmax(-1)
         return Act(action, None, {}), seen._asdict() | {"state": percept.observation, "plan": values, "step": step + 1}
 
-    def learn(self, percept: Percept, memory: Memory) -> Seen:
-        """What has been seen, with the step before this one."""
-        seen = Seen(memory["visits"].clone(), memory["reward"].clone(), memory["arrivals"].clone())
-        task, lane = has_past(percept).nonzero(as_tuple=True)
-        pair = task, lane, memory["state"][task, lane], percept.action[task, lane]
-        seen.visits[pair] += 1
-        seen.reward[pair] += percept.reward[task, lane]
-        seen.arrivals[*pair, percept.arrival[task, lane]] += 1
-        return seen
+
+@dataclass(frozen=True)
+class ReplanningPolicy:
+    """Plans anew at every step, for the posterior's mean and the steps that are left in the episode."""
+
+    planner: Planner
+
+    def initial_memory(self, tasks: int, lanes: int) -> Memory:
+        return self.planner.initial_memory(tasks, lanes)
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        reckoned, memory = self.planner.look(percept, memory)
+        return Act(reckoned.values.argmax(-1), None, {}), memory
 
 
 @dataclass(frozen=True)

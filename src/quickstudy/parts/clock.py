@@ -55,10 +55,14 @@ def active_inputs(tasks: TaskDistribution, inputs: Inputs) -> float:
 
 
 def timed_percept(
-    tasks: TaskDistribution, percept: Percept, step: Float[Tensor, "*lead"], episode: Float[Tensor, "*lead"]
+    tasks: TaskDistribution,
+    percept: Percept,
+    step: Float[Tensor, "*lead"],
+    episode: Float[Tensor, "*lead"],
+    *beside: Float[Tensor, "*lead _"],
 ) -> Shaped[Tensor, "*lead entry"]:
-    """What a memory reads at a step: the percept, and the clock."""
-    return percept_vector(percept, tasks.observation_space, tasks.action_space, clock(tasks, step, episode))
+    """What a memory reads at a step: the percept, what else is told beside it, and the clock."""
+    return percept_vector(percept, tasks.observation_space, tasks.action_space, *beside, clock(tasks, step, episode))
 
 
 def left(iterations: int, iteration: int, least: float = 0.01) -> float:

@@ -30,7 +30,7 @@ from quickstudy.nets.networks import (
     last_linear,
     tried,
 )
-from quickstudy.nets.options import Network
+from quickstudy.nets.options import Network, Seeing
 from quickstudy.nets.reader import Inputs, behind, inputs_for, read
 from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
 from quickstudy.ops.features import inputs_of
@@ -95,13 +95,13 @@ class Inner(NamedTuple):
     gae_lambda: float
 
 
-def policy_net(learner: Learner, distribution: Distribution, network: Network, own: Build | None) -> nn.Module:
+def policy_net(learner: Learner, distribution: Distribution, network: Seeing, own: Build | None) -> nn.Module:
     """The skeleton of a learner's policy, built by the user's own function where there is one."""
     build, inputs = own or (lambda inputs, outputs: Net(network, inputs, distribution)), inputs_for_net(learner, network)
     return behind(inputs.reader, built(learner.name, build, inputs.size, distribution.size))
 
 
-def inputs_for_net(learner: Learner, network: Network) -> Inputs:
+def inputs_for_net(learner: Learner, network: Seeing) -> Inputs:
     """What a learner's policy reads: the observation."""
     return inputs_for(learner.tasks.observation_space, 0, network)
 
@@ -118,7 +118,7 @@ def adapting(inner: Inner, adapt: Literal["auto", "all", "head"]) -> list[str]:
 def first_start(
     learner: Learner,
     inner: Inner,
-    network: Network,
+    network: Seeing,
     rate: float,
     learn_rate: bool,
     adapt: Literal["auto", "all", "head"] = "auto",

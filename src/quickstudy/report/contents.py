@@ -14,6 +14,7 @@ import torch
 from quickstudy.algorithms.baselines.random import Random
 from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool, told_alike
 from quickstudy.looks import Look, looks_of
+from quickstudy.ops.falling import fall_of
 from quickstudy.protocol import Agent
 from quickstudy.report.budgets import uneven
 from quickstudy.report.inner import inner_steps
@@ -24,6 +25,7 @@ from quickstudy.report.steps import steps
 from quickstudy.report.tasks import task_map
 from quickstudy.report.trials import Lived, dynamics_of, live_trials
 from quickstudy.report.world import world
+from quickstudy.runs.course import returns_of
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
 from quickstudy.storage import SMALL, Refused, read_json, read_text
@@ -63,9 +65,17 @@ def contents(
         ),
         **of_trials(live_trials(runs[0].learner, **options)),
         "series": series(folders, seeds),
+        "falls": falls(folders, seeds),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": version("quickstudy"),
     }
+
+
+def falls(folders: Sequence[Path], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Of the seeds whose return in training fell from its best: how far, and after which meta-iteration."""
+    courses = {seed: returns_of(folder) for folder, seed in zip(folders, seeds, strict=True)}
+    found = {seed: fall_of(list(course), list(course.values())) for seed, course in courses.items()}
+    return [rounded(fall._asdict()) | {"seed": seed} for seed, fall in found.items() if fall]
 
 
 def of_trials(lived: Lived) -> dict[str, Any]:

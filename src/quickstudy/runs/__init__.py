@@ -14,13 +14,20 @@ from quickstudy.runs.folder import open_run
 
 
 @checked
-def load(run: str | Path, tasks: TaskDistribution | None = None, algorithm: Any = None, *, device: str = "cpu") -> Learner:
-    """The learner of a stored run, as last saved. Runs no code that the folder names.
+def load(
+    run: str | Path,
+    tasks: TaskDistribution | None = None,
+    algorithm: Any = None,
+    *,
+    device: str = "cpu",
+    iteration: int | None = None,
+) -> Learner:
+    """The learner of a stored run, as last saved, or as it was saved after `iteration`. Runs no code that the folder names.
 
     A run on tasks of one's own needs them again as `tasks`, one with a learner of one's own its class as `algorithm`.
     A damaged checkpoint is named on stderr and the one before used. `device` is where it is to live, wherever it was trained.
     """
-    opened = open_run(Path(run), tasks, algorithm, {"device": device})
+    opened = open_run(Path(run), tasks, algorithm, {"device": device}, iteration)
     elsewhere = opened.config.trained_with.get("device", device)
     if elsewhere != device:
         say(f"it was trained on {elsewhere}; for that here too: quickstudy.load({str(run)!r}, device={elsewhere!r})")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from quickstudy.errors import QuickstudyError, shorten
+from quickstudy.errors import QuickstudyError, UsageError, shorten
 from quickstudy.ops.state import Ledger, Segment, Table, insert, leaves, plain_values
 from quickstudy.protocol import State
 from quickstudy.storage import (
@@ -261,6 +261,19 @@ def candidates(run: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError):
         return folders
     return sorted(folders, key=lambda folder: folder.name != latest)
+
+
+def kept_iterations(run: Path) -> list[int]:
+    """The meta-iterations of which a run still has a checkpoint."""
+    return sorted(int(folder.name) for folder in candidates(run))
+
+
+def kept_checkpoint(run: Path, iteration: int) -> Path:
+    """The checkpoint of a meta-iteration; UsageError where none is kept."""
+    kept = kept_iterations(run)
+    if iteration not in kept:
+        raise UsageError(f"{run} keeps no checkpoint of meta-iteration {iteration}; it has those of {shorten(str(kept))}")
+    return run / "checkpoints" / f"{iteration:08d}"
 
 
 def prune(folder: Path, keep: int) -> None:

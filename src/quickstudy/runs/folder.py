@@ -20,7 +20,15 @@ import torch
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
-from quickstudy.runs.checkpoint import ANY, load_checkpoint, load_latest, prune, room_for, save_checkpoint
+from quickstudy.runs.checkpoint import (
+    ANY,
+    kept_checkpoint,
+    load_checkpoint,
+    load_latest,
+    prune,
+    room_for,
+    save_checkpoint,
+)
 from quickstudy.runs.config import RunConfig, read_config
 from quickstudy.runs.writers import open_writers
 from quickstudy.storage import appended, flush_to_disk, opened, remove_leftovers, require_folder, to_json, write_atomically
@@ -247,11 +255,16 @@ def refuse_seeds(folder: Path) -> None:
 
 
 def open_run(
-    folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None, given: Mapping[str, Any] = NOTHING
+    folder: Path,
+    tasks: TaskDistribution | None,
+    own_algorithm: Any = None,
+    given: Mapping[str, Any] = NOTHING,
+    iteration: int | None = None,
 ) -> Opened:
     """Reads a stored run and builds its learner; UsageError where the folder is no run.
 
     `given` is what was said of this machine (`MACHINE` of `runs/config.py`), of which `device` is where the learner lives.
+    `iteration` is the meta-iteration of the checkpoint that is read; without, that is the newest whole one.
     """
     refuse_seeds(folder)
     config = stored_config(folder)
@@ -259,7 +272,10 @@ def open_run(
     learner = config.build_learner(tasks, own_algorithm)
     fresh = learner.state_dict()
     room = ANY if config.own_algorithm else room_for(fresh)
-    state, complaints = load_latest(folder, room, config.require_same)
+    if iteration is None:
+        state, complaints = load_latest(folder, room, config.require_same)
+    else:
+        state, complaints = load_checkpoint(kept_checkpoint(folder, iteration), room, config.require_same), []
     try:
         # shipped learners look at their own states, and know what may differ
         learnt = fresh if config.own_algorithm else {}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Shaped
-from torch import Generator, Tensor, nn
+from jaxtyping import Float
+from torch import Generator, Tensor
 from torch.func import functional_call
 from torch.optim import Adam
 
@@ -21,32 +21,19 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_discounts, require_rates
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.distributions import Distribution
-from quickstudy.nets.networks import (
-    Build,
-    Recurrent,
-    Weights,
-    built,
-    copied,
-    copy_into,
-    encoder,
-    head,
-    initial_weights,
-    last_linear,
-    spread_gains,
-    tried,
-)
+from quickstudy.nets.networks import Build, Weights, copied, copy_into
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
-from quickstudy.nets.reader import behind, read
+from quickstudy.nets.reader import read
 from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
-from quickstudy.parts.clock import active_inputs, counted, first_memory, left, timed_inputs, timed_percept, with_clock
+from quickstudy.parts.clock import active_inputs, counted, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
-from quickstudy.parts.noise import drawn, first_noise, noisy, policy_distribution, require_noise
-from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
+from quickstudy.parts.noise import policy_distribution, require_noise
+from quickstudy.parts.recurrent import RecurrentPolicy, apart, begun, time_major
+from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work, counter
 
 
 @checked
@@ -119,72 +106,6 @@ class Config:
         return -(-self.trials // self.minibatch_trials) if self.minibatch_trials else self.minibatches
 
 
-class Net(nn.Module):
-    """Encoder, memory, and a head each for policy and value; the value may read an encoder and a memory of its own."""
-
-    def __init__(self, config: Config, inputs: int, outputs: int):
-        super().__init__()
-        self.separate = config.value == "separate"
-        self.encoder, size = encoder(inputs, config)
-        self.memory = Recurrent(config.memory, size, config.hidden_size)
-        if self.separate:
-            self.value_encoder, _ = encoder(inputs, config)
-            self.value_memory = Recurrent(config.memory, size, config.hidden_size)
-        self.state_size = self.memory.state_size * (2 if self.separate else 1)
-        heads = [head(config.hidden_size, size, config) for size in (outputs, 1)]
-        # a head of one layer is that layer: so it is called in stored runs
-        self.policy, self.value = heads if config.hidden_layers else [layers[0] for layers in heads]
-
-    def forward(
-        self, inputs: Float[Tensor, "time batch feature"], state: Float[Tensor, "batch state"]
-    ) -> tuple[Float[Tensor, "time batch parameter"], Float[Tensor, "time batch"], Float[Tensor, "batch state"]]:
-        if not self.separate:
-            hidden, state = self.memory(self.encoder(inputs), state)
-            return self.policy(hidden), self.value(hidden)[..., 0], state
-        acting, judging = state.chunk(2, dim=-1)
-        hidden, acting = self.memory(self.encoder(inputs), acting)
-        judged, judging = self.value_memory(self.value_encoder(inputs), judging)
-        return self.policy(hidden), self.value(judged)[..., 0], torch.cat([acting, judging], dim=-1)
-
-
-@dataclass(frozen=True)
-class RecurrentPolicy:
-    """Acts from a memory of the trial so far; `start` is the memory it resumes from, None at a trial's beginning."""
-
-    net: Any
-    weights: Weights
-    tasks: TaskDistribution
-    distribution: Distribution
-    keep_states: bool
-    """Record the memory after each step, which `credit="episode"` needs for values at time limits."""
-    start: Memory | None = None
-
-    def initial_memory(self, tasks: int, lanes: int) -> Memory:
-        if self.start is not None:
-            return self.start
-        device = next(iter(self.weights.values())).device
-        noise = first_noise(self.distribution, tasks, lanes, device)
-        return first_memory(tasks, lanes, self.net.state_size, device) | noise
-
-    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        lead = percept.first.shape
-        episode = memory["episode"] + percept.first
-        inputs = timed_percept(self.tasks, percept, memory["step"], episode)
-        parameters, value, state = functional_call(
-            self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
-        )
-        parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
-        action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
-        notes = {"value": value[0].unflatten(0, lead)} | ({"state": state} if self.keep_states else {})
-        memory = {"state": state, "step": memory["step"] + 1, "episode": episode} | noise
-        return Act(action, self.distribution.log_prob(parameters, action), notes), memory
-
-
-def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "time trial ..."]:
-    """Tasks and lanes as one axis of trials, behind time."""
-    return values.flatten(0, 1).transpose(0, 1).contiguous()
-
-
 @checked
 class RL2:
     """Meta-trains a recurrent policy over whole trials; adapting is remembering.
@@ -212,25 +133,10 @@ class RL2:
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         self.iteration, self.own_net = 0, net is not None
         self.distribution = policy_distribution("rl2", tasks.action_space, self.config, net is not None)
-        build = net or (lambda inputs, outputs: noisy(Net(self.config, inputs, outputs), self.distribution))
-        inputs, outputs = timed_inputs(tasks, self.config), self.distribution.size
-        self.net: Any = behind(inputs.reader, built("rl2", build, inputs.size, outputs, "policy", "value"))
-        size = getattr(self.net, "state_size", None)
-        if not isinstance(size, int) or size < 1:
-            raise UsageError(f"rl2: a net needs `state_size`, the length of its memory's state; this one's is {size}")
-        gains = {last_linear(self.net, "policy"): 0.01}
-        if net is None and self.config.initialisation == "spread":
-            for side in ("", "value_"):
-                before = "" if self.config.encoder == "none" else f"{side}encoder"
-                gains |= spread_gains(self.config.hidden_size, active_inputs(tasks, inputs), f"{side}memory", before)
-        self.weights = initial_weights(self.net, counter(seed, 0, "weights"), gains, device)
-        if net:
-            told = torch.zeros(2, 3, inputs.size, device=device), torch.zeros(3, size, device=device)
-            tried("rl2", self.net, self.weights, told, (2, 3, outputs), (2, 3), (3, size))
+        inputs, separate = timed_inputs(tasks, self.config), self.config.value == "separate"
+        first = active_inputs(tasks, inputs), self.distribution, separate, counter(seed, 0, "weights"), device, net
+        self.net, self.weights, self.judging = begun("rl2", self.config, inputs, *first)
         self.value_head = value_head(self.net, self.weights)
-        judging = net is None and self.config.value == "separate"
-        self.judging = [name for name in self.weights if judging and name.startswith("value")]
-        """The weights that the value alone reads."""
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
 
@@ -286,9 +192,7 @@ class RL2:
     def update(self, batch: ppo.Batch) -> dict[str, Tensor]:
         """One step of the optimiser."""
         total, parts = self.loss(self.weights, batch)
-        acting = [weight for name, weight in self.weights.items() if name not in self.judging]
-        judging = [self.weights[name] for name in self.judging]
-        groups = [group for group in (acting, judging) if group]
+        groups = apart(self.weights, self.judging)
         norms = descend(self, total, self.optimiser, *groups, max_norm=self.config.max_grad_norm)
         return parts | {"train/grad_norm": torch.stack(norms).norm()}
 

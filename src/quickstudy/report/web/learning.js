@@ -46,6 +46,7 @@ function learning() {
         " ",
       ),
     ),
+    ...(CONTENTS.falls ?? []).map((fall) => element("p", { class: "note" }, word("fell", fall))),
     element("div", { class: "controls" }, element("label", {}, `${word("metric")} `, select), over),
     legend(
       seeds.length > 1

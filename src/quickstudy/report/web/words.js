@@ -154,6 +154,7 @@ const WORDS = {
       "One metric over training. With several seeds each is a faint line, their interquartile mean the " +
       "bold one.",
     thinned: "Each point is the mean of {rows} meta-iterations.",
+    fell: "Seed {seed}: the return fell from {best} (meta-iteration {iteration}) to {last}, both means over a tenth of training.",
     metric: "Metric",
     over: "Over",
     steps: "environment steps",
@@ -324,6 +325,7 @@ const WORDS = {
     learning: "学习曲线",
     learningText: "一个指标随训练的变化。有多个种子时，细线为各种子，粗线为其四分位均值。",
     thinned: "每个点是 {rows} 次元迭代的均值。",
+    fell: "种子 {seed}：回报从 {best}（元迭代 {iteration}）降至 {last}，二者均为训练十分之一内的均值。",
     metric: "指标",
     over: "横轴",
     steps: "环境步数",
