@@ -20,7 +20,7 @@ from quickstudy.work import InProcess
 from quickstudy.work.local import LocalSite
 
 SPACE = spaces.Box(-2, 4, (2,))  # its centre is 1, half its range 3
-PENDULUM = qs.tasks.make("pendulum")
+PENDULUM = qs.tasks.make("pendulum", max_episode_steps=20)
 
 
 def theirs(parameters: torch.Tensor) -> Independent:
@@ -104,7 +104,7 @@ def learner(name: str, tasks: Any = PENDULUM, **options: Any) -> Any:
 def test_learners_record_the_probability_of_the_marginal_and_train(name: str):
     agent = learner(name, noise_steps=3)
     site = LocalSite(PENDULUM)
-    experience = collect(site, Plan(agent.explorer(), 1, 200, 1), Shard(0, 0, 0, 4, "train"))
+    experience = collect(site, Plan(agent.explorer(), 1, 20, 1), Shard(0, 0, 0, 4, "train"))
     assert experience.act.log_prob is not None
     if name == "rl2":
         batch, _ = agent.prepare(agent.explorer(), experience)
