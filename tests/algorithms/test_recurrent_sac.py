@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.memory.recurrent_sac import Held, RecurrentSAC, heads_of, remembered, targets
+from quickstudy.algorithms.memory.recurrent_sac import Held, RecurrentSAC, Shortcut, heads_of, remembered, targets
 from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.data.rollout import Plan, collect
+from quickstudy.nets.networks import GATE_SPREAD, initial_weights
+from quickstudy.nets.packed import PackedEncoder
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tensors_in
 from quickstudy.parts.soft import ActorCritic, soft_value
@@ -226,6 +228,37 @@ def test_td3_resumes_bit_for_bit_with_its_delayed_policy():
     assert torch.equal(qs.evaluate(agents[0], num_tasks=5).returns, qs.evaluate(agents[1], num_tasks=5).returns)
 
 
+@pytest.mark.parametrize(("every", "updates"), [(7, 0), (10**6, 0), (7, 3)])
+def test_steps_lived_say_how_many_gradient_steps_there_are(every: int, updates: int):
+    agent = learner(updates=updates, update_every=every)
+    lived_steps = agent.train_step(InProcess(agent.tasks))["rollout/timesteps"]
+    taken = float(agent.optimiser.state[agent.learned.log_temperature]["step"])
+    assert taken == (updates or max(1, round(lived_steps / every)))
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm", "gru-norm"])
+def test_beside_the_memory_stands_what_it_read(memory: Any):
+    """A shortcut's state is the encoded step and then what the memory holds without it."""
+    config = RecurrentSAC.Config(hidden_size=5, memory=memory)
+    plain, cut = PackedEncoder(4, memory, config), Shortcut(4, config)
+    weights = initial_weights(plain, counter(0, 0, "weights"), {}, "cpu")
+    inputs, start = torch.randn(8, 4), torch.randn(2, plain.state_size)
+    alone = functional_call(plain, weights, (inputs, start, SIZES))
+    both = functional_call(cut, weights, (inputs, torch.cat([torch.full((2, 5), 9.0), start], 1), SIZES))
+    encoder = {name.removeprefix("encoder."): weight for name, weight in weights.items() if name.startswith("encoder.")}
+    torch.testing.assert_close(both, torch.cat([functional_call(plain.encoder, encoder, (inputs,)), alone], 1))
+    assert (cut.state_size, cut.hidden_size) == (both.shape[1], 10)
+
+
+def test_memories_begin_with_gates_that_spread_unless_they_are_told_not_to():
+    """Its gates' matrices are square here, so that each is its gain times a rotation."""
+    for initialisation, gain in (("spread", GATE_SPREAD), ("orthogonal", 1.0)):
+        agent = learner(initialisation=initialisation, hidden_size=16)
+        for side in (agent.learned.actor, agent.learned.critic):
+            for gate in side.encoder["memory.from_input"].detach():
+                torch.testing.assert_close(gate @ gate.T, gain**2 * torch.eye(16), atol=1e-5, rtol=0)
+
+
 def trial_return(agent: RecurrentSAC, iterations: int, greedy: bool = True) -> float:
     work = InProcess(agent.tasks)
     for _ in range(iterations):
@@ -253,7 +286,8 @@ def test_trials_with_large_errors_are_drawn_more_often():
         ({"gamma": 1.5}, "gamma"),
         ({"trace": -0.1}, "trace"),
         ({"temperature": 0.0}, "temperature"),
-        ({"updates": 0}, "updates is 0"),
+        ({"updates": -1}, "updates is -1"),
+        ({"update_every": 0}, "update_every is 0"),
     ],
     ids=str,
 )
@@ -273,5 +307,5 @@ def test_the_likeliest_action_is_the_one_that_the_policy_head_ranks_first():
     percept = experience.percept
     first = type(percept)(*(part[:, :, 0] for part in percept))
     act, memory = policy.act(first, policy.initial_memory(2, 1), None)
-    parameters = functional_call(agent.net.policy, policy.actor.head, (memory["state"],))
+    parameters = functional_call(agent.net.policy, policy.actor.head, (agent.net.shown(memory["state"]),))
     assert torch.equal(act.action, parameters.argmax(-1))

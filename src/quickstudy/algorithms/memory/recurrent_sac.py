@@ -22,15 +22,26 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, last_layer, tried
+from quickstudy.nets.networks import (
+    Weights,
+    copied,
+    copy_into,
+    encoder,
+    follow,
+    head,
+    initial_weights,
+    last_layer,
+    spread_gains,
+    tried,
+)
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
-from quickstudy.nets.packed import PackedEncoder
+from quickstudy.nets.packed import Packed, PackedEncoder
 from quickstudy.nets.reader import behind, read
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
-from quickstudy.parts.clock import counted, first_memory, left, timed_inputs, timed_percept, with_clock
+from quickstudy.parts.clock import active_inputs, counted, first_memory, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
@@ -43,11 +54,13 @@ from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State
 class Config:
     """What the recurrent actor-critic can be told."""
 
-    trials: int = 64
+    trials: int = 16
     """Trials collected in a meta-iteration, each on a task of its own."""
-    updates: int = 16
-    """Gradient steps in a meta-iteration."""
-    batch_size: int = 64
+    updates: int = 0
+    """Gradient steps in a meta-iteration; 0: as many as `update_every` says."""
+    update_every: int = 40
+    """Steps lived for each gradient step, where `updates` doesn't say how many there are."""
+    batch_size: int = 16
     """Trials, or slices of trials, that a gradient step learns from."""
     buffer_trials: int = 4096
     """Trials that are kept, the newest."""
@@ -70,13 +83,16 @@ class Config:
     vision: options.Vision = "auto"
     language: options.Language = "gru"
     film: options.Film = False
+    initialisation: options.Initialisation = "spread"
+    shortcut: bool = True
+    """Actor and critics also read what is seen now, encoded, beside what is remembered."""
     shared_encoder: bool = False
     """The actor reads the critics' memory, which only the critics' errors train, and has none of its own."""
     learning_rate: float = 1e-3
     """Adam's step size for the critics."""
     policy_rate: float = 3e-4
     """Adam's step size for the actor: slower than the critics, it doesn't run after their first errors."""
-    gamma: float = 0.98
+    gamma: float = 0.99
     """Discount factor, a step of the trial."""
     trace: float = 0.0
     """How much of a target is made of the steps that followed, with no correction for their age; 0: the next value alone."""
@@ -100,8 +116,8 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "recurrent-sac", self, "trials", "updates", "batch_size", "buffer_trials", "shards")
-        require_at_least(0, "recurrent-sac", self, "prioritised", "importance", "slice_length", "anneal_iterations")
+        require_at_least(1, "recurrent-sac", self, "trials", "update_every", "batch_size", "buffer_trials", "shards")
+        require_at_least(0, "recurrent-sac", self, "updates", "prioritised", "importance", "slice_length", "anneal_iterations")
         require_shards("recurrent-sac", self, "trials")
         require_share("recurrent-sac", self, "gamma", "tau")
         require_share("recurrent-sac", self, "trace", zero=True)
@@ -136,12 +152,29 @@ class Net(NamedTuple):
 Build = Callable[[Config, TaskDistribution, SoftActions], Net] | None
 
 
+class Shortcut(nn.Module):
+    """A `PackedEncoder` whose state has what was read at the step before the memory's own, so that heads see both."""
+
+    def __init__(self, inputs: int, config: Config):
+        super().__init__()
+        self.encoder, self.read_size = encoder(inputs, config)
+        self.memory = Packed(config.memory, self.read_size, config.hidden_size)
+        self.state_size, self.hidden_size = (self.read_size + size for size in (self.memory.state_size, config.hidden_size))
+
+    def forward(
+        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence state"], sizes: list[int]
+    ) -> Float[Tensor, "row state"]:
+        read = self.encoder(inputs)
+        return torch.cat([read, self.memory(read, state[:, self.read_size :], sizes)], dim=-1)
+
+
 def net_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Net:
     """The method's own networks."""
-    hidden = config.hidden_size
-    twin = soft.Twin(lambda: head(hidden + actions.action_size, actions.values, config), "heads")
     inputs = timed_inputs(tasks, config).size
-    return Net(PackedEncoder(inputs, config.memory, config), head(hidden, actions.size, config), twin)
+    memory = Shortcut(inputs, config) if config.shortcut else PackedEncoder(inputs, config.memory, config)
+    hidden = memory.hidden_size
+    twin = soft.Twin(lambda: head(hidden + actions.action_size, actions.values, config), "heads")
+    return Net(memory, head(hidden, actions.size, config), twin)
 
 
 class Side(NamedTuple):
@@ -238,9 +271,11 @@ def targets(
         )
         there, _ = soft.soft_value(play, heads, heads.critics, beyond.place(net), noise[at])
         ahead = ahead.index_put((at,), there)
+    discount, known = config.gamma * ~batch.ends, goes_on | batch.ends | batch.leaves
+    if not config.trace:
+        return batch.reward + discount * ahead, known
     trace = config.trace * (goes_on & ~batch.leaves)
-    aims = mixed_returns(batch.reward, config.gamma * ~batch.ends, ahead, bonus, trace, batch.layout.sizes)
-    return aims, goes_on | batch.ends | batch.leaves
+    return mixed_returns(batch.reward, discount, ahead, bonus, trace, batch.layout.sizes), known
 
 
 def try_net(inputs: int, net: Net, actions: SoftActions, actor: Side, critic: Side) -> None:
@@ -283,8 +318,13 @@ class RecurrentSAC:
         self.net = self.net._replace(encoder=behind(inputs.reader, self.net.encoder))
         generator = counter(seed, 0, "weights")
 
+        spread = {}
+        if not net and config.initialisation == "spread":
+            before = "" if config.encoder == "none" else "encoder"
+            spread = spread_gains(config.hidden_size, active_inputs(tasks, inputs), "memory", before)
+
         def side(heads: nn.Module, ends: Mapping[str, float]) -> Side:
-            memory = initial_weights(self.net.encoder, generator, {}, device)
+            memory = initial_weights(self.net.encoder, generator, spread, device)
             return Side(memory, initial_weights(heads, generator, {} if net else ends, device))
 
         critic = side(self.net.critics, soft.twin_end(config, "heads"))
@@ -329,9 +369,10 @@ class RecurrentSAC:
         draws = counter(self.seed, self.iteration, "replay")
         noise = counter(self.seed, self.iteration, "noise", 0, self.device)
         parts: dict[str, Tensor] = {}
-        for number in range(config.updates):
+        updates = config.updates or max(1, round(float(experience.valid.sum()) / config.update_every))
+        for number in range(updates):
             batch, weight, leaf = self.draw(draws)
-            moves_policy = (self.iteration * config.updates + number) % POLICY_DELAY[config.method] == 0
+            moves_policy = (self.iteration * updates + number) % POLICY_DELAY[config.method] == 0
             changed, error = self.update(batch, weight, noise, moves_policy)
             parts |= changed
             prioritise(self.replay, leaf, error, config.prioritised)
