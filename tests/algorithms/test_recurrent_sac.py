@@ -18,10 +18,11 @@ from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.data.rollout import Plan, collect
 from quickstudy.nets.networks import GATE_SPREAD, initial_weights
 from quickstudy.nets.packed import PackedEncoder
+from quickstudy.nets.values import unit_scale
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tensors_in
-from quickstudy.parts.soft import ActorCritic, soft_value
-from quickstudy.parts.trials import batch_of, mixed_returns, records_of, squared_error
+from quickstudy.parts.soft import ActorCritic, soft_value, values_of
+from quickstudy.parts.trials import batch_of, mixed_returns, records_of, returns_of, squared_error
 from quickstudy.protocol import Experience, Shard, counter
 from quickstudy.work import InProcess, LocalSite
 
@@ -77,7 +78,7 @@ def aims_of(agent: RecurrentSAC, batch: Any, temperature: float | None = None) -
         learned = learned._replace(log_temperature=torch.tensor(temperature).log())
     held = Held(*(remembered(agent.net, side, batch.inputs, sizes) for side in (learned.actor, learned.critic)))
     noise = torch.zeros(len(batch.reward), agent.actions.action_size)
-    return targets(agent.net, agent.actions, agent.config, learned, batch, held, noise)
+    return targets(agent.net, agent.actions, agent.config, learned, batch, held, agent.scale, noise)
 
 
 def test_by_trial_an_episodes_end_is_none_and_the_last_step_ends_all():
@@ -209,6 +210,7 @@ def test_a_shared_memory_is_trained_by_the_critics_alone():
         {"shared_encoder": True},
         {"credit": "episode", "trace": 0.5, "anneal_iterations": 3},
         {"buffer_trials": 8},
+        {"value_rate": 0.0},
     ],
     ids=str,
 )
@@ -257,6 +259,57 @@ def test_memories_begin_with_gates_that_spread_unless_they_are_told_not_to():
         for side in (agent.learned.actor, agent.learned.critic):
             for gate in side.encoder["memory.from_input"].detach():
                 torch.testing.assert_close(gate @ gate.T, gain**2 * torch.eye(16), atol=1e-5, rtol=0)
+
+
+def test_returns_are_the_discounted_rewards_to_come_of_each_trial():
+    agent = learner(gamma=0.9)
+    batch = batch_of(records_of(agent.tasks, "trial", lived(agent)))
+    returns = returns_of(batch, 0.9)
+    for trial in range(8):
+        rows, to_come = (batch.layout.sequence == trial).nonzero()[:, 0].tolist(), 0.0
+        for row in reversed(rows):
+            to_come = float(batch.reward[row]) + 0.9 * to_come
+            assert float(returns[row]) == pytest.approx(to_come, rel=1e-5)
+
+
+def test_values_on_a_scale_are_the_same_in_other_units():
+    """Rewards and scale 1,024 times as large, which moves no bit: the loss is the same and what is aimed at as large."""
+    agents = [learner(HiddenSide()) for _ in range(2)]
+    found = []
+    for agent, units in zip(agents, (1.0, 1024.0), strict=True):
+        agent.train_step(InProcess(agent.tasks))
+        batch, weight, _ = agent.draw(counter(0, 0, "draw"))
+        agent.scale = agent.scale._replace(mean=units * agent.scale.mean, variance=units**2 * agent.scale.variance)
+        found.append(agent.update(batch._replace(reward=units * batch.reward), weight, counter(0, 0, "noise"), True)[0])
+    aims = [each.pop("train/value") for each in found]
+    assert float(aims[1]) == 1024 * float(aims[0]) != 0
+    assert {name: float(part) for name, part in found[0].items()} == {name: float(part) for name, part in found[1].items()}
+
+
+def test_no_value_moves_with_its_scale():
+    agent = learner(HiddenSide())
+    agent.train_step(InProcess(agent.tasks))
+    batch = batch_of(records_of(agent.tasks, "trial", lived(agent)))
+
+    @torch.no_grad()
+    def restored() -> list[Tensor]:
+        play, found = ActorCritic(*agent.net[1:], agent.actions), []
+        for side in (agent.learned.critic, agent.target.critic):
+            state = remembered(agent.net, side, batch.inputs, batch.layout.sizes)
+            values = values_of(play, side.head, Held(state, state).place(agent.net), batch.action)
+            found.append(agent.scale.restore(values))
+        return found
+
+    before, scale = restored(), agent.scale
+    agent.follow_returns(batch._replace(reward=10 * batch.reward + 7))
+    assert float(agent.scale.std) > 1.5 * float(scale.std)
+    torch.testing.assert_close(restored(), before, atol=1e-5, rtol=1e-4)
+
+
+def test_with_a_pace_of_zero_values_have_the_rewards_own_scale():
+    agent = learner(value_rate=0.0)
+    agent.train_step(InProcess(agent.tasks))
+    assert agent.scale == unit_scale("cpu") and "value_scale" not in agent.state_dict()
 
 
 def trial_return(agent: RecurrentSAC, iterations: int, greedy: bool = True) -> float:

@@ -38,6 +38,7 @@ from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.packed import Packed, PackedEncoder
 from quickstudy.nets.reader import behind, read
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
+from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, scale_fits, stored_scale, unit_scale
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
@@ -45,7 +46,7 @@ from quickstudy.parts.clock import active_inputs, counted, first_memory, left, t
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
-from quickstudy.parts.trials import Batch, batch_of, mixed_returns, records_of, squared_error
+from quickstudy.parts.trials import Batch, batch_of, mixed_returns, records_of, returns_of, squared_error
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -98,12 +99,14 @@ class Config:
     """How much of a target is made of the steps that followed, with no correction for their age; 0: the next value alone."""
     credit: Literal["trial", "episode"] = "trial"
     """How far an action answers for rewards: to the end of the trial, or of its episode (for tasks that reward survival)."""
+    value_rate: float = 0.1
+    """How fast the scale of the values follows the returns that are lived, a meta-iteration; 0: they have the rewards' own."""
     tau: float = 0.01
     """How fast the target networks follow, a gradient step."""
     entropy_share: float = 0.3
     """SAC, discrete actions: the part of the highest entropy that the temperature aims at."""
     temperature: float = 0.1
-    """SAC: the temperature to begin with."""
+    """SAC: the temperature to begin with, on the scale of the values."""
     temperature_rate: float = 3e-2
     """SAC: Adam's step size for the logarithm of the temperature."""
     exploration_noise: float = 0.1
@@ -120,7 +123,7 @@ class Config:
         require_at_least(0, "recurrent-sac", self, "updates", "prioritised", "importance", "slice_length", "anneal_iterations")
         require_shards("recurrent-sac", self, "trials")
         require_share("recurrent-sac", self, "gamma", "tau")
-        require_share("recurrent-sac", self, "trace", zero=True)
+        require_share("recurrent-sac", self, "trace", "value_rate", zero=True)
         options.require_network("recurrent-sac", self)
         require_rates("recurrent-sac", self)
         require_positive("recurrent-sac", self, "temperature", "exploration_noise")
@@ -249,16 +252,18 @@ def targets(
     learned: Learned,
     batch: Batch,
     held: Held,
+    scale: ValueScale,
     noise: Float[Tensor, "row noise"],
 ) -> tuple[Float[Tensor, "row"], Bool[Tensor, "row"]]:
     """What the critics approach, r + gamma V(next), or its mixture with later steps; and which steps have such a target.
 
     V is that of what is held after the next step of the trial. Where an episode reached its time limit and only episodes count,
     both memories read once more, as if it had gone on. The last step of a slice that the trial goes on from has no target.
+    Critics and temperature are on a scale, targets on that of the rewards.
     """
     play, heads = soft.ActorCritic(net.policy, net.critics, actions), heads_of(learned)
     value, entropy = soft.soft_value(play, heads, heads.critics, held.place(net), noise)
-    bonus = learned.log_temperature.exp() * entropy
+    value, bonus = scale.restore(value).float(), learned.log_temperature.exp() * entropy * scale.std.float()
     following = batch.layout.following
     goes_on = following < len(value)
     ahead, bonus = (torch.cat([part, part.new_zeros(1)])[following] for part in (value, bonus))
@@ -270,7 +275,7 @@ def targets(
             remembered(net, learned.critic, read, sizes, held.critic[at]),
         )
         there, _ = soft.soft_value(play, heads, heads.critics, beyond.place(net), noise[at])
-        ahead = ahead.index_put((at,), there)
+        ahead = ahead.index_put((at,), scale.restore(there).float())
     discount, known = config.gamma * ~batch.ends, goes_on | batch.ends | batch.leaves
     if not config.trace:
         return batch.reward + discount * ahead, known
@@ -335,6 +340,7 @@ class RecurrentSAC:
             actor = actor._replace(encoder=critic.encoder)
         self.learned = Learned(actor, critic, soft.first_temperature(config.temperature, device))
         self.target = copied(self.learned)
+        self.scale, self.scaled = unit_scale(device), net is None and config.value_rate > 0
         groups = [
             {"params": tensors_in(critic), "lr": config.learning_rate},
             {"params": self.actor_alone(), "lr": config.policy_rate},
@@ -363,7 +369,10 @@ class RecurrentSAC:
     def train_step(self, work: Work) -> Metrics:
         config, tasks = self.config, self.tasks
         experience = collected_trials(work, self, self.explorer(), config.trials)
-        self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records_of(tasks, config.credit, experience))
+        records = records_of(tasks, config.credit, experience)
+        self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records)
+        if self.scaled:
+            self.follow_returns(batch_of(records))
         for group, rate in zip(self.optimiser.param_groups, (config.learning_rate, config.policy_rate), strict=False):
             group["lr"] = rate * left(config.anneal_iterations, self.iteration)
         draws = counter(self.seed, self.iteration, "replay")
@@ -378,6 +387,15 @@ class RecurrentSAC:
             prioritise(self.replay, leaf, error, config.prioritised)
         self.iteration += 1
         return trial_metrics(tasks, experience) | numbers(parts)
+
+    def follow_returns(self, lived: Batch) -> None:
+        """Moves the scale of the values on to what was lived; no value moves with it (PopArt: van Hasselt et al. 2016)."""
+        returns, every = returns_of(lived, self.config.gamma), torch.ones_like(lived.ends)
+        before, self.scale = self.scale, follow_targets(self.scale, returns, every, self.config.value_rate)
+        for side in (self.learned.critic, self.target.critic):
+            for critic in range(2):
+                last = f"heads.{critic}.{last_layer(self.config)}"
+                preserve_values(side.head[f"{last}.weight"], side.head[f"{last}.bias"], before, self.scale)
 
     def draw(self, generator: Generator) -> tuple[Batch, Float[Tensor, "trial"], Int[Tensor, "leaf"]]:
         """A batch, the weight of each trial's error in the loss, and, where trials have priorities, their leaves."""
@@ -408,9 +426,9 @@ class RecurrentSAC:
             remembered(net, target.critic, batch.inputs, sizes),
         )
         drawn = actions.noise(tuple(batch.reward.shape), noise)
-        aims, known = targets(net, actions, config, aiming, batch, ahead, drawn)
+        aims, known = targets(net, actions, config, aiming, batch, ahead, self.scale, drawn)
         values = soft.values_of(play, learned.critic.head, Held(acting, judging).place(net), batch.action)
-        total, error = squared_error(values, aims, known, batch.layout.sequence, weight)
+        total, error = squared_error(values, self.scale.normalise(aims), known, batch.layout.sequence, weight)
         parts = {"train/critic_loss": total, "train/value": aims.mean()}
         if moves_policy:
             drawn = torch.zeros_like(drawn) if td3 else actions.noise(tuple(batch.reward.shape), noise)
@@ -451,15 +469,18 @@ class RecurrentSAC:
             "learned": self.own(),
             "target": as_mapping(self.target),
             "optimiser": adam_state(self.optimiser),
+            **({"value_scale": self.scale._asdict()} if self.scaled else {}),
             **replay_state(self.replay),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        patterns: dict[str, Any] = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        patterns |= {"value_scale": scale_fits} if self.scaled else {}
         require_fit("", state, {**self.state_dict(), **patterns})
         replay = read_replay(self.replay, state)
         self.iteration = state["iteration"]
         copy_into(self.own(), state["learned"])
         copy_into(as_mapping(self.target), state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
+        self.scale = stored_scale(state["value_scale"], self.device) if self.scaled else self.scale
         take_replay(self.replay, replay, state)
