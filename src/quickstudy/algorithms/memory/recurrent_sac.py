@@ -91,8 +91,8 @@ class Config:
     """The actor reads the critics' memory, which only the critics' errors train, and has none of its own."""
     learning_rate: float = 1e-3
     """Adam's step size for the critics."""
-    policy_rate: float = 3e-4
-    """Adam's step size for the actor: slower than the critics, it doesn't run after their first errors."""
+    policy_rate: float = 1e-3
+    """Adam's step size for the actor; slower than the critics, it doesn't run after their first errors where rewards are rare."""
     gamma: float = 0.99
     """Discount factor, a step of the trial."""
     trace: float = 0.0
@@ -101,13 +101,13 @@ class Config:
     """How far an action answers for rewards: to the end of the trial, or of its episode (for tasks that reward survival)."""
     value_rate: float = 0.1
     """How fast the scale of the values follows the returns that are lived, a meta-iteration; 0: they have the rewards' own."""
-    tau: float = 0.01
+    tau: float = 0.02
     """How fast the target networks follow, a gradient step."""
     entropy_share: float = 0.3
     """SAC, discrete actions: the part of the highest entropy that the temperature aims at."""
     temperature: float = 0.1
     """SAC: the temperature to begin with, on the scale of the values."""
-    temperature_rate: float = 3e-2
+    temperature_rate: float = 1e-2
     """SAC: Adam's step size for the logarithm of the temperature."""
     exploration_noise: float = 0.1
     """TD3: the deviation of the noise on actions that are tried, in half-ranges."""
