@@ -92,7 +92,7 @@ class Config:
     learning_rate: float = 1e-3
     """Adam's step size for the critics."""
     policy_rate: float = 1e-3
-    """Adam's step size for the actor; slower than the critics, it doesn't run after their first errors where rewards are rare."""
+    """Adam's step size for the actor; a slower one doesn't run after the critics' first errors where rewards are rare."""
     gamma: float = 0.99
     """Discount factor, a step of the trial."""
     trace: float = 0.0
