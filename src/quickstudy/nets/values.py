@@ -87,7 +87,9 @@ def value_head(net: nn.Module, weights: Weights) -> tuple[Float[Tensor, "1 hidde
 
 
 @torch.no_grad()
-def preserve_values(weight: Float[Tensor, "1 hidden"], bias: Float[Tensor, "1"], old: ValueScale, new: ValueScale) -> None:
+def preserve_values(
+    weight: Float[Tensor, "value hidden"], bias: Float[Tensor, "value"], old: ValueScale, new: ValueScale
+) -> None:
     """Changes a value head in place so that its restored outputs stay (PopArt: van Hasselt et al. 2016, proposition 1).
 
     Before the first targets the head has learnt nothing: kept in its place, it would begin as far off as the targets are large.
