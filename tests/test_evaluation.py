@@ -275,7 +275,8 @@ def test_agents_of_any_lanes_meet_the_same_tasks_in_batches_of_one_size():
     def met(agent: qs.Random | qs.MAML, batch: int | None) -> torch.Tensor:
         return qs.evaluate(agent, num_tasks=60, batch=batch).drawn["means"]
 
-    one, twenty = qs.Random(qs.tasks.make("bandit", pulls=2)), BASELINES["from-scratch"].make(qs.tasks.make("bandit", pulls=2))
+    one, tasks = qs.Random(qs.tasks.make("bandit", pulls=2)), qs.tasks.make("bandit", pulls=2)
+    twenty = BASELINES["from-scratch"].make(tasks, config=qs.MAML.Config(lanes=20))
     batch = min(batch_of(agent.lanes) for agent in (one, twenty))
     assert torch.equal(met(one, batch), met(twenty, batch)) and not torch.equal(met(one, None), met(twenty, None))
 

@@ -47,7 +47,7 @@ def test_varibad_searches_first_and_then_walks_straight_to_the_goal():
 
 
 def test_maml_walks_to_the_goal_after_one_step():
-    learner = trained(qs.MAML(qs.tasks.make("point-navigation", episodes_per_trial=2)), 12)
+    learner = trained(qs.MAML(qs.tasks.make("point-navigation", episodes_per_trial=2)), 25)
     before, after = episodes(learner)
     assert before < MIDDLE + 12 and after > before + 8
 

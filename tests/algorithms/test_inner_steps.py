@@ -19,7 +19,7 @@ from quickstudy.parts.collecting import collected_episodes
 from quickstudy.parts.gradient import Inner, Samples, Start, adapted, collected_stages, outcomes, samples_of, weights_at
 from quickstudy.work import InProcess
 
-SMALL = {"meta_batch_size": 3, "lanes": 4, "hidden_size": 6}
+SMALL = {"meta_batch_size": 3, "lanes": 4, "hidden_size": 6, "inner_rate": 0.1}
 LEARNERS: dict[str, Any] = {"maml": qs.MAML, "promp": qs.ProMP}
 
 

@@ -147,7 +147,7 @@ def test_first_order_is_the_gradient_at_the_adapted_weights(world: World):
 def learner_and_stages(name: str = "point-navigation", **options: Any) -> tuple[MAML, list[Experience]]:
     """A small learner in double precision, with its weights moved off zero, and what it collected."""
     tasks = qs.tasks.make(name, max_episode_steps=6) if name != "bandit" else qs.tasks.make(name, pulls=6)
-    learner = MAML(tasks, MAML.Config(meta_batch_size=3, lanes=4, hidden_size=5, **options))
+    learner = MAML(tasks, MAML.Config(meta_batch_size=3, lanes=4, hidden_size=5, **{"inner_rate": 0.1, **options}))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in learner.learned.values():
@@ -251,7 +251,8 @@ def test_a_trust_region_step_moves_by_the_kl_it_may_and_improves():
 @pytest.mark.slow
 def test_trust_regions_too_learn_to_find_the_hidden_button(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()
-    learner = MAML(qs.NativeTasks(HiddenButton()), MAML.Config(hidden_size=16, inner_rate=0.5, max_kl=0.02))
+    config = MAML.Config(meta_batch_size=20, lanes=20, hidden_size=16, inner_rate=0.5, outer="trpo", max_kl=0.02)
+    learner = MAML(qs.NativeTasks(HiddenButton()), config)
     work, before = InProcess(learner.tasks), qs.evaluate(learner, num_tasks=200).returns.sum(1).mean()
     for _ in range(60):
         learner.train_step(work)

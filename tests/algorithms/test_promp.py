@@ -30,7 +30,7 @@ def collected(learner: Any) -> list[Samples]:
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("kind", ["point-navigation", "bandit"])
 def test_without_its_penalty_and_its_bound_it_is_maml_with_the_outer_steps_of_ppo_bit_for_bit(kind: str, steps: int):
-    common: dict[str, Any] = SAME | {"inner_steps": steps, "n_epochs": 3, "clip_range": 0.1}
+    common: dict[str, Any] = SAME | {"inner_steps": steps, "inner_rate": 0.1, "n_epochs": 3, "clip_range": 0.1}
     ours = qs.ProMP(tasks_of(kind), qs.ProMP.Config(**common, kl_weight=0.0), seed=2)
     theirs = qs.MAML(tasks_of(kind), qs.MAML.Config(**common, outer="ppo", inner_ratio="step", max_grad_norm=1e9), seed=2)
     for learner in (ours, theirs):

@@ -46,7 +46,7 @@ def searcher() -> Any:
 
 
 def maml() -> Any:
-    return qs.MAML(make("point-navigation", max_episode_steps=5), qs.MAML.Config(**SMALL["maml"], lanes=3))
+    return qs.MAML(make("point-navigation", max_episode_steps=5), qs.MAML.Config(**SMALL["maml"] | {"lanes": 3}))
 
 
 def post(server: Server, given: dict[str, Any]) -> tuple[int, str]:

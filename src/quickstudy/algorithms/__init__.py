@@ -130,6 +130,8 @@ ALGORITHMS: dict[str, Algorithm] = {
         place="gradient.maml:MAML",
         summary="first weights from which a few gradient steps adapt",
         small={
+            "meta_batch_size": 20,
+            "lanes": 20,
             "hidden_size": 16,
             "inner_steps": 2,
             "inner_rate": 0.2,

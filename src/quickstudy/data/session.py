@@ -39,7 +39,7 @@ class Session:
         session.new_task()                                             # another patient, market, robot ...
 
     Observations and actions are those of the environment itself. The session remembers over the episodes of its task, and
-    adapts whenever it has lived as many episodes as the agent pools (`agent.lanes`: RL2 1, MAML 20). `greedy` takes the most
+    adapts whenever it has lived as many episodes as the agent pools (`agent.lanes`: RL2 1, MAML 10). `greedy` takes the most
     likely actions instead of sampling. Sampled actions are those of `evaluate` on one task, one lane and the same seed.
     """
 

@@ -52,13 +52,13 @@ from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Wo
 class Config:
     """What MAML can be told."""
 
-    meta_batch_size: int = 20
+    meta_batch_size: int = 10
     """Tasks in a meta-iteration."""
-    lanes: int = 20
+    lanes: int = 10
     """Episodes of a task that one inner step learns from, lived side by side."""
     inner_steps: int = 1
     """Gradient steps of an adaptation in training, each on fresh episodes."""
-    inner_rate: float = 0.1
+    inner_rate: float = 1.0
     """Step size of the inner steps, or their first one where it is learned."""
     later_rate_share: float = 1.0
     """Step size of the inner steps after the first, as a share of the first one's."""
@@ -83,8 +83,8 @@ class Config:
     """Trace decay of the generalised advantage estimates."""
     outer_stages: Literal["last", "all"] = "last"
     """Which policies first weights are to improve: the one after the last inner step, or all, the first one too."""
-    outer: Literal["trpo", "ppo"] = "trpo"
-    """How the first weights move."""
+    outer: Literal["trpo", "ppo"] = "ppo"
+    """How the first weights move: by one step, as published, or by several smaller ones, which learn from fewer episodes."""
     max_kl: float = 0.01
     """TRPO: how far the adapted policies may move."""
     cg_iterations: int = 10
