@@ -172,7 +172,7 @@ def in_double(lived: Lived) -> Lived:
 
 
 def rl2_by_steps(policy: Any, clock: Tensor, action: Tensor, seen: list[Tensor]) -> Tensor:
-    state, found = torch.zeros(1, 8).double(), []
+    state, found = torch.zeros(1, policy.net.state_size).double(), []
     for now, time in zip(seen[0], clock, strict=True):
         parameters, _, state = functional_call(policy.net, policy.weights, (torch.cat([now, time])[None, None], state))
         found.append(parameters[0])
@@ -180,10 +180,10 @@ def rl2_by_steps(policy: Any, clock: Tensor, action: Tensor, seen: list[Tensor])
 
 
 def recurrent_sac_by_steps(policy: Any, clock: Tensor, action: Tensor, seen: list[Tensor]) -> Tensor:
-    state, found = torch.zeros(1, 8).double(), []
+    state, found = torch.zeros(1, policy.net.encoder.state_size).double(), []
     for now, time in zip(seen[0], clock, strict=True):
         state = functional_call(policy.net.encoder, policy.actor.encoder, (torch.cat([now, time])[None], state, [1]))
-        found.append(functional_call(policy.net.policy, policy.actor.head, (state,)))
+        found.append(functional_call(policy.net.policy, policy.actor.head, (policy.net.shown(state),)))
     return policy.actions.log_prob(torch.cat(found), action)
 
 
