@@ -15,8 +15,11 @@ import argparse
 import contextlib
 import hashlib
 import json
+import math
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -42,7 +45,7 @@ from quickstudy.training import resume, train
 from quickstudy.work import open_work
 
 ROOT = Path(__file__).parent.parent
-TASKS = 200
+TASKS = 100
 """Held-out tasks that each agent is scored on."""
 MOST_LANES = 20
 """Of any learner here: tasks are drawn in batches that hold so many lanes, so that all meet the same ones."""
@@ -128,7 +131,7 @@ def measure(cell: Cell, budget: Budget, runs: Path) -> dict[str, Any]:
         resume(run, tasks=tasks)
     else:
         learner = made(cell)
-        looks: dict[str, Any] = {"evaluate_every": between_looks(cell, budget), "evaluate_tasks": max(10, 200 // learner.lanes)}
+        looks: dict[str, Any] = {"evaluate_every": between_looks(cell, budget), "evaluate_tasks": max(8, 64 // learner.lanes)}
         named: dict[str, Any] = {"own_tasks": f"unseen.{cell.tasks}", "threads": 1, "keep_checkpoints": 20}
         train(learner, run=run, steps=budget.of(cell.algorithm), **named, **looks)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -156,7 +159,7 @@ def between_looks(cell: Cell, budget: Budget) -> int:
         steps = learner.train_step(work)["rollout/timesteps"]
     finally:
         work.close()
-    return max(1, int(budget.of(cell.algorithm) / steps / LOOKS))
+    return math.ceil(budget.of(cell.algorithm) / steps / LOOKS)
 
 
 def returns_of_episodes(agent: Agent) -> list[list[float]]:
@@ -176,9 +179,22 @@ def work(cell: Cell, budget: Budget, results: Path, runs: Path) -> None:
     write_atomically(cell.result(results), json.dumps(told, separators=(",", ":")) + "\n")
 
 
+def end_with_parent() -> None:
+    """Ends this process where the one that began it is gone, killed for instance: a cell goes on from its last checkpoint."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def work_all(waiting: list[Cell], jobs: int, budget: Budget, results: Path, runs: Path) -> None:
     """Cell after cell in so many processes; the page is written anew after each."""
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
         began = time.monotonic()
         running = {pool.submit(work, cell, budget, results, runs): cell for cell in waiting}
         for done in as_completed(running):
@@ -259,10 +275,12 @@ def notes_of(cells: Mapping[Cell, dict[str, Any]]) -> Iterator[str]:
     for cell, stored in cells.items():
         if stored.get("says"):
             yield f"- {cell.algorithm} on {cell.tasks}: {stored['says']}."
-    for tasks in UNSEEN:
-        refused = [algorithm for algorithm in ALGORITHMS if refusal(Cell(algorithm, tasks))]
+    for algorithm in ALGORITHMS:
+        refused = [tasks for tasks in UNSEEN if refusal(Cell(algorithm, tasks))]
         if refused:
-            yield f"- Not taken on {tasks}: {', '.join(refused)}."
+            entry = ALGORITHMS[algorithm]
+            kinds = f"its observations are to be {entry.observations}, its actions {entry.actions}"
+            yield f"- {algorithm} doesn't take {', '.join(refused)}: {kinds}."
 
 
 def write_page(results: Path) -> None:

@@ -236,7 +236,8 @@ def results_of(cells: Mapping[str, Cells]) -> dict[str, Result | None]:
     for name, work in WORKS.items():
         rows = rows_of(cells.get(name, []))
         for label, trained in work.trained.items():
-            results[trained.recipe] = result_of(name, rows[label], rows["random"]) if label in rows else None
+            measured = {label, "random"} <= rows.keys()
+            results[trained.recipe] = result_of(name, rows[label], rows["random"]) if measured else None
     return results
 
 

@@ -296,11 +296,11 @@ class Dive:
     episodes_per_trial: int = 4
     initial_noise: int = 0
     step_noise: int = 1
-    deepest: float = 10.0
+    deepest: int = 10
 
     @property
-    def observation_space(self) -> Box:
-        return Box(0.0, 1.0, (1,), np.float32)
+    def observation_space(self) -> Discrete:
+        return Discrete(self.deepest + 1)
 
     @property
     def action_space(self) -> Discrete:
@@ -311,14 +311,14 @@ class Dive:
         return {"safe": Uniform(1.0, 9.0), "hazard": Uniform(0.1, 0.5)}
 
     def initial(self, task: Tasks, noise: Tensor) -> Boat:
-        return Boat(torch.zeros(noise.shape[:-1]), torch.zeros(noise.shape[:-1], dtype=torch.bool))
+        return Boat(torch.zeros(noise.shape[:-1], dtype=torch.long), torch.zeros(noise.shape[:-1], dtype=torch.bool))
 
     def transition(self, state: Boat, action: Tensor, task: Tasks, noise: Tensor) -> Boat:
-        depth = (state.depth + (action - 1)).clamp(0.0, self.deepest)
+        depth = (state.depth + action - 1).clamp(0, self.deepest)
         return Boat(depth, noise[..., 0] < task["hazard"] * (depth - task["safe"]))
 
     def observation(self, state: Boat, task: Tasks) -> Tensor:
-        return state.depth[..., None] / self.deepest
+        return state.depth
 
     def reward(self, state: Boat, action: Tensor, arrival: Boat, task: Tasks, noise: Tensor) -> Tensor:
         return 0.1 * arrival.depth * ~arrival.crushed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import quickstudy as qs
-from quickstudy.parts.gradient import Start, collected_stages, outcome
+from quickstudy.parts.gradient import Start, collected_stages, outcomes
 from quickstudy.work import InProcess
 
 SMALL = {"meta_batch_size": 3, "lanes": 4, "hidden_size": 8}
@@ -23,7 +23,7 @@ def learner(family: str, **options: Any) -> qs.MAML:
 def slope(agent: qs.MAML, start: Start) -> tuple[Tensor, dict[str, Tensor]]:
     """What adapted policies would do, and how a number made of that depends on the first weights."""
     stages, _ = collected_stages(InProcess(agent.tasks), agent, agent.inner, 3, 2)
-    found = outcome(agent.inner, start, stages)
+    [found] = outcomes(agent.inner, start, stages, 1)
     gradients = torch.autograd.grad(found.square().sum(), list(start.weights.values()), allow_unused=True)
     return found.detach(), dict(zip(start.weights, gradients, strict=True))
 

@@ -221,10 +221,10 @@ def test_gauss_newton_products_are_the_double_backward_of_the_kl(name: str, opti
     learner, lives = learner_and_stages(name, **options)
     stages = [samples_of(learner.inner, life) for life in lives]
     last, distribution = stages[-1], learner.distribution
-    parameters, pull, push = linear_maps(lambda learned: learner.outcome(learned, stages), learner.learned)
+    parameters, pull, push = linear_maps(lambda learned: learner.outcomes(learned, stages)[0], learner.learned)
     torch.testing.assert_close(parameters, last.parameters)
     leaves = {key: value.detach().requires_grad_() for key, value in learner.learned.items()}
-    kl = distribution.kl(last.parameters, learner.outcome(leaves, stages)).mean()
+    kl = distribution.kl(last.parameters, learner.outcomes(leaves, stages)[0]).mean()
     slope = torch.autograd.grad(kl, list(leaves.values()), create_graph=True, materialize_grads=True)
     generator = torch.Generator().manual_seed(1)
     for _ in range(3):
@@ -242,7 +242,7 @@ def test_a_trust_region_step_moves_by_the_kl_it_may_and_improves():
     before = {key: value.detach().clone() for key, value in learner.learned.items()}
     metrics = learner.trust_region(stages)
     assert 0 < metrics["train/approx_kl"] <= learner.config.max_kl
-    parameters = learner.outcome(learner.learned, stages).detach()
+    parameters = learner.outcomes(learner.learned, stages)[0].detach()
     kl = learner.distribution.kl(stages[-1].parameters, parameters).mean()
     assert abs(float(kl) - metrics["train/approx_kl"]) < 1e-9
     assert any(not torch.equal(before[key], value) for key, value in learner.learned.items())

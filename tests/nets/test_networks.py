@@ -2,14 +2,18 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
+import cloudpickle
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 from torch.optim import Adam
 
-from quickstudy.nets.networks import Recurrent, follow, initial_weights, multilayer, skeleton
+from quickstudy.algorithms.memory.rl2 import RL2
+from quickstudy.families import make
+from quickstudy.nets.networks import Recurrent, bound, follow, initial_weights, multilayer, skeleton
 from quickstudy.nets.optimiser import adam_state, load_adam_state
 from quickstudy.nets.values import follow_targets, preserve_values, stored_scale, unit_scale
 
@@ -68,6 +72,52 @@ def test_a_sequence_at_once_is_the_sequence_step_by_step(kind: str):
         step, state = functional_call(net, weights, (inputs[t : t + 1], state))
         torch.testing.assert_close(step[0], outputs[t])
     torch.testing.assert_close(state, last)
+
+
+def moved(net: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return args[0] + net.first.bias, *args[1:]
+
+
+class Tied(nn.Module):
+    """A layer that stands twice, a list that is no module, and a hook before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.memory = nn.Linear(3, 3), Recurrent("gru", 3, 5)
+        self.again, self.plain = self.first, [self.first.weight]
+        self.register_forward_pre_hook(moved)
+
+    def forward(self, inputs: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        outputs, _ = self.memory(self.again(self.first(inputs)) @ self.plain[0], state)
+        return outputs
+
+
+def test_a_bound_network_is_its_skeleton_with_these_weights():
+    net = skeleton(Tied)
+    weights = initial_weights(net, torch.Generator().manual_seed(0), {}, "cpu")
+    own = bound(net, weights)
+    inputs, state = torch.randn(4, 2, 3), torch.randn(2, 5)
+    before = own(inputs, state)
+    with torch.no_grad():
+        weights["first.bias"] += 1
+    assert not torch.equal(own(inputs, state), before) and own.plain[0] is weights["first.weight"]
+    plain = Tied()
+    plain.load_state_dict(weights, strict=False)
+    assert torch.equal(own(inputs, state), plain(inputs, state))
+    gradients = torch.autograd.grad(own(inputs, state).sum(), list(weights.values()))
+    theirs = torch.autograd.grad(plain(inputs, state).sum(), list(plain.parameters()))
+    assert all(map(torch.equal, gradients, theirs))
+    assert all(parameter.is_meta for parameter in net.parameters())
+
+
+def test_what_a_policy_acts_with_holds_its_weights_in_another_process_too():
+    policy = RL2(make("bandit"), RL2.Config(trials=4, minibatches=1)).explorer()
+    assert policy.acting is policy.acting
+    sent = cloudpickle.loads(cloudpickle.dumps(policy))
+    for each in (policy, sent):
+        assert {name: id(weight) for name, weight in each.acting.named_parameters()} == {
+            name: id(weight) for name, weight in each.weights.items()
+        }
 
 
 def test_first_weights_depend_on_the_generator_alone():

@@ -131,6 +131,15 @@ def test_point_navigation_rewards_nearness_to_goals_where_they_should_lie(layout
         torch.testing.assert_close(sparse.reward(place, action, place, task, none), near)
 
 
+@pytest.mark.parametrize("layout", ["square", "half-circle"])
+def test_point_navigation_may_end_where_both_axes_are_within_a_hundredth_of_the_goal(layout: Any):
+    ends, goes_on = PointNavigation(layout=layout, ends_at_goal=True), PointNavigation(layout=layout)
+    task = NativeTasks(ends).sample(100, "train", counter(0, 0, "tasks"))
+    for offset, there in (((0.0, 0.0), True), ((0.009, -0.009), True), ((0.011, 0.0), False), ((0.0, -0.011), False)):
+        place = ends.goal(task) + torch.tensor(offset)
+        assert bool((ends.terminal(place, task) == there).all()) and not goes_on.terminal(place, task).any()
+
+
 def test_swapped_buttons_mirror_the_cart():
     ours = CartPole()
     task = {name: torch.tensor(value) for name, value in GYMNASIUM_DEFAULTS.items()}

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -238,15 +238,9 @@ def initial_weights(net: nn.Module, generator: Generator, gains: Mapping[str, fl
 
 
 def bound(net: Net, weights: Weights) -> Net:
-    """A copy of a skeleton that holds these very weights: called, it gives what `functional_call` does, which fits them in anew
-    at each call."""
-    own: Any = copy.deepcopy(net)
-    given = {parameter: weights[name] for name, parameter in own.named_parameters()}
-    for module in own.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            delattr(module, name)
-            setattr(module, name, given[parameter])
-    return own
+    """A copy of a skeleton that holds these very weights; `functional_call` fits them in anew at each call."""
+    held = {id(parameter): weights[name] for name, parameter in cast(nn.Module, net).named_parameters()}
+    return copy.deepcopy(net, held)
 
 
 def copied(weights: Tree) -> Tree:

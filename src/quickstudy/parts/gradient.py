@@ -93,6 +93,8 @@ class Inner(NamedTuple):
     """Treat the gradient as a constant."""
     gamma: float
     gae_lambda: float
+    later_rate_share: float = 1.0
+    """Rate of the steps after the first, as a share of the first one's."""
 
 
 def policy_net(learner: Learner, distribution: Distribution, network: Seeing, own: Build | None) -> nn.Module:
@@ -228,12 +230,16 @@ def by_task(
 
 
 def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | None) -> Start:
-    """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with."""
+    """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with.
+
+    Weights of each task (`axis` 0) have made a step already: theirs is a later one.
+    """
     own, samples, loss = by_task(inner, start, samples)
     gradients = vmap(grad(loss), in_dims=(axis, 0))(own, samples)
     if inner.first_order:
         gradients = {name: gradient.detach() for name, gradient in gradients.items()}
-    return start._replace(weights=inner_step(start.weights, gradients, start.rates))
+    rates = start.rates if axis is None else {name: inner.later_rate_share * rate for name, rate in start.rates.items()}
+    return start._replace(weights=inner_step(start.weights, gradients, rates))
 
 
 def first_policy(inner: Inner, start: Start) -> WeightedPolicy:
@@ -256,10 +262,10 @@ def weights_at(inner: Inner, start: Start, stages: list[Samples]) -> list[tuple[
     return found
 
 
-def outcome(inner: Inner, start: Start, stages: list[Samples]) -> Float[Tensor, "task lane time parameter"]:
-    """What the adapted policies would do where they were last: the map from first weights that meta-training differentiates."""
-    weights, axis = weights_at(inner, start, stages)[-1]
-    return forward(inner.net, weights, stages[-1].inputs, axis)
+def outcomes(inner: Inner, start: Start, stages: list[Samples], last: int) -> list[Float[Tensor, "task lane time parameter"]]:
+    """What the policies of so many last stages would do where they were: what meta-training differentiates in first weights."""
+    pairs = list(zip(weights_at(inner, start, stages), stages, strict=True))[-last:]
+    return [forward(inner.net, weights, stage.inputs, axis) for (weights, axis), stage in pairs]
 
 
 def collected_stages(work: Work, learner: Learner, inner: Inner, tasks: int, steps: int) -> tuple[list[Samples], Metrics]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor, nn
-from torch.func import functional_call
 
 from quickstudy.errors import UsageError
 from quickstudy.nets.distributions import Distribution
@@ -16,6 +16,7 @@ from quickstudy.nets.networks import (
     Build,
     Recurrent,
     Weights,
+    bound,
     built,
     encoder,
     head,
@@ -80,6 +81,11 @@ class RecurrentPolicy:
     """Record the memory after each step, which values at time limits need."""
     start: Memory | None = None
 
+    @cached_property
+    def acting(self) -> Any:
+        """The network with its weights."""
+        return bound(self.net, self.weights)
+
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
@@ -94,9 +100,7 @@ class RecurrentPolicy:
         lead = percept.first.shape
         episode = memory["episode"] + percept.first
         inputs = timed_percept(self.tasks, percept, memory["step"], episode, *beside)
-        parameters, value, state = functional_call(
-            self.net, self.weights, (inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
-        )
+        parameters, value, state = self.acting(inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
         parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
         action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
         notes = {"value": value[0].unflatten(0, lead)} | ({"state": state} if self.keep_states else {})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,7 +22,18 @@ from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution
-from quickstudy.nets.networks import ActorCritic, Build, Weights, built, copied, copy_into, initial_weights, last_linear, tried
+from quickstudy.nets.networks import (
+    ActorCritic,
+    Build,
+    Weights,
+    bound,
+    built,
+    copied,
+    copy_into,
+    initial_weights,
+    last_linear,
+    tried,
+)
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.reader import behind, inputs_for
 from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
@@ -94,6 +106,11 @@ class MemorylessPolicy:
     tasks: TaskDistribution
     distribution: Distribution
 
+    @cached_property
+    def acting(self) -> nn.Module:
+        """The network with its weights."""
+        return bound(self.net, self.weights)
+
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         return first_noise(self.distribution, tasks, lanes, next(iter(self.weights.values())).device)
 
@@ -104,7 +121,7 @@ class MemorylessPolicy:
 
     def __call__(self, observation: Shaped[Tensor, "*lead ..."]) -> tuple[Tensor, Tensor]:
         """The action distribution's parameters and the value, on the head's own scale."""
-        return functional_call(self.net, self.weights, (inputs_of(self.tasks.observation_space, observation),))
+        return self.acting(inputs_of(self.tasks.observation_space, observation))
 
 
 def task_informed(tasks: TaskDistribution, config: Config | None = None, **options: Any) -> MultiTask:

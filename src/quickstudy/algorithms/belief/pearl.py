@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -24,7 +25,7 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Believed, Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, tried
+from quickstudy.nets.networks import Weights, bound, copied, copy_into, follow, head, initial_weights, tried
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.reader import Reader, behind, inputs_for, read
 from quickstudy.nets.soft import SoftActions, soft_actions
@@ -150,6 +151,11 @@ class PosteriorPolicy:
     belief: Posterior
     """With a task axis once something was seen."""
 
+    @cached_property
+    def acting(self) -> nn.Module:
+        """The network with its weights."""
+        return bound(self.nets.policy, self.weights["policy"])
+
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         return {"latent": self.belief.mean.new_zeros(tasks, lanes, self.belief.mean.shape[-1])}
 
@@ -158,7 +164,7 @@ class PosteriorPolicy:
         drawn = mean if generator is None else mean + std * torch.empty_like(mean).normal_(generator=generator)
         latent = torch.where(percept.first[..., None], drawn, memory["latent"])
         seen = inputs_of(self.tasks.observation_space, percept.observation, latent)
-        parameters = functional_call(self.nets.policy, self.weights["policy"], (seen,))
+        parameters = self.acting(seen)
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
         return Act(action, None, {}), {"latent": latent}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -31,6 +32,7 @@ from quickstudy.nets.networks import (
     ActorCritic,
     Build,
     Weights,
+    bound,
     built,
     copied,
     copy_into,
@@ -171,6 +173,16 @@ class BeliefPolicy:
     distribution: Distribution
     start: Memory | None = None
 
+    @cached_property
+    def acting(self) -> nn.Module:
+        """The network with its weights."""
+        return bound(self.net, self.weights)
+
+    @cached_property
+    def believing(self) -> nn.Module:
+        """The encoder with its weights."""
+        return bound(self.encoder, self.encoder_weights)
+
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
@@ -179,7 +191,7 @@ class BeliefPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         episode = memory["episode"] + percept.first
         inputs, state = self.read(percept, memory["state"], memory["step"], episode)
-        parameters = functional_call(self.net, self.weights, (inputs,))
+        parameters = self.acting(inputs)
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
         notes = {"inputs": inputs, "state": state}
@@ -196,7 +208,7 @@ class BeliefPolicy:
         """What the policy reads at a step (observation, belief, clock), and the encoder's memory after it."""
         tasks, lead = self.tasks, percept.first.shape
         seen = evidence(percept, tasks.observation_space, tasks.action_space).flatten(0, -2)
-        belief, state = functional_call(self.encoder, self.encoder_weights, (seen[None], state.flatten(0, -2)))
+        belief, state = self.believing(seen[None], state.flatten(0, -2))
         found = Belief(*(part[0].unflatten(0, lead) for part in belief))
         inputs = hyper_state(tasks, percept.observation, found, clock(tasks, step, episode))
         return inputs, state.unflatten(0, lead)

@@ -6,7 +6,8 @@ steps, so that the adapted policies do well. Learned per-parameter inner rates m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.distributions import distribution_over
+from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Build, Weights, copy_into
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.ops.fit import COUNTED, require_fit
@@ -39,7 +40,7 @@ from quickstudy.parts.gradient import (
     first_policy,
     first_start,
     known,
-    outcome,
+    outcomes,
     policy_net,
     retraced,
 )
@@ -59,6 +60,8 @@ class Config:
     """Gradient steps of an adaptation in training, each on fresh episodes."""
     inner_rate: float = 0.1
     """Step size of the inner steps, or their first one where it is learned."""
+    later_rate_share: float = 1.0
+    """Step size of the inner steps after the first, as a share of the first one's."""
     learn_inner_rate: bool = False
     """Learn a rate for each parameter (Meta-SGD)."""
     first_order: bool = False
@@ -78,6 +81,8 @@ class Config:
     """Discount factor, a step of the episode."""
     gae_lambda: float = 1.0
     """Trace decay of the generalised advantage estimates."""
+    outer_stages: Literal["last", "all"] = "last"
+    """Which policies first weights are to improve: the one after the last inner step, or all, the first one too."""
     outer: Literal["trpo", "ppo"] = "trpo"
     """How the first weights move."""
     max_kl: float = 0.01
@@ -99,6 +104,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_at_least(1, "maml", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
+        require_at_least(0, "maml", self, "later_rate_share")
         options.require_network("maml", self)
         require_rates("maml", self)
         require_shards("maml", self, "meta_batch_size")
@@ -132,7 +138,14 @@ class MAML:
         self.distribution = distribution_over(tasks.action_space)
         self.net = policy_net(self, self.distribution, config, net)
         self.inner = Inner(
-            tasks, self.net, self.distribution, config.inner_ratio, config.first_order, config.gamma, config.gae_lambda
+            tasks,
+            self.net,
+            self.distribution,
+            config.inner_ratio,
+            config.first_order,
+            config.gamma,
+            config.gae_lambda,
+            config.later_rate_share,
         )
         self.start = first_start(self, self.inner, config, config.inner_rate, config.learn_inner_rate, config.adapt)
         self.learned = self.start.learned()
@@ -165,33 +178,40 @@ class MAML:
         self.iteration += 1
         return metrics
 
-    def outcome(self, learned: Weights, stages: list[Samples]) -> Float[Tensor, "task lane time parameter"]:
-        """What the adapted policies would do where they were, from other first weights and rates."""
-        return outcome(self.inner, self.start.moved_to(learned), stages)
+    def scored(self, stages: list[Samples]) -> list[Samples]:
+        """The stages whose policies are to do better."""
+        return stages if self.config.outer_stages == "all" else stages[-1:]
+
+    def outcomes(self, learned: Weights, stages: list[Samples]) -> list[Float[Tensor, "task lane time parameter"]]:
+        """What the policies of the scored stages would do where they were, from other first weights and rates."""
+        return outcomes(self.inner, self.start.moved_to(learned), stages, len(self.scored(stages)))
 
     def trust_region(self, stages: list[Samples]) -> Metrics:
-        """One TRPO step (Schulman et al. 2015) on the adapted policies.
+        """One TRPO step (Schulman et al. 2015) on the policies of the scored stages.
 
-        At the behaviour policy the KL has no slope, so its exact Hessian is J'FJ: J by one linearisation of `outcome`, F the
+        At the behaviour policy the KL has no slope, so its exact Hessian is J'FJ: J by one linearisation of `outcomes`, F the
         Fisher information of the action distribution.
         """
-        config, last, distribution = self.config, stages[-1], self.distribution
+        config, scored, distribution = self.config, self.scored(stages), self.distribution
         now = {name: value.detach() for name, value in self.learned.items()}
-        count = last.valid.sum()
+        behaviour = torch.cat([stage.parameters for stage in scored], dim=2)
+        share = torch.cat([stage.valid / stage.valid.sum() for stage in scored], dim=2) / len(scored)
+
+        def joined(learned: Weights) -> Tensor:
+            return torch.cat(self.outcomes(learned, stages), dim=2)
 
         def judged(parameters: Tensor) -> tuple[Tensor, Tensor]:
-            ratio = (distribution.log_prob(parameters, last.action) - last.log_prob).exp()
-            kl = distribution.kl(last.parameters, parameters)
-            return masked_mean(ratio * last.advantage, last.valid), masked_mean(kl, last.valid)
+            parts = parameters.split([stage.valid.shape[2] for stage in scored], dim=2)
+            return improvement(distribution, parts, scored), divergence(distribution, parts, scored)
 
-        parameters, pull, push = linear_maps(lambda learned: self.outcome(learned, stages), self.learned)
+        parameters, pull, push = linear_maps(joined, self.learned)
 
         def product(vector: Tensor) -> Tensor:
-            moved = distribution.fisher(last.parameters, push(vector)) * (last.valid / count)[..., None]
+            moved = distribution.fisher(behaviour, push(vector)) * share[..., None]
             return pull(moved) + config.cg_damping * vector
 
         def after(step: Tensor) -> tuple[float, float]:
-            objective, kl = judged(self.outcome(unflatten(flatten(now) + step, now), stages))
+            objective, kl = judged(joined(unflatten(flatten(now) + step, now)))
             return objective.item(), kl.item()
 
         gradient = pull(grad(lambda parameters: judged(parameters)[0])(parameters))
@@ -205,15 +225,14 @@ class MAML:
         return {"train/loss": -before, "train/grad_norm": gradient.norm().item(), "train/approx_kl": kl}
 
     def proximal(self, stages: list[Samples]) -> Metrics:
-        """PPO's epochs (Schulman et al. 2017) on the adapted policies, adapting anew in each from the stored episodes."""
-        config, last, distribution = self.config, stages[-1], self.distribution
+        """PPO's epochs (Schulman et al. 2017) on the scored policies, adapting anew in each from the stored episodes."""
+        config, scored, distribution = self.config, self.scored(stages), self.distribution
         metrics: Metrics = {}
         for _ in range(config.n_epochs):
-            parameters = self.outcome(self.learned, stages)
-            log_prob = distribution.log_prob(parameters, last.action)
-            loss = masked_mean(clipped_surrogate(log_prob, last.log_prob, last.advantage, config.clip_range), last.valid)
+            parameters = self.outcomes(self.learned, stages)
+            loss = -improvement(distribution, parameters, scored, config.clip_range)
             [norm] = descend(self, loss, self.optimiser, self.learned.values(), max_norm=config.max_grad_norm)
-            kl = masked_mean(distribution.kl(last.parameters, parameters.detach()), last.valid)
+            kl = divergence(distribution, parameters, scored).detach()
             metrics = {"train/loss": loss.item(), "train/grad_norm": norm.item(), "train/approx_kl": kl.item()}
         return metrics
 
@@ -230,6 +249,26 @@ class MAML:
         self.iteration = state["iteration"]
         copy_into(self.learned, state["learned"])
         load_adam_state(self.optimiser, state["optimiser"])
+
+
+def improvement(
+    distribution: Distribution, parameters: Sequence[Tensor], stages: list[Samples], clip: float = math.inf
+) -> Float[Tensor, ""]:
+    """How much better the policies of stages do than those that collected: the mean over stages of min(rho A, clip(rho) A)."""
+    return -torch.stack(
+        [
+            masked_mean(
+                clipped_surrogate(distribution.log_prob(now, stage.action), stage.log_prob, stage.advantage, clip), stage.valid
+            )
+            for now, stage in zip(parameters, stages, strict=True)
+        ]
+    ).mean()
+
+
+def divergence(distribution: Distribution, parameters: Sequence[Tensor], stages: list[Samples]) -> Float[Tensor, ""]:
+    """KL of the policies of stages to those that collected, the mean over stages."""
+    kls = [distribution.kl(stage.parameters, now) for now, stage in zip(parameters, stages, strict=True)]
+    return torch.stack([masked_mean(kl, stage.valid) for kl, stage in zip(kls, stages, strict=True)]).mean()
 
 
 def from_scratch(tasks: TaskDistribution, **options: Any) -> MAML:

@@ -45,6 +45,8 @@ class Config:
     """Gradient steps of an adaptation in training, each on fresh episodes."""
     inner_rate: float = 0.1
     """Step size of the inner steps."""
+    later_rate_share: float = 1.0
+    """Step size of the inner steps after the first, as a share of the first one's."""
     adapt: options.Adapt = "auto"
     encoder: options.Encoder = "none"
     hidden_size: options.HiddenSize = 64
@@ -71,7 +73,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_at_least(1, "promp", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
-        require_at_least(0, "promp", self, "kl_weight")
+        require_at_least(0, "promp", self, "kl_weight", "later_rate_share")
         options.require_network("promp", self)
         require_rates("promp", self)
         require_shards("promp", self, "meta_batch_size")
@@ -99,7 +101,9 @@ class ProMP:
         self.lanes, self.iteration, self.own_net = config.lanes, 0, net is not None
         distribution = distribution_over(tasks.action_space)
         self.net = gradient.policy_net(self, distribution, config, net)
-        self.inner = gradient.Inner(tasks, self.net, distribution, "step", False, config.gamma, config.gae_lambda)
+        self.inner = gradient.Inner(
+            tasks, self.net, distribution, "step", False, config.gamma, config.gae_lambda, config.later_rate_share
+        )
         self.start = gradient.first_start(self, self.inner, config, config.inner_rate, False, config.adapt)
         self.learned = self.start.learned()
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
@@ -137,8 +141,7 @@ class ProMP:
     def loss(self, stages: list[gradient.Samples]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """-min(rho A, clip(rho) A) after adapting, and the weighted mean KL before the inner steps (eq. 12); its parts."""
         config, last, distribution = self.config, stages[-1], self.inner.distribution
-        pairs = list(zip(gradient.weights_at(self.inner, self.start, stages), stages, strict=True))
-        now = [gradient.forward(self.net, weights, stage.inputs, axis) for (weights, axis), stage in pairs]
+        now = gradient.outcomes(self.inner, self.start, stages, len(stages))
         log_prob = distribution.log_prob(now[-1], last.action)
         surrogate = masked_mean(clipped_surrogate(log_prob, last.log_prob, last.advantage, config.clip_range), last.valid)
         *before, after = [

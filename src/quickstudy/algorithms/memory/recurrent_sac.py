@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, copied, copy_into, follow, head, initial_weights, last_layer, tried
+from quickstudy.nets.networks import Weights, bound, copied, copy_into, follow, head, initial_weights, last_layer, tried
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.packed import PackedEncoder
 from quickstudy.nets.reader import behind, read
@@ -169,6 +170,11 @@ class RememberingPolicy:
     actions: SoftActions
     start: Memory | None = None
 
+    @cached_property
+    def acting(self) -> tuple[nn.Module, nn.Module]:
+        """Encoder and policy with the actor's weights."""
+        return bound(self.net.encoder, self.actor.encoder), bound(self.net.policy, self.actor.head)
+
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
@@ -177,8 +183,9 @@ class RememberingPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         lead, episode = percept.first.shape, memory["episode"] + percept.first
         inputs = timed_percept(self.tasks, percept, memory["step"], episode).flatten(0, 1)
-        state = remembered(self.net, self.actor, inputs, [len(inputs)], memory["state"].flatten(0, 1)).unflatten(0, lead)
-        parameters = functional_call(self.net.policy, self.actor.head, (self.net.shown(state),))
+        encoder, policy = self.acting
+        state = encoder(inputs, memory["state"].flatten(0, 1), [len(inputs)]).unflatten(0, lead)
+        parameters = policy(self.net.shown(state))
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
         return Act(action, None, {}), {"state": state, "step": memory["step"] + 1, "episode": episode}
 

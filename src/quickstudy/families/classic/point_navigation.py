@@ -19,6 +19,7 @@ from quickstudy.scene import PALE, YELLOW, Disc, Line, Point, Scene, agent, arc,
 from quickstudy.tasks.parameters import Parameter, Uniform
 
 GOAL_RADIUS = 0.2
+END_RADIUS = 0.01
 
 
 @checked
@@ -28,13 +29,15 @@ class PointNavigation:
 
     The goal is uniform in the square of side 1 around the start, or on the upper half of the unit circle. The dense reward is
     minus the distance to it; the sparse one is 1 less the distance within 0.2 of the goal, and 0 elsewhere. Only the time limit
-    ends an episode. `info` tells the dense reward whichever is paid, for methods that may train on it.
+    ends an episode, unless `ends_at_goal`. `info` tells the dense reward whichever is paid, for methods that may train on it.
     """
 
     layout: Literal["square", "half-circle"] = "square"
     """Where goals lie."""
     payoff: Literal["dense", "sparse"] = "dense"
     """Reward at every step, or only near the goal."""
+    ends_at_goal: bool = False
+    """End an episode within 0.01 of the goal along each axis, as the code of MAML's paper does."""
     max_episode_steps: int = 100
     """Steps of an episode."""
     episodes_per_trial: int = 2
@@ -84,7 +87,7 @@ class PointNavigation:
         return (state - self.goal(task)).norm(dim=-1)
 
     def terminal(self, state: Tensor, task: Tasks) -> Tensor:
-        return torch.zeros(state.shape[:-1], dtype=torch.bool, device=state.device)
+        return ((state - self.goal(task)).abs() < END_RADIUS).all(-1) & self.ends_at_goal
 
     def info(self, state: Tensor, task: Tasks) -> dict[str, Tensor]:
         distance = self.distance(state, task)
