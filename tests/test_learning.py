@@ -79,8 +79,20 @@ def test_a_fine_tuned_critic_finds_the_way_to_the_goal_and_the_pretrained_one_st
 
 def test_recurrent_sac_passes_thompson_sampling_on_bandits():
     tasks = qs.tasks.make("bandit")
-    options = {"trials": 64, "updates": 30, "gamma": 0.9, "tau": 0.02, "entropy_share": 0.1, "temperature": 0.01}
-    config = qs.RecurrentSAC.Config(**options, shared_encoder=True, anneal_iterations=150)
+    options = {
+        "trials": 64,
+        "updates": 30,
+        "batch_size": 64,
+        "gamma": 0.9,
+        "tau": 0.02,
+        "entropy_share": 0.1,
+        "temperature": 0.01,
+        "temperature_rate": 3e-2,
+        "policy_rate": 3e-4,
+        "value_rate": 0.0,
+    }
+    network = {"initialisation": "orthogonal", "shortcut": False, "shared_encoder": True}
+    config = qs.RecurrentSAC.Config(**options, **network, anneal_iterations=150)
     learner = trained(qs.RecurrentSAC(tasks, config), 150)
     ours, best, other = (
         float(qs.evaluate(agent, num_tasks=10_000).returns.mean())

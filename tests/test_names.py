@@ -39,6 +39,7 @@ def test_a_configuration_of_before_is_read_by_todays_names(tmp_path: Path):
     then = {"value": "shared", "initialisation": "orthogonal"}
     assert named_now("rl2", {"cell": "lstm", "trials": 3}) == {"memory": "lstm", "trials": 3} | then
     assert named_now("rl2", {"value": "separate"}, 3) == then | {"value": "separate"}
+    assert not config.algorithm_options.shortcut and config.algorithm_options.initialisation == "orthogonal"
     # what is written today says so, and is held to today's names
     file.write_text(config.write())
     assert read_config(file) == config

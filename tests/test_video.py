@@ -22,6 +22,7 @@ from quickstudy.evaluation import batch_of, shards_of
 from quickstudy.families import FAMILIES, MUJOCO, NATIVE, drawn_families, family
 from quickstudy.families.classic.key_door import KeyDoorState
 from quickstudy.families.classic.mission import MissionState
+from quickstudy.families.classic.mountain_car import hill_height
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import counter
 from quickstudy.scene import BLUE, GOLD, GREEN, ORANGE, PURPLE, YELLOW, Disc, Line, Scene, Text, rectangle
@@ -83,6 +84,12 @@ SEEN = [
     ("cart-pole", [1.0, 0.0, math.pi / 6, 0.0], {"length": 0.5}, {(0.8, 0.25): BLUE, (1.25, 0.32 + 0.433): GOLD}),
     ("pendulum", [math.pi / 2, 0.0], {"length": 1.0}, {(-0.5, 0.0): BLUE, (-0.95, 0.0): BLUE}),
     ("mountain-car", [-math.pi / 6, 0.0], {}, {(-math.pi / 6, 0.1 + 0.07): BLUE}),
+    (
+        "mountain-car-continuous",
+        [-math.pi / 6, 0.0],
+        {"goal": 0.3},
+        {(-math.pi / 6, 0.1 + 0.07): BLUE, (0.33, hill_height(0.3) + 0.17): YELLOW},
+    ),
 ]
 
 
@@ -111,12 +118,13 @@ def test_every_native_family_that_can_be_drawn_is_tried_above():
     [
         ("cart-pole", {"direction": -1.0}, (0, 1)),
         ("mountain-car", {}, (2, 0)),
+        ("mountain-car-continuous", {}, ([0.5], [-1.0])),
         ("pendulum", {}, ([-2.0], [2.0])),
     ],
 )
 def test_a_push_is_drawn_on_the_side_that_it_goes_to(name: str, task: Any, actions: Any):
     """Of two opposite actions the first pushes to the right: swapped buttons are drawn as they act."""
-    dynamics, state = family(name)(), torch.tensor([-0.5] * 2 if name == "mountain-car" else [0.0] * 4)
+    dynamics, state = family(name)(), torch.tensor([-0.5] * 2 if "mountain" in name else [0.0] * 4)
     state = state[:2] if name == "pendulum" else state
     middles = []
     for action in actions:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from quickstudy.tasks.parameters import LogUniform as LogUniform
     from quickstudy.tasks.parameters import Normal as Normal
     from quickstudy.tasks.parameters import Uniform as Uniform
+    from quickstudy.tasks.repeated import Repeated as Repeated
     from quickstudy.tasks.shifted import Shifted as Shifted
     from quickstudy.tasks.without import Without as Without
     from quickstudy.training import resume as resume
@@ -52,6 +53,7 @@ PUBLIC = METHODS | {
     "NativeTasks": "tasks.native",
     "Informed": "tasks.informed",
     "Encoded": "tasks.encoded",
+    "Repeated": "tasks.repeated",
     "Shifted": "tasks.shifted",
     "Without": "tasks.without",
     "Uniform": "tasks.parameters",

@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 BEFORE: dict[str, dict[str, Any]] = {
     "rl2": {"value": "shared", "initialisation": "orthogonal"},
     "varibad": {"initialisation": "orthogonal"},
+    "recurrent-sac": {"initialisation": "orthogonal", "shortcut": False, "value_rate": 0.0},
 }
 """By algorithm, what its runs of formats 2 and 3 were where they say nothing: settings that came later, with other defaults."""
 

@@ -77,6 +77,8 @@ def train(
         raise UsageError(f"train: {name} is the learner's: give it there, such as RL2(tasks, {name}={options[name]!r})")
     if "shift" in options:
         raise UsageError("train: shift is the tasks': shift them, such as RL2(qs.Shifted(tasks, pixels=4))")
+    if "repeat" in options:
+        raise UsageError("train: repeat is the tasks': hold their actions, such as RL2(qs.Repeated(tasks, 4))")
     training = resolve(Training(iterations=iterations, steps=steps, seed=learner.seed, device=learner.device, **options))
     return begin(learner, config_of(learner, training, own_tasks, own_algorithm), Path(run) if run else None, command, quiet)
 

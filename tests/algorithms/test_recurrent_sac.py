@@ -13,13 +13,16 @@ from torch import Tensor
 from torch.func import functional_call
 
 import quickstudy as qs
-from quickstudy.algorithms.memory.recurrent_sac import Held, RecurrentSAC, heads_of, remembered, targets
+from quickstudy.algorithms.memory.recurrent_sac import Held, RecurrentSAC, Shortcut, heads_of, remembered, targets
 from quickstudy.check.learner import CLAUSES, Subject
 from quickstudy.data.rollout import Plan, collect
+from quickstudy.nets.networks import GATE_SPREAD, initial_weights
+from quickstudy.nets.packed import PackedEncoder
+from quickstudy.nets.values import unit_scale
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tree import tensors_in
-from quickstudy.parts.soft import ActorCritic, soft_value
-from quickstudy.parts.trials import batch_of, mixed_returns, records_of, squared_error
+from quickstudy.parts.soft import ActorCritic, soft_value, values_of
+from quickstudy.parts.trials import batch_of, mixed_returns, records_of, returns_of, squared_error
 from quickstudy.protocol import Experience, Shard, counter
 from quickstudy.work import InProcess, LocalSite
 
@@ -75,7 +78,7 @@ def aims_of(agent: RecurrentSAC, batch: Any, temperature: float | None = None) -
         learned = learned._replace(log_temperature=torch.tensor(temperature).log())
     held = Held(*(remembered(agent.net, side, batch.inputs, sizes) for side in (learned.actor, learned.critic)))
     noise = torch.zeros(len(batch.reward), agent.actions.action_size)
-    return targets(agent.net, agent.actions, agent.config, learned, batch, held, noise)
+    return targets(agent.net, agent.actions, agent.config, learned, batch, held, agent.scale, noise)
 
 
 def test_by_trial_an_episodes_end_is_none_and_the_last_step_ends_all():
@@ -207,6 +210,7 @@ def test_a_shared_memory_is_trained_by_the_critics_alone():
         {"shared_encoder": True},
         {"credit": "episode", "trace": 0.5, "anneal_iterations": 3},
         {"buffer_trials": 8},
+        {"value_rate": 0.0},
     ],
     ids=str,
 )
@@ -224,6 +228,88 @@ def test_td3_resumes_bit_for_bit_with_its_delayed_policy():
     agents[1].load_state_dict(copy_state(agents[0].state_dict()))
     assert agents[0].train_step(work) == agents[1].train_step(work)
     assert torch.equal(qs.evaluate(agents[0], num_tasks=5).returns, qs.evaluate(agents[1], num_tasks=5).returns)
+
+
+@pytest.mark.parametrize(("every", "updates"), [(7, 0), (10**6, 0), (7, 3)])
+def test_steps_lived_say_how_many_gradient_steps_there_are(every: int, updates: int):
+    agent = learner(updates=updates, update_every=every)
+    lived_steps = agent.train_step(InProcess(agent.tasks))["rollout/timesteps"]
+    taken = float(agent.optimiser.state[agent.learned.log_temperature]["step"])
+    assert taken == (updates or max(1, round(lived_steps / every)))
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm", "gru-norm"])
+def test_beside_the_memory_stands_what_it_read(memory: Any):
+    """A shortcut's state is the encoded step and then what the memory holds without it."""
+    config = RecurrentSAC.Config(hidden_size=5, memory=memory)
+    plain, cut = PackedEncoder(4, memory, config), Shortcut(4, config)
+    weights = initial_weights(plain, counter(0, 0, "weights"), {}, "cpu")
+    inputs, start = torch.randn(8, 4), torch.randn(2, plain.state_size)
+    alone = functional_call(plain, weights, (inputs, start, SIZES))
+    both = functional_call(cut, weights, (inputs, torch.cat([torch.full((2, 5), 9.0), start], 1), SIZES))
+    encoder = {name.removeprefix("encoder."): weight for name, weight in weights.items() if name.startswith("encoder.")}
+    torch.testing.assert_close(both, torch.cat([functional_call(plain.encoder, encoder, (inputs,)), alone], 1))
+    assert (cut.state_size, cut.hidden_size) == (both.shape[1], 10)
+
+
+def test_memories_begin_with_gates_that_spread_unless_they_are_told_not_to():
+    """Its gates' matrices are square here, so that each is its gain times a rotation."""
+    for initialisation, gain in (("spread", GATE_SPREAD), ("orthogonal", 1.0)):
+        agent = learner(initialisation=initialisation, hidden_size=16)
+        for side in (agent.learned.actor, agent.learned.critic):
+            for gate in side.encoder["memory.from_input"].detach():
+                torch.testing.assert_close(gate @ gate.T, gain**2 * torch.eye(16), atol=1e-5, rtol=0)
+
+
+def test_returns_are_the_discounted_rewards_to_come_of_each_trial():
+    agent = learner(gamma=0.9)
+    batch = batch_of(records_of(agent.tasks, "trial", lived(agent)))
+    returns = returns_of(batch, 0.9)
+    for trial in range(8):
+        rows, to_come = (batch.layout.sequence == trial).nonzero()[:, 0].tolist(), 0.0
+        for row in reversed(rows):
+            to_come = float(batch.reward[row]) + 0.9 * to_come
+            assert float(returns[row]) == pytest.approx(to_come, rel=1e-5)
+
+
+def test_values_on_a_scale_are_the_same_in_other_units():
+    """Rewards and scale 1,024 times as large, which moves no bit: the loss is the same and what is aimed at as large."""
+    agents = [learner(HiddenSide()) for _ in range(2)]
+    found = []
+    for agent, units in zip(agents, (1.0, 1024.0), strict=True):
+        agent.train_step(InProcess(agent.tasks))
+        batch, weight, _ = agent.draw(counter(0, 0, "draw"))
+        agent.scale = agent.scale._replace(mean=units * agent.scale.mean, variance=units**2 * agent.scale.variance)
+        found.append(agent.update(batch._replace(reward=units * batch.reward), weight, counter(0, 0, "noise"), True)[0])
+    aims = [each.pop("train/value") for each in found]
+    assert float(aims[1]) == 1024 * float(aims[0]) != 0
+    assert {name: float(part) for name, part in found[0].items()} == {name: float(part) for name, part in found[1].items()}
+
+
+def test_no_value_moves_with_its_scale():
+    agent = learner(HiddenSide())
+    agent.train_step(InProcess(agent.tasks))
+    batch = batch_of(records_of(agent.tasks, "trial", lived(agent)))
+
+    @torch.no_grad()
+    def restored() -> list[Tensor]:
+        play, found = ActorCritic(*agent.net[1:], agent.actions), []
+        for side in (agent.learned.critic, agent.target.critic):
+            state = remembered(agent.net, side, batch.inputs, batch.layout.sizes)
+            values = values_of(play, side.head, Held(state, state).place(agent.net), batch.action)
+            found.append(agent.scale.restore(values))
+        return found
+
+    before, scale = restored(), agent.scale
+    agent.follow_returns(batch._replace(reward=10 * batch.reward + 7))
+    assert float(agent.scale.std) > 1.5 * float(scale.std)
+    torch.testing.assert_close(restored(), before, atol=1e-5, rtol=1e-4)
+
+
+def test_with_a_pace_of_zero_values_have_the_rewards_own_scale():
+    agent = learner(value_rate=0.0)
+    agent.train_step(InProcess(agent.tasks))
+    assert agent.scale == unit_scale("cpu") and "value_scale" not in agent.state_dict()
 
 
 def trial_return(agent: RecurrentSAC, iterations: int, greedy: bool = True) -> float:
@@ -253,7 +339,8 @@ def test_trials_with_large_errors_are_drawn_more_often():
         ({"gamma": 1.5}, "gamma"),
         ({"trace": -0.1}, "trace"),
         ({"temperature": 0.0}, "temperature"),
-        ({"updates": 0}, "updates is 0"),
+        ({"updates": -1}, "updates is -1"),
+        ({"update_every": 0}, "update_every is 0"),
     ],
     ids=str,
 )
@@ -273,5 +360,5 @@ def test_the_likeliest_action_is_the_one_that_the_policy_head_ranks_first():
     percept = experience.percept
     first = type(percept)(*(part[:, :, 0] for part in percept))
     act, memory = policy.act(first, policy.initial_memory(2, 1), None)
-    parameters = functional_call(agent.net.policy, policy.actor.head, (memory["state"],))
+    parameters = functional_call(agent.net.policy, policy.actor.head, (agent.net.shown(memory["state"]),))
     assert torch.equal(act.action, parameters.argmax(-1))

@@ -26,6 +26,7 @@ NATIVE = [
     "point-navigation",
     "cart-pole",
     "mountain-car",
+    "mountain-car-continuous",
     "pendulum",
 ]
 

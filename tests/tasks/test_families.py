@@ -17,7 +17,7 @@ from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.cart_pole import CartPole
 from quickstudy.families.classic.frozen_lake import FrozenLake, Holes, passable
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.families.classic.mountain_car import MountainCar
+from quickstudy.families.classic.mountain_car import MountainCar, MountainCarContinuous
 from quickstudy.families.classic.pendulum import Pendulum
 from quickstudy.families.classic.point_navigation import PointNavigation
 from quickstudy.families.classic.tabular_mdp import TabularMDP
@@ -57,6 +57,7 @@ def test_cart_pole_is_gymnasiums_step_for_step():
     ("name", "dynamics", "task"),
     [
         ("Pendulum-v1", Pendulum(), {"gravity": 10.0, "mass": 1.0, "length": 1.0}),
+        ("MountainCarContinuous-v0", MountainCarContinuous(max_episode_steps=999), {"power": 0.0015, "goal": 0.45}),
         ("MountainCar-v0", MountainCar(), {"force": 0.001, "gravity": 0.0025}),
     ],
 )
@@ -83,7 +84,7 @@ def test_classic_control_is_gymnasiums_step_for_step(name: str, dynamics: Any, t
     low, high = (dynamics.initial(tensors, torch.full((2,), share)).tolist() for share in (0.0, 1.0))
     assert (low, high) == (
         (pytest.approx([-0.6, 0]), pytest.approx([-0.4, 0]))
-        if name == "MountainCar-v0"
+        if name != "Pendulum-v1"
         else (pytest.approx([-np.pi, -1]), pytest.approx([np.pi, 1]))
     )
 

@@ -96,7 +96,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         summary="a recurrent policy, learnt off-policy from replayed trials: SAC or TD3",
         actions="discrete or bounded",
         small={
+            "trials": 64,
             "updates": 4,
+            "batch_size": 64,
             "hidden_size": 16,
             "learning_rate": 5e-3,
             "policy_rate": 5e-3,

@@ -83,6 +83,7 @@ def train(arguments: list[str]) -> int:
     from quickstudy.runs.config import MACHINE, config_of, machine_of, normalised, require_memory
     from quickstudy.runs.folder import free_folder
     from quickstudy.runs.seeds import create_seeds
+    from quickstudy.tasks.repeated import with_repeat
     from quickstudy.tasks.shifted import with_shift
     from quickstudy.training import begin, resolve, train_seeds
 
@@ -95,6 +96,7 @@ def train(arguments: list[str]) -> int:
         theirs = hasattr(options.get("tasks"), "workers")
         warn_of_machine({f"training_{name}" if theirs and name == "workers" else name: asked[name] for name in asked}, command)
     distribution = with_shift(own_tasks or make_tasks(tasks, options["tasks"]), training.shift)
+    distribution = with_repeat(distribution, training.repeat)
     require_room(algorithm, to_build(distribution, options["algorithm"]), training.device)
     learner = make_learner(distribution, options["algorithm"], seed=training.seed, device=training.device)
     learner = normalised(learner, options["normalisation"])

@@ -55,6 +55,7 @@ FAMILIES = {
     "point-navigation": Entry("classic.point_navigation:PointNavigation", NATIVE),
     "cart-pole": Entry("classic.cart_pole:CartPole", NATIVE),
     "mountain-car": Entry("classic.mountain_car:MountainCar", NATIVE),
+    "mountain-car-continuous": Entry("classic.mountain_car:MountainCarContinuous", NATIVE),
     "pendulum": Entry("classic.pendulum:Pendulum", NATIVE),
     "half-cheetah-velocity": Entry("mujoco.robots:HalfCheetahVelocity", MUJOCO),
     "half-cheetah-direction": Entry("mujoco.robots:HalfCheetahDirection", MUJOCO),

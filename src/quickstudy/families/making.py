@@ -10,6 +10,7 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import FAMILIES, family, found
 from quickstudy.protocol import TaskDistribution
 from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.repeated import Repeated
 from quickstudy.tasks.shifted import Shifted
 
 
@@ -27,9 +28,9 @@ def make(name: str, **options: Any) -> TaskDistribution:
 def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
     """The registered name and options that `make` would build these tasks from; None for tasks of one's own.
 
-    Tasks that are told are described by what they tell of, and shifted ones by what is shifted.
+    Tasks that are told are described by what they tell of, repeated and shifted ones by what is repeated and shifted.
     """
-    if isinstance(tasks, Informed | Shifted):
+    if isinstance(tasks, Informed | Repeated | Shifted):
         return describe(tasks.tasks)
     dynamics: Any = getattr(tasks, "dynamics", None)
     places = place_of(tasks), place_of(dynamics)
@@ -41,7 +42,7 @@ def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
 
 def called(tasks: TaskDistribution) -> str:
     """What tasks are called: their registered name, what the command line was told, or what they say of themselves."""
-    if isinstance(tasks, Informed | Shifted):
+    if isinstance(tasks, Informed | Repeated | Shifted):
         return called(tasks.tasks)
     described = describe(tasks)
     return described[0] if described else getattr(tasks, "called", None) or repr(tasks)

@@ -9,7 +9,7 @@ import gymnasium
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from quickstudy.errors import UsageError
 from quickstudy.ops.spaces import ranges_of
@@ -143,6 +143,80 @@ class DiagonalGaussian:
         along_mean, along_log_std = direction.chunk(2, dim=-1)
         scale = self.scale.to(parameters)
         return torch.cat([(scale / std).square() * along_mean, 2 * along_log_std], dim=-1)
+
+
+class StateDependentGaussian:
+    """Normals whose noise is a function of what the policy sees, held for a while (gSDE: Raffin et al. 2021, arXiv:2005.05719).
+
+    An action is mean + sum_f parts_f z_f with z standard normal, (feature, entry). A single one is a DiagonalGaussian's of
+    variance sum_f parts_f^2; who holds z explores alike in alike states. The parameters are the mean, then all parts, one
+    feature after another, in half-ranges. After `steps` z is drawn anew, besides where an episode begins; 0: only there.
+    """
+
+    def __init__(self, space: spaces.Box, features: int, steps: int = 0):
+        self.each = DiagonalGaussian(space)
+        """Of a single action."""
+        self.features, self.entries, self.steps = features, self.each.size // 2, steps
+        self.size = self.entries * (1 + features)
+
+    def _split(self, parameters: Parameters) -> tuple[Tensor, Float[Tensor, "*lead feature entry"]]:
+        mean, parts = parameters.split([self.entries, self.size - self.entries], dim=-1)
+        return mean, parts.unflatten(-1, (self.features, self.entries))
+
+    def marginal(self, parameters: Parameters) -> Float[Tensor, "*lead two"]:
+        """The parameters of a single action's distribution."""
+        mean, parts = self._split(parameters)
+        # a DiagonalGaussian's log standard deviation is half less than it says
+        return torch.cat([mean, 0.5 * parts.square().sum(-2).log() + 0.5], dim=-1)
+
+    def stirred(self, parameters: Parameters, noise: Float[Tensor, "*lead feature entry"]) -> Shaped[Tensor, "*lead ..."]:
+        """The action under noise that is held."""
+        mean, parts = self._split(parameters)
+        moved = torch.cat([mean + (parts * noise).sum(-2), mean], dim=-1)
+        return self.each.mode(moved)
+
+    def sample(self, parameters: Parameters, generator: Generator) -> Shaped[Tensor, "*lead ..."]:
+        return self.each.sample(self.marginal(parameters), generator)
+
+    def mode(self, parameters: Parameters) -> Shaped[Tensor, "*lead ..."]:
+        return self.each.mode(self.marginal(parameters))
+
+    def log_prob(self, parameters: Parameters, action: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead"]:
+        return self.each.log_prob(self.marginal(parameters), action)
+
+    def entropy(self, parameters: Parameters) -> Float[Tensor, "*lead"]:
+        return self.each.entropy(self.marginal(parameters))
+
+    def kl(self, parameters: Parameters, other: Parameters) -> Float[Tensor, "*lead"]:
+        return self.each.kl(self.marginal(parameters), self.marginal(other))
+
+    def fisher(self, parameters: Parameters, direction: Parameters) -> Parameters:
+        _, parts = self._split(parameters)
+        along_mean, along_parts = self._split(direction)
+        slope = parts / parts.square().sum(-2, keepdim=True)
+        along = torch.cat([along_mean, (slope * along_parts).sum(-2)], dim=-1)
+        of_mean, of_log_std = self.each.fisher(self.marginal(parameters), along).chunk(2, dim=-1)
+        return torch.cat([of_mean, (slope * of_log_std[..., None, :]).flatten(-2)], dim=-1)
+
+
+class NoisyLayer(nn.Module):
+    """A policy's last layer that gives the parameters of a StateDependentGaussian, whose features are its inputs and a one.
+
+    The one keeps noise where all inputs are zero, such as those of a memory at its beginning. No gradient goes through the
+    features, as in the authors' code: what a state is like is not learnt for noise.
+    """
+
+    def __init__(self, inputs: int, entries: int):
+        super().__init__()
+        self.mean = nn.Linear(inputs, entries)
+        self.log_scale = nn.Parameter(torch.empty((inputs + 1) * entries))
+
+    def forward(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead parameter"]:
+        size = inputs.shape[-1]
+        # with inputs of one half it begins with a DiagonalGaussian's variance, of which the one gives a tenth
+        features = torch.cat([inputs.detach() * math.sqrt(3.6 / size), inputs.new_full((*inputs.shape[:-1], 1), 0.1**0.5)], -1)
+        scales = (self.log_scale - 0.5).exp().unflatten(0, (size + 1, -1))
+        return torch.cat([self.mean(inputs), (features[..., None] * scales).flatten(-2)], dim=-1)
 
 
 def distribution_over(space: gymnasium.Space[Any]) -> Distribution:

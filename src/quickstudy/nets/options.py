@@ -26,6 +26,16 @@ Initialisation = Annotated[
         " with which a memory's gates are nearly linear."
     ),
 ]
+Noise = Annotated[
+    Literal["independent", "state-dependent"],
+    Doc(
+        "Noise of continuous actions: drawn anew at each step, or a function of what the policy sees that is held for a while"
+        " (gSDE: Raffin et al. 2021), for goals that no independent pushes reach."
+    ),
+]
+NoiseSteps = Annotated[
+    int, Doc("Steps after which state-dependent noise is drawn anew, besides where an episode begins; 0: only there.")
+]
 Vision = Annotated[
     Literal["auto", "grid", "nature", "impala"],
     Doc(

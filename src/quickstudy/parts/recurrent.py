@@ -28,6 +28,7 @@ from quickstudy.nets.networks import (
 from quickstudy.nets.options import Cell, Network
 from quickstudy.nets.reader import Inputs, behind
 from quickstudy.parts.clock import first_memory, timed_percept
+from quickstudy.parts.noise import drawn, first_noise, noisy
 from quickstudy.protocol import Act, Memory, Percept, TaskDistribution
 
 
@@ -88,7 +89,9 @@ class RecurrentPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        return first_memory(tasks, lanes, self.net.state_size, next(iter(self.weights.values())).device)
+        device = next(iter(self.weights.values())).device
+        noise = first_noise(self.distribution, tasks, lanes, device)
+        return first_memory(tasks, lanes, self.net.state_size, device) | noise
 
     def act(
         self, percept: Percept, memory: Memory, generator: Generator | None, *beside: Float[Tensor, "task lane _"]
@@ -99,11 +102,10 @@ class RecurrentPolicy:
         inputs = timed_percept(self.tasks, percept, memory["step"], episode, *beside)
         parameters, value, state = self.acting(inputs.flatten(0, 1)[None], memory["state"].flatten(0, 1))
         parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
-        distribution = self.distribution
-        action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
+        action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
         notes = {"value": value[0].unflatten(0, lead)} | ({"state": state} if self.keep_states else {})
-        memory = {"state": state, "step": memory["step"] + 1, "episode": episode}
-        return Act(action, distribution.log_prob(parameters, action), notes), memory
+        memory = {"state": state, "step": memory["step"] + 1, "episode": episode} | noise
+        return Act(action, self.distribution.log_prob(parameters, action), notes), memory
 
 
 def time_major(values: Shaped[Tensor, "task lane time ..."]) -> Shaped[Tensor, "time trial ..."]:
@@ -125,14 +127,15 @@ def begun(
     config: Remembering,
     inputs: Inputs,
     active: float,
-    outputs: int,
+    distribution: Distribution,
     separate: bool,
     generator: Generator,
     device: str,
     own: Build | None,
 ) -> Begun:
-    """A `Net`, or a network of one's own, for so many outputs; about `active` of its inputs aren't zero at once."""
-    build = own or (lambda inputs, outputs: Net(config, inputs, outputs, separate))
+    """A `Net`, or a network of one's own, for a policy that draws so; about `active` of its inputs aren't zero at once."""
+    outputs = distribution.size
+    build = own or (lambda inputs, outputs: noisy(Net(config, inputs, outputs, separate), distribution))
     net: Any = behind(inputs.reader, built(what, build, inputs.size, outputs, "policy", "value"))
     size = getattr(net, "state_size", None)
     if not isinstance(size, int) or size < 1:

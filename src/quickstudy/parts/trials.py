@@ -118,6 +118,12 @@ def mixed_returns(
     return torch.cat(aims[::-1])
 
 
+def returns_of(batch: Batch, gamma: float) -> Float[Tensor, "row"]:
+    """The discounted rewards to come from each step of whole trials, up to what ends them."""
+    nothing = torch.zeros_like(batch.reward)
+    return mixed_returns(batch.reward, gamma * ~(batch.ends | batch.leaves), nothing, nothing, 1 + nothing, batch.layout.sizes)
+
+
 def squared_error(
     values: Float[Tensor, "critic row"],
     aims: Float[Tensor, "row"],

@@ -74,6 +74,8 @@ class Recipe:
     normalisation: Mapping[str, Any]
     iterations: int
     """Meta-iterations after which it has learnt."""
+    repeat: int = 1
+    """Steps for which each action is held."""
     result: Result | None = None
     """None: not measured."""
 
@@ -84,7 +86,7 @@ class Recipe:
             "algorithm": self.settings,
             "tasks": self.options,
             "normalisation": self.normalisation,
-            "training": {"iterations": self.iterations},
+            "training": {"iterations": self.iterations} | ({"repeat": self.repeat} if self.repeat > 1 else {}),
         }
 
 
@@ -153,8 +155,8 @@ def read_recipe(path: Path) -> Recipe:
     settings, options = dict(table.get("algorithm", {})), dict(table.get("tasks", {}))
     if not isinstance(settings.get("name"), str) or not isinstance(options.get("name"), str):
         raise UsageError(f'{path} needs sections [algorithm] and [tasks], each with name = "..."')
-    if table.get("training", {}).keys() != {"iterations"}:
-        raise UsageError(f"{path} needs a section [training] with iterations and nothing else: the rest is a run's own")
+    if table.get("training", {}).keys() - {"repeat"} != {"iterations"}:
+        raise UsageError(f"{path} needs a section [training] with iterations (and repeat) and nothing else: it's a run's own")
     known = {field.name for field in fields(Result)}
     if table.get("result", {}).keys() not in (set(), known):
         raise UsageError(f"{path} needs in [result] {', '.join(sorted(known))}, and nothing else")
@@ -168,5 +170,6 @@ def read_recipe(path: Path) -> Recipe:
         options=options,
         normalisation=table.get("normalisation", {}),
         iterations=table["training"]["iterations"],
+        repeat=table["training"].get("repeat", 1),
         result=Result(**table["result"]) if table.get("result") else None,
     )

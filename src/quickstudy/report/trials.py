@@ -16,6 +16,7 @@ from quickstudy.scene import Drawn, Picture, Scene
 from quickstudy.tasks.encoded import Encoded
 from quickstudy.tasks.entries import as_rows
 from quickstudy.tasks.informed import Informed
+from quickstudy.tasks.repeated import Repeated
 from quickstudy.tasks.shifted import Shifted
 from quickstudy.tasks.without import Without
 from quickstudy.work import LocalSite, run_unit, threads
@@ -94,8 +95,8 @@ def dynamics_of(tasks: Any) -> Any:
 
 
 def untold(tasks: Any) -> Any:
-    """The tasks themselves, whose observations are shown otherwise: told, encoded, shifted, or without some of their senses."""
-    while isinstance(tasks, Informed | Encoded | Shifted | Without):
+    """The tasks themselves, which are shown otherwise (told, encoded, shifted, without some senses), or repeated."""
+    while isinstance(tasks, Informed | Encoded | Repeated | Shifted | Without):
         tasks = tasks.tasks
     return tasks
 

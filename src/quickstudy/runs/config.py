@@ -24,6 +24,7 @@ from quickstudy.names import SETTINGS, named_now
 from quickstudy.printed import say
 from quickstudy.protocol import Learner, TaskDistribution
 from quickstudy.storage import Refused, read_text, to_json
+from quickstudy.tasks.repeated import times_of, with_repeat
 from quickstudy.tasks.shifted import pixels_of, with_shift
 from quickstudy.work import require_place
 from quickstudy.wrappers.normalised import Normalisation, Normalised
@@ -53,6 +54,8 @@ class Training:
     """Seed of everything random in the run."""
     shift: int = 0
     """Pixels by which a training task's images are shifted at most, alike over its trials (DrQ: Kostrikov et al. 2021)."""
+    repeat: int = 1
+    """Steps for which each action is held, in training as in evaluations; steps and discounts then count decisions."""
     device: str = "cpu"
     """Where tensors live: cpu, cuda, cuda:1 ..."""
     threads: int = 1
@@ -86,7 +89,7 @@ class Training:
         require_place("training", self.workers)
         if not self.deadline > 0:
             raise UsageError(f"training: deadline is {self.deadline} seconds, it must be more than 0")
-        require_at_least(1, "training", self, "evaluate_tasks")
+        require_at_least(1, "training", self, "evaluate_tasks", "repeat")
         require_at_least(2, "training", self, "keep_checkpoints")
 
     @property
@@ -178,14 +181,14 @@ class RunConfig:
 
     @property
     def learnt(self) -> dict[str, dict[str, Any]]:
-        """What is learnt, on what and how, by sections: of training seed and shift, without budget, cadence and machine."""
+        """What is learnt, on what and how, by sections: of training seed, shift and repeat; no budget, no machine."""
         own_tasks = self.task_options is None
         options = self.algorithm_options if self.own_algorithm else asdict(self.algorithm_options)
         return {
             "algorithm": {"own" if self.own_algorithm else "name": self.algorithm} | options,
             "tasks": {"own": self.tasks} if own_tasks else {"name": self.tasks} | asdict(self.task_options),
             "normalisation": asdict(self.normalisation),
-            "training": {"seed": self.training.seed, "shift": self.training.shift},
+            "training": {"seed": self.training.seed, "shift": self.training.shift, "repeat": self.training.repeat},
         }
 
     @property
@@ -254,7 +257,7 @@ class RunConfig:
                 f"this run was trained with an algorithm of your own ({self.algorithm}), which no stored run may import;"
                 " pass --algorithm FILE.py:CLASS (in Python: algorithm=...)"
             )
-        tasks = with_shift(self.build_tasks(own_tasks), self.training.shift)
+        tasks = with_repeat(with_shift(self.build_tasks(own_tasks), self.training.shift), self.training.repeat)
         require_device(self.training.device)
         require_room(self.algorithm, to_build(tasks, options), self.training.device)
         learner = make_learner(tasks, options, seed=self.training.seed, device=self.training.device)
@@ -298,7 +301,7 @@ def config_of(
         tasks=name,
         task_options=None if options is None else family(name)(**options),
         normalisation=normalisation,
-        training=replace(training, shift=pixels_of(learner.tasks)),
+        training=replace(training, shift=pixels_of(learner.tasks), repeat=times_of(learner.tasks)),
     )
 
 

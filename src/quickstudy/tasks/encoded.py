@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor, nn
 
 from quickstudy.arguments import checked
@@ -17,6 +17,7 @@ from quickstudy.errors import NotFiniteFault, UsageError, in_a_line
 from quickstudy.ops.senses import Senses, dtype_of
 from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition
 from quickstudy.scene import Drawable, Picture
+from quickstudy.tasks.holding import hold
 from quickstudy.tasks.parameters import parameters_of
 
 MOST_ROWS = 1024
@@ -130,6 +131,10 @@ class EncodedEnv:
             require_finite(found)
             arrival = observation.index_put((ended,), found)
         return transition._replace(observation=observation, arrival=arrival)
+
+    def hold(self, lanes: Bool[Tensor, "task lane"]) -> None:
+        """Lets lanes of the environment wait."""
+        hold(self._env, lanes)
 
     def draw(self, task: int, lane: int) -> Picture | None:
         """What the environment draws."""

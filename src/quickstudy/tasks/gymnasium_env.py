@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.errors import EnvironmentFault, NotFiniteFault
@@ -37,6 +37,7 @@ class GymnasiumEnv:
         self._generator = generator
         self._starts: list[tuple[int, list[int]]] = []
         self._actions: list[np.ndarray] = []
+        self._waited: list[list[bool]] = []
         by_lane = {name: value.repeat_interleave(self._lead[1], 0) for name, value in self._tasks.items()}
         return self._start(env_values(self._source.parameters, by_lane))
 
@@ -46,9 +47,17 @@ class GymnasiumEnv:
     def _start(self, values: list[Values] | None) -> Observation:
         seeds = torch.randint(2**31, self._lead, generator=self._generator, device=self._device).flatten().tolist()
         self._starts.append((len(self._actions), seeds))
+        self._held = [False] * len(seeds)
         observation = self._guarded(lambda: self._lanes.start(values, seeds))
         self._require_finite("observation", observation)
         return self._tensor(observation)
+
+    def hold(self, lanes: Bool[Tensor, "task lane"]) -> None:
+        """These lanes alone stay where they are from now on, until a restart."""
+        held = lanes.flatten().tolist()
+        if held != self._held:
+            self._guarded(lambda: self._lanes.hold(held))
+            self._held = held
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         wrong = action_fault(self._source.action_space, action)
@@ -56,6 +65,7 @@ class GymnasiumEnv:
             raise EnvironmentFault(f"the policy gave an action that the environment can't take: {wrong}")
         actions = decode(self._source.env_action_space, action.flatten(0, 1).cpu().numpy())
         self._actions.append(actions)
+        self._waited.append(self._held)
         answer = self._guarded(lambda: self._lanes.step(actions))
         for name in ("arrival", "observation", "reward"):
             self._require_finite(name, getattr(answer, name))
@@ -90,11 +100,12 @@ class GymnasiumEnv:
         """The fault of a lane with its place, and all that it takes to live its trial again."""
         task, lane = divmod(index, self._lead[1])
         step = len(self._actions) - (self._starts[-1][0] < len(self._actions))
+        taken = [not waited[index] for waited in self._waited]
         replay = {
             "task": task,
             "parameters": {name: value[task].tolist() for name, value in self._tasks.items()},
-            "starts": [[step, seeds[index]] for step, seeds in self._starts],
-            "actions": [actions[index].tolist() for actions in self._actions],
+            "starts": [[sum(taken[:step]), seeds[index]] for step, seeds in self._starts],
+            "actions": [actions[index].tolist() for actions, own in zip(self._actions, taken, strict=True) if own],
         }
         named = ", ".join(f"{name}={value}" for name, value in in_words(self._source.parameters, self._tasks, task).items())
         return kind(f"task {task} ({named}), lane {lane}, step {step} of the trial: {what}", replay)

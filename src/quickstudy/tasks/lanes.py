@@ -73,6 +73,10 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._drawn, self._end = False, None
         self._seen: Any = None
         """What the environment showed last, as it showed it."""
+        self._encoding: Any = None
+        """The same as policies read it."""
+        self.held = False
+        """Whether it stays where it is when it is stepped."""
         self.success = -1
         """What the last step said of success."""
 
@@ -86,6 +90,8 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._encoded(result[0]), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.held:
+            return self._encoding, 0.0, False, False, {}
         result = self._guarded("step", lambda: self.env.step(action))
         if not isinstance(result, tuple) or len(result) != 5:
             what = f"step returned {described(result)}, not (observation, reward, terminated, truncated, info)"
@@ -119,7 +125,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def begin(self) -> None:
         """An episode begins that was asked for."""
-        self._end = None
+        self._end, self.held = None, False
 
     def _picture(self) -> Picture | None:
         """A picture by the environment itself, which needn't have been built with a render mode; else what it shows."""
@@ -147,9 +153,10 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _encoded(self, observation: Any) -> np.ndarray:
         self._seen = observation
         try:
-            return encode(self._space, observation, self.observation_space)
+            self._encoding = encode(self._space, observation, self.observation_space)
         except ValueError as error:
             raise LaneFault(self._index, str(error)) from error
+        return self._encoding
 
 
 def described(value: Any) -> str:
@@ -227,6 +234,11 @@ class Block:
         with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and refused as such
             reward = reward.astype(np.float32)
         return Answer(observation, arrival, reward, terminated, truncated, success)
+
+    def hold(self, lanes: Sequence[bool]) -> None:
+        """These lanes alone stay where they are from now on, until a start."""
+        for guard, held in zip(self._guards, lanes, strict=True):
+            guard.held = held
 
     def draw(self, index: int) -> Picture | None:
         """A picture of one of the lanes, counted within the block."""

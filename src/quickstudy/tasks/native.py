@@ -90,7 +90,12 @@ class NativeEnv:
         self._state = self._dynamics.initial(self._task, self._noise(self._dynamics.initial_noise))
         self._reached, self._action = self._state, None
         self._elapsed = torch.zeros(self._lead, dtype=torch.long, device=self._device)
+        self._held: Tensor | None = None
         return self._dynamics.observation(self._state, self._task)
+
+    def hold(self, lanes: Bool[Tensor, "task lane"]) -> None:
+        """These lanes alone stay where they are from now on, until a restart."""
+        self._held = lanes if bool(lanes.any()) else None
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         dynamics, task = self._dynamics, self._task
@@ -103,6 +108,7 @@ class NativeEnv:
         noise, initial_noise = self._noise(dynamics.step_noise), self._noise(dynamics.initial_noise)
         state = dynamics.transition(self._state, action, task, noise)
         reward = dynamics.reward(self._state, action, state, task, noise)
+        before = {"state": self._state, "elapsed": self._elapsed, "reached": self._reached, "action": self._action}
         self._reached, self._action = state, action
         terminated = dynamics.terminal(state, task)
         self._elapsed = self._elapsed + 1
@@ -115,6 +121,10 @@ class NativeEnv:
             observation = dynamics.observation(state, task)
             self._elapsed = self._elapsed * ~ended
         self._state = state
+        if self._held is not None:
+            after = {"state": self._state, "elapsed": self._elapsed, "reached": self._reached, "action": self._action}
+            stayed = where_lane(self._held, before, after)
+            self._state, self._elapsed, self._reached, self._action = stayed.values()
         return Transition(observation, arrival, reward, terminated, truncated, info)
 
     def draw(self, task: int, lane: int) -> Scene | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Generator, Tensor
 
 from quickstudy.protocol import BatchEnv, Observation, Tasks, Transition
 from quickstudy.scene import Drawable, Picture
+from quickstudy.tasks.holding import hold
 
 Show = Callable[[Observation], Observation]
 """What makes of an environment's own observations, (task, lane, ...), those that are shown."""
@@ -37,6 +38,10 @@ class ShownEnv:
         # where no lane's episode ended, environments give one tensor as both
         same = transition.arrival is transition.observation
         return transition._replace(observation=observation, arrival=observation if same else self._show(transition.arrival))
+
+    def hold(self, lanes: Bool[Tensor, "task lane"]) -> None:
+        """Lets lanes of the environment wait."""
+        hold(self._env, lanes)
 
     def draw(self, task: int, lane: int) -> Picture | None:
         """What the environment draws."""

@@ -72,6 +72,11 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
                 whole[name][: len(value)] = value
         return whole
 
+    def hold(self, lanes: Sequence[bool]) -> None:
+        """Those of these lanes, counted over all blocks, that are its own wait."""
+        if self._block is not None:
+            self._block.hold(lanes[self._lanes.start : self._lanes.stop])
+
     def draw(self, index: int) -> Picture | UsageError | None:
         """A picture of a lane, counted over all blocks, or why there is none; None from the other blocks."""
         if self._block is None or index not in self._lanes:
@@ -114,6 +119,13 @@ class Workers:
         )
         self._sent(lambda: self._vector.step_async(padded))
         return self._joined(self._received(self._vector.step_wait))
+
+    def hold(self, lanes: Sequence[bool]) -> None:
+        """These lanes alone stay where they are from now on, until a start."""
+        try:
+            self._vector.call("hold", lanes)
+        except (OSError, EOFError) as error:
+            raise self._death() from error
 
     def draw(self, index: int) -> Picture | None:
         """A picture of a lane; UsageError where it can't draw itself here."""

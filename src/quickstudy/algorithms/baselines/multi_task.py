@@ -21,7 +21,7 @@ from quickstudy.data.rollout import Plan, collect, concatenate
 from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.nets import options
-from quickstudy.nets.distributions import Distribution, distribution_over
+from quickstudy.nets.distributions import Distribution
 from quickstudy.nets.networks import (
     ActorCritic,
     Build,
@@ -43,6 +43,7 @@ from quickstudy.ops.returns import episode_advantages, episode_index
 from quickstudy.parts import ppo
 from quickstudy.parts.collecting import numbers, require_shards, rollout_metrics, shards_of
 from quickstudy.parts.descend import descend
+from quickstudy.parts.noise import drawn, first_noise, noisy, policy_distribution, require_noise
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 from quickstudy.tasks.informed import Informed
 
@@ -62,6 +63,8 @@ class Config:
     vision: options.Vision = "auto"
     language: options.Language = "gru"
     film: options.Film = False
+    noise: options.Noise = "independent"
+    noise_steps: options.NoiseSteps = 0
     learning_rate: float = 1e-3
     """Adam's step size."""
     gamma: float = 0.99
@@ -87,6 +90,7 @@ class Config:
 
     def __post_init__(self) -> None:
         options.require_network("multi-task", self)
+        require_noise("multi-task", self)
         require_rates("multi-task", self)
         require_at_least(1, "multi-task", self, "minibatches", "shards", "n_envs", "n_epochs")
         require_shards("multi-task", self, "n_envs")
@@ -108,12 +112,12 @@ class MemorylessPolicy:
         return bound(self.net, self.weights)
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
-        return {}
+        return first_noise(self.distribution, tasks, lanes, next(iter(self.weights.values())).device)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         parameters, value = self(percept.observation)
-        action = self.distribution.mode(parameters) if generator is None else self.distribution.sample(parameters, generator)
-        return Act(action, self.distribution.log_prob(parameters, action), {"value": value}), memory
+        action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
+        return Act(action, self.distribution.log_prob(parameters, action), {"value": value}), noise
 
     def __call__(self, observation: Shaped[Tensor, "*lead ..."]) -> tuple[Tensor, Tensor]:
         """The action distribution's parameters and the value, on the head's own scale."""
@@ -150,8 +154,8 @@ class MultiTask:
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         self.name = "task-informed" if isinstance(tasks, Informed) else "multi-task"
         self.iteration, self.own_net = 0, net is not None
-        self.distribution = distribution_over(tasks.action_space)
-        build = net or (lambda inputs, outputs: ActorCritic(self.config, inputs, outputs))
+        self.distribution = policy_distribution(self.name, tasks.action_space, self.config, net is not None)
+        build = net or (lambda inputs, outputs: noisy(ActorCritic(self.config, inputs, outputs), self.distribution))
         inputs = inputs_for(tasks.observation_space, 0, self.config)
         self.net = behind(inputs.reader, built(self.name, build, inputs.size, self.distribution.size, "policy", "value"))
         gains = {last_linear(self.net, "policy"): 0.01}

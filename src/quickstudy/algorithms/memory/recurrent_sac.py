@@ -23,19 +23,32 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_positive, require_rates, require_share
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Weights, bound, copied, copy_into, follow, head, initial_weights, last_layer, tried
+from quickstudy.nets.networks import (
+    Weights,
+    bound,
+    copied,
+    copy_into,
+    encoder,
+    follow,
+    head,
+    initial_weights,
+    last_layer,
+    spread_gains,
+    tried,
+)
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
-from quickstudy.nets.packed import PackedEncoder
+from quickstudy.nets.packed import Packed, PackedEncoder
 from quickstudy.nets.reader import behind, read
 from quickstudy.nets.soft import SoftActions, aimed_entropy, point_actions, soft_actions
+from quickstudy.nets.values import ValueScale, follow_targets, preserve_values, scale_fits, stored_scale, unit_scale
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.tree import as_mapping, tensors_in
 from quickstudy.parts import soft
-from quickstudy.parts.clock import counted, first_memory, left, timed_inputs, timed_percept, with_clock
+from quickstudy.parts.clock import active_inputs, counted, first_memory, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics
 from quickstudy.parts.descend import descend
 from quickstudy.parts.remembering import prioritise, read_replay, replay_state, take_replay
-from quickstudy.parts.trials import Batch, batch_of, mixed_returns, records_of, squared_error
+from quickstudy.parts.trials import Batch, batch_of, mixed_returns, records_of, returns_of, squared_error
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 
@@ -44,11 +57,13 @@ from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State
 class Config:
     """What the recurrent actor-critic can be told."""
 
-    trials: int = 64
+    trials: int = 16
     """Trials collected in a meta-iteration, each on a task of its own."""
-    updates: int = 16
-    """Gradient steps in a meta-iteration."""
-    batch_size: int = 64
+    updates: int = 0
+    """Gradient steps in a meta-iteration; 0: as many as `update_every` says."""
+    update_every: int = 40
+    """Steps lived for each gradient step, where `updates` doesn't say how many there are."""
+    batch_size: int = 16
     """Trials, or slices of trials, that a gradient step learns from."""
     buffer_trials: int = 4096
     """Trials that are kept, the newest."""
@@ -71,25 +86,30 @@ class Config:
     vision: options.Vision = "auto"
     language: options.Language = "gru"
     film: options.Film = False
+    initialisation: options.Initialisation = "spread"
+    shortcut: bool = True
+    """Actor and critics also read what is seen now, encoded, beside what is remembered."""
     shared_encoder: bool = False
     """The actor reads the critics' memory, which only the critics' errors train, and has none of its own."""
     learning_rate: float = 1e-3
     """Adam's step size for the critics."""
-    policy_rate: float = 3e-4
-    """Adam's step size for the actor: slower than the critics, it doesn't run after their first errors."""
-    gamma: float = 0.98
+    policy_rate: float = 1e-3
+    """Adam's step size for the actor; a slower one doesn't run after the critics' first errors where rewards are rare."""
+    gamma: float = 0.99
     """Discount factor, a step of the trial."""
     trace: float = 0.0
     """How much of a target is made of the steps that followed, with no correction for their age; 0: the next value alone."""
     credit: Literal["trial", "episode"] = "trial"
     """How far an action answers for rewards: to the end of the trial, or of its episode (for tasks that reward survival)."""
-    tau: float = 0.01
+    value_rate: float = 0.1
+    """How fast the scale of the values follows the returns that are lived, a meta-iteration; 0: they have the rewards' own."""
+    tau: float = 0.02
     """How fast the target networks follow, a gradient step."""
     entropy_share: float = 0.3
     """SAC, discrete actions: the part of the highest entropy that the temperature aims at."""
     temperature: float = 0.1
-    """SAC: the temperature to begin with."""
-    temperature_rate: float = 3e-2
+    """SAC: the temperature to begin with, on the scale of the values."""
+    temperature_rate: float = 1e-2
     """SAC: Adam's step size for the logarithm of the temperature."""
     exploration_noise: float = 0.1
     """TD3: the deviation of the noise on actions that are tried, in half-ranges."""
@@ -101,11 +121,11 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "recurrent-sac", self, "trials", "updates", "batch_size", "buffer_trials", "shards")
-        require_at_least(0, "recurrent-sac", self, "prioritised", "importance", "slice_length", "anneal_iterations")
+        require_at_least(1, "recurrent-sac", self, "trials", "update_every", "batch_size", "buffer_trials", "shards")
+        require_at_least(0, "recurrent-sac", self, "updates", "prioritised", "importance", "slice_length", "anneal_iterations")
         require_shards("recurrent-sac", self, "trials")
         require_share("recurrent-sac", self, "gamma", "tau")
-        require_share("recurrent-sac", self, "trace", zero=True)
+        require_share("recurrent-sac", self, "trace", "value_rate", zero=True)
         options.require_network("recurrent-sac", self)
         require_rates("recurrent-sac", self)
         require_positive("recurrent-sac", self, "temperature", "exploration_noise")
@@ -137,12 +157,29 @@ class Net(NamedTuple):
 Build = Callable[[Config, TaskDistribution, SoftActions], Net] | None
 
 
+class Shortcut(nn.Module):
+    """A `PackedEncoder` whose state has what was read at the step before the memory's own, so that heads see both."""
+
+    def __init__(self, inputs: int, config: Config):
+        super().__init__()
+        self.encoder, self.read_size = encoder(inputs, config)
+        self.memory = Packed(config.memory, self.read_size, config.hidden_size)
+        self.state_size, self.hidden_size = (self.read_size + size for size in (self.memory.state_size, config.hidden_size))
+
+    def forward(
+        self, inputs: Float[Tensor, "row feature"], state: Float[Tensor, "sequence state"], sizes: list[int]
+    ) -> Float[Tensor, "row state"]:
+        read = self.encoder(inputs)
+        return torch.cat([read, self.memory(read, state[:, self.read_size :], sizes)], dim=-1)
+
+
 def net_for(config: Config, tasks: TaskDistribution, actions: SoftActions) -> Net:
     """The method's own networks."""
-    hidden = config.hidden_size
-    twin = soft.Twin(lambda: head(hidden + actions.action_size, actions.values, config), "heads")
     inputs = timed_inputs(tasks, config).size
-    return Net(PackedEncoder(inputs, config.memory, config), head(hidden, actions.size, config), twin)
+    memory = Shortcut(inputs, config) if config.shortcut else PackedEncoder(inputs, config.memory, config)
+    hidden = memory.hidden_size
+    twin = soft.Twin(lambda: head(hidden + actions.action_size, actions.values, config), "heads")
+    return Net(memory, head(hidden, actions.size, config), twin)
 
 
 class Side(NamedTuple):
@@ -223,16 +260,18 @@ def targets(
     learned: Learned,
     batch: Batch,
     held: Held,
+    scale: ValueScale,
     noise: Float[Tensor, "row noise"],
 ) -> tuple[Float[Tensor, "row"], Bool[Tensor, "row"]]:
     """What the critics approach, r + gamma V(next), or its mixture with later steps; and which steps have such a target.
 
     V is that of what is held after the next step of the trial. Where an episode reached its time limit and only episodes count,
     both memories read once more, as if it had gone on. The last step of a slice that the trial goes on from has no target.
+    Critics and temperature are on a scale, targets on that of the rewards.
     """
     play, heads = soft.ActorCritic(net.policy, net.critics, actions), heads_of(learned)
     value, entropy = soft.soft_value(play, heads, heads.critics, held.place(net), noise)
-    bonus = learned.log_temperature.exp() * entropy
+    value, bonus = scale.restore(value).float(), learned.log_temperature.exp() * entropy * scale.std.float()
     following = batch.layout.following
     goes_on = following < len(value)
     ahead, bonus = (torch.cat([part, part.new_zeros(1)])[following] for part in (value, bonus))
@@ -244,10 +283,12 @@ def targets(
             remembered(net, learned.critic, read, sizes, held.critic[at]),
         )
         there, _ = soft.soft_value(play, heads, heads.critics, beyond.place(net), noise[at])
-        ahead = ahead.index_put((at,), there)
+        ahead = ahead.index_put((at,), scale.restore(there).float())
+    discount, known = config.gamma * ~batch.ends, goes_on | batch.ends | batch.leaves
+    if not config.trace:
+        return batch.reward + discount * ahead, known
     trace = config.trace * (goes_on & ~batch.leaves)
-    aims = mixed_returns(batch.reward, config.gamma * ~batch.ends, ahead, bonus, trace, batch.layout.sizes)
-    return aims, goes_on | batch.ends | batch.leaves
+    return mixed_returns(batch.reward, discount, ahead, bonus, trace, batch.layout.sizes), known
 
 
 def try_net(inputs: int, net: Net, actions: SoftActions, actor: Side, critic: Side) -> None:
@@ -290,8 +331,13 @@ class RecurrentSAC:
         self.net = self.net._replace(encoder=behind(inputs.reader, self.net.encoder))
         generator = counter(seed, 0, "weights")
 
+        spread = {}
+        if not net and config.initialisation == "spread":
+            before = "" if config.encoder == "none" else "encoder"
+            spread = spread_gains(config.hidden_size, active_inputs(tasks, inputs), "memory", before)
+
         def side(heads: nn.Module, ends: Mapping[str, float]) -> Side:
-            memory = initial_weights(self.net.encoder, generator, {}, device)
+            memory = initial_weights(self.net.encoder, generator, spread, device)
             return Side(memory, initial_weights(heads, generator, {} if net else ends, device))
 
         critic = side(self.net.critics, soft.twin_end(config, "heads"))
@@ -302,6 +348,7 @@ class RecurrentSAC:
             actor = actor._replace(encoder=critic.encoder)
         self.learned = Learned(actor, critic, soft.first_temperature(config.temperature, device))
         self.target = copied(self.learned)
+        self.scale, self.scaled = unit_scale(device), net is None and config.value_rate > 0
         groups = [
             {"params": tensors_in(critic), "lr": config.learning_rate},
             {"params": self.actor_alone(), "lr": config.policy_rate},
@@ -330,20 +377,33 @@ class RecurrentSAC:
     def train_step(self, work: Work) -> Metrics:
         config, tasks = self.config, self.tasks
         experience = collected_trials(work, self, self.explorer(), config.trials)
-        self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records_of(tasks, config.credit, experience))
+        records = records_of(tasks, config.credit, experience)
+        self.replay.extend(torch.zeros(config.trials, dtype=torch.long), records)
+        if self.scaled:
+            self.follow_returns(batch_of(records))
         for group, rate in zip(self.optimiser.param_groups, (config.learning_rate, config.policy_rate), strict=False):
             group["lr"] = rate * left(config.anneal_iterations, self.iteration)
         draws = counter(self.seed, self.iteration, "replay")
         noise = counter(self.seed, self.iteration, "noise", 0, self.device)
         parts: dict[str, Tensor] = {}
-        for number in range(config.updates):
+        updates = config.updates or max(1, round(float(experience.valid.sum()) / config.update_every))
+        for number in range(updates):
             batch, weight, leaf = self.draw(draws)
-            moves_policy = (self.iteration * config.updates + number) % POLICY_DELAY[config.method] == 0
+            moves_policy = (self.iteration * updates + number) % POLICY_DELAY[config.method] == 0
             changed, error = self.update(batch, weight, noise, moves_policy)
             parts |= changed
             prioritise(self.replay, leaf, error, config.prioritised)
         self.iteration += 1
         return trial_metrics(tasks, experience) | numbers(parts)
+
+    def follow_returns(self, lived: Batch) -> None:
+        """Moves the scale of the values on to what was lived; no value moves with it (PopArt: van Hasselt et al. 2016)."""
+        returns, every = returns_of(lived, self.config.gamma), torch.ones_like(lived.ends)
+        before, self.scale = self.scale, follow_targets(self.scale, returns, every, self.config.value_rate)
+        for side in (self.learned.critic, self.target.critic):
+            for critic in range(2):
+                last = f"heads.{critic}.{last_layer(self.config)}"
+                preserve_values(side.head[f"{last}.weight"], side.head[f"{last}.bias"], before, self.scale)
 
     def draw(self, generator: Generator) -> tuple[Batch, Float[Tensor, "trial"], Int[Tensor, "leaf"]]:
         """A batch, the weight of each trial's error in the loss, and, where trials have priorities, their leaves."""
@@ -374,9 +434,9 @@ class RecurrentSAC:
             remembered(net, target.critic, batch.inputs, sizes),
         )
         drawn = actions.noise(tuple(batch.reward.shape), noise)
-        aims, known = targets(net, actions, config, aiming, batch, ahead, drawn)
+        aims, known = targets(net, actions, config, aiming, batch, ahead, self.scale, drawn)
         values = soft.values_of(play, learned.critic.head, Held(acting, judging).place(net), batch.action)
-        total, error = squared_error(values, aims, known, batch.layout.sequence, weight)
+        total, error = squared_error(values, self.scale.normalise(aims), known, batch.layout.sequence, weight)
         parts = {"train/critic_loss": total, "train/value": aims.mean()}
         if moves_policy:
             drawn = torch.zeros_like(drawn) if td3 else actions.noise(tuple(batch.reward.shape), noise)
@@ -417,15 +477,18 @@ class RecurrentSAC:
             "learned": self.own(),
             "target": as_mapping(self.target),
             "optimiser": adam_state(self.optimiser),
+            **({"value_scale": self.scale._asdict()} if self.scaled else {}),
             **replay_state(self.replay),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        patterns: dict[str, Any] = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
+        patterns |= {"value_scale": scale_fits} if self.scaled else {}
         require_fit("", state, {**self.state_dict(), **patterns})
         replay = read_replay(self.replay, state)
         self.iteration = state["iteration"]
         copy_into(self.own(), state["learned"])
         copy_into(as_mapping(self.target), state["target"])
         load_adam_state(self.optimiser, state["optimiser"])
+        self.scale = stored_scale(state["value_scale"], self.device) if self.scaled else self.scale
         take_replay(self.replay, replay, state)

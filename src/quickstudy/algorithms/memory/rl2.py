@@ -21,7 +21,6 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_discounts, require_rates
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Build, Weights, copied, copy_into
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.reader import read
@@ -32,6 +31,7 @@ from quickstudy.parts import ppo
 from quickstudy.parts.clock import active_inputs, counted, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
+from quickstudy.parts.noise import policy_distribution, require_noise
 from quickstudy.parts.recurrent import RecurrentPolicy, apart, begun, time_major
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work, counter
 
@@ -55,6 +55,8 @@ class Config:
     value: Literal["separate", "shared"] = "separate"
     """The value has an encoder and a memory of its own, or reads the policy's, which then serves two masters."""
     initialisation: options.Initialisation = "spread"
+    noise: options.Noise = "independent"
+    noise_steps: options.NoiseSteps = 0
     learning_rate: float = 2e-3
     """Adam's step size."""
     gamma: float = 0.98
@@ -88,6 +90,7 @@ class Config:
 
     def __post_init__(self) -> None:
         options.require_network("rl2", self)
+        require_noise("rl2", self)
         require_rates("rl2", self)
         require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "n_epochs")
         require_at_least(0, "rl2", self, "anneal_iterations", "kl_cap", "minibatch_trials")
@@ -129,9 +132,9 @@ class RL2:
     ):
         self.tasks, self.config, self.seed, self.device = tasks, config or Config(), seed, device
         self.iteration, self.own_net = 0, net is not None
-        self.distribution = distribution_over(tasks.action_space)
-        inputs, outputs, separate = timed_inputs(tasks, self.config), self.distribution.size, self.config.value == "separate"
-        first = active_inputs(tasks, inputs), outputs, separate, counter(seed, 0, "weights"), device, net
+        self.distribution = policy_distribution("rl2", tasks.action_space, self.config, net is not None)
+        inputs, separate = timed_inputs(tasks, self.config), self.config.value == "separate"
+        first = active_inputs(tasks, inputs), self.distribution, separate, counter(seed, 0, "weights"), device, net
         self.net, self.weights, self.judging = begun("rl2", self.config, inputs, *first)
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)

@@ -137,8 +137,8 @@ class RL3:
         self.distribution = distribution_over(tasks.action_space)
         seen = vector_size(tasks.observation_space) + vector_size(tasks.action_space) + PERCEIVED
         inputs = Inputs(seen + self.planner.advice_size + CLOCK, None)
-        active, outputs = active_inputs(tasks, inputs) + self.planner.advice_size, self.distribution.size
-        first = active, outputs, True, counter(seed, 0, "weights"), device, net
+        active = active_inputs(tasks, inputs) + self.planner.advice_size
+        first = active, self.distribution, True, counter(seed, 0, "weights"), device, net
         self.net, self.weights, self.judging = begun("rl3", self.config, inputs, *first)
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from quickstudy.arguments import checked
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
+from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.tasks.mujoco.bodies import simulator
 from quickstudy.tasks.mujoco.family import SCALES, Family, Motion, shape
@@ -64,7 +65,12 @@ class MujocoEnv:
         self._place = self._places(self._state)
         self._guess = np.zeros((self._count, self._model.nv))
         self._elapsed = torch.zeros(self._lead, dtype=torch.long)
+        self._held: Tensor | None = None
         return self._seen(self._state)
+
+    def hold(self, lanes: Bool[Tensor, "task lane"]) -> None:
+        """These lanes alone stay where they are from now on, until a restart."""
+        self._held = lanes.cpu() if bool(lanes.any()) else None
 
     def _first_states(self) -> Float[np.ndarray, "lane state"]:
         """A first state for every lane: time, positions, velocities."""
@@ -100,6 +106,7 @@ class MujocoEnv:
         if wrong:
             raise EnvironmentFault(f"the policy gave an action that the environment can't take: {wrong}")
         action = action.double().cpu().clamp(-body.action_limit, body.action_limit)
+        before = self._reached, self._state, self._guess, self._place, self._elapsed
         after, guess, diverged = self._simulate(action.flatten(0, 1).numpy())
         self._reached = after
         positions, velocities = self._parts(after)
@@ -119,8 +126,19 @@ class MujocoEnv:
             observation, place = self._seen(after), self._places(after)
             self._elapsed = self._elapsed * ~ended
         self._state, self._guess, self._place = after, guess, place
+        if self._held is not None:
+            self._stay(*before)
         reward, terminated, truncated = (value.to(self._device) for value in (reward.float(), terminated, truncated))
         return Transition(observation, arrival, reward, terminated, truncated, {})
+
+    def _stay(self, reached: np.ndarray, state: np.ndarray, guess: np.ndarray, place: Tensor, elapsed: Tensor) -> None:
+        """Puts lanes that are held back to where they were."""
+        assert self._held is not None
+        rows = self._held.flatten().numpy()[:, None]
+        self._reached, self._state = np.where(rows, reached, self._reached), np.where(rows, state, self._state)
+        self._guess = np.where(rows, guess, self._guess)
+        self._place = where_lane(self._held, place, self._place)
+        self._elapsed = where_lane(self._held, elapsed, self._elapsed)
 
     def _simulate(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, Bool[Tensor, "task lane"]]:
         """The states after a step of the environment, the solver's next guesses, and in which lanes the simulator diverged.
