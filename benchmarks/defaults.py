@@ -243,9 +243,14 @@ def last_mean(stored: Mapping[str, Any]) -> float:
 
 
 def stored_cells(results: Path) -> dict[Cell, dict[str, Any]]:
-    """All cells that there are."""
+    """All cells that there are of today's defaults, of whatever budget."""
     cells = [Cell(algorithm, tasks) for tasks in UNSEEN for algorithm in (RANDOM, *ALGORITHMS)]
-    return {cell: json.loads(path.read_text()) for cell in cells if (path := cell.result(results)).exists()}
+    found = {cell: json.loads(path.read_text()) for cell in cells if (path := cell.result(results)).exists()}
+    return {
+        cell: stored
+        for cell, stored in found.items()
+        if stored["settings"] == settings_of(cell, Budget(*[stored["settings"].get("steps", 0)] * 2))
+    }
 
 
 def lines_of(cells: Mapping[Cell, dict[str, Any]]) -> Iterator[str]:
@@ -286,9 +291,13 @@ def notes_of(cells: Mapping[Cell, dict[str, Any]]) -> Iterator[str]:
 def write_page(results: Path) -> None:
     """Writes the page of all cells that there are."""
     cells = stored_cells(results)
+    taken = [Cell(algorithm, tasks) for tasks in UNSEEN for algorithm in (RANDOM, *ALGORITHMS)]
+    taken = [cell for cell in taken if refusal(cell) is None]
+    known = f"{sum(cell in cells for cell in taken)} of {len(taken)} cells are measured."
     lines = [
         HEAD.format(tasks=TASKS),
-        *lines_of(cells),
+        known,
+        *(["", *lines_of(cells)] if cells else []),
         "",
         *notes_of(cells),
         "",

@@ -93,3 +93,4 @@ def test_a_changed_default_makes_a_cell_stale(defaults: Any, tmp_path: Path):
     for options, fresh in ((settings["options"], True), (settings["options"] | {"gamma": 0.5}, False)):
         path.write_text(defaults.json.dumps({"settings": settings | {"options": options}}))
         assert (defaults.finished(cell, budget, tmp_path) is not None) is fresh
+        assert (cell in defaults.stored_cells(tmp_path)) is fresh
