@@ -13,9 +13,9 @@ from small import TINY
 from torch import Generator
 
 import quickstudy as qs
-from quickstudy.algorithms.memory.rl2 import RecurrentPolicy
 from quickstudy.check.learner import CLAUSES, Subject, check_learner
 from quickstudy.check.report import judge
+from quickstudy.parts.recurrent import RecurrentPolicy
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, Policy, State, Work
 
 CONFIG = qs.RL2.Config(**TINY["rl2"])
