@@ -77,7 +77,7 @@ GROUNDS = {
         "poles of hidden length and mass", "rl2", "cart-pole", {}, {"trials": 64, "credit": "episode", "gamma": 0.99}, 15, BOTH
     ),
     "grid-navigation": Ground("a hidden goal in a grid", "rl2", "grid-navigation", {}, {"ent_coef": 0.05}, 60, BOTH),
-    "frozen-lake": Ground("lakes with hidden holes", "rl2", "frozen-lake", {}, {}, 15, BOTH),
+    "frozen-lake": Ground("lakes with hidden holes", "rl2", "frozen-lake", {}, {}, 50, BOTH),
     "belief, grid-navigation": Ground(
         "VariBAD's belief, a hidden goal in a grid",
         "varibad",
