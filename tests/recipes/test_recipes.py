@@ -97,8 +97,8 @@ def test_tuned_settings_are_said_and_kept_and_options_win(capsys: pytest.Capture
     line = capsys.readouterr().err.splitlines()[1]
     result = recipe("bandit/rl2-10x10").result
     assert line == (
-        "recipes/bandit/rl2-10x10.toml, the closest to these tasks: --trials 1024 --learning-rate 0.003 --gamma 1.0"
-        " --ent-coef 0.01 --anneal-iterations 400 --arms 10 --iterations 400;"
+        "recipes/bandit/rl2-10x10.toml, the closest to these tasks: --value shared --initialisation orthogonal --trials 1024"
+        " --learning-rate 0.003 --gamma 1.0 --ent-coef 0.01 --anneal-iterations 400 --arms 10 --iterations 400;"
         f" here --trials 8 --minibatches 2 --arms 9 --iterations 1; as it stands it reached {result}"
     )
     config = read_config(run / "config.toml")
