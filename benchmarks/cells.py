@@ -242,7 +242,11 @@ WORKS: dict[str, Work] = {
         {},
         1000,
         ("random",),
-        {"RL2": Trained("frozen-lake/rl2", 2, wiped("episode")), "recurrent-SAC": Trained("frozen-lake/recurrent-sac", 1)},
+        {
+            "RL2": Trained("frozen-lake/rl2", 2, wiped("episode")),
+            "RL2, a value of its own": Trained("frozen-lake/rl2-short", 1),
+            "recurrent-SAC": Trained("frozen-lake/recurrent-sac", 1),
+        },
         "RL2",
         picture="Holes hidden anew in each trial: success on 1,000 held-out lakes",
     ),
@@ -261,6 +265,17 @@ WORKS: dict[str, Work] = {
         },
         "task-informed",
         picture="point-navigation: return on 400 held-out goals",
+        lanes=20,
+    ),
+    "point-navigation-ends": Work(
+        "The same goals, where an episode ends within 0.01 of the goal on both axes, as in the code of MAML's paper (Finn et al."
+        " 2017). Its table 4, after 0 to 3 steps of 40 episodes each: -40.41, -11.68, -3.33, -3.23; here a step has 20.",
+        "point-navigation",
+        {"ends_at_goal": True, "episodes_per_trial": 4},
+        400,
+        ("random",),
+        {"MAML": Trained("point-navigation/maml-ends", 1, from_scratch)},
+        "MAML",
         lanes=20,
     ),
     "cart-pole": Work(
