@@ -244,7 +244,7 @@ WORKS: dict[str, Work] = {
         ("random",),
         {
             "RL2": Trained("frozen-lake/rl2", 2, wiped("episode")),
-            "RL2, a value of its own": Trained("frozen-lake/rl2-short", 1),
+            "RL2-5.7M": Trained("frozen-lake/rl2-short", 1),
             "recurrent-SAC": Trained("frozen-lake/recurrent-sac", 1),
         },
         "RL2",
@@ -268,8 +268,8 @@ WORKS: dict[str, Work] = {
         lanes=20,
     ),
     "point-navigation-ends": Work(
-        "The same goals, where an episode ends within 0.01 of the goal on both axes, as in the code of MAML's paper (Finn et al."
-        " 2017). Its table 4, after 0 to 3 steps of 40 episodes each: -40.41, -11.68, -3.33, -3.23; here a step has 20.",
+        "The same goals, where an episode ends within 0.01 of the goal on both axes, as in the code of MAML's paper (Finn et"
+        " al. 2017). Its table 4, after 0 to 3 steps of 40 episodes each: -40.41, -11.68, -3.33, -3.23; here a step has 20.",
         "point-navigation",
         {"ends_at_goal": True, "episodes_per_trial": 4},
         400,
