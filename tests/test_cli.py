@@ -171,7 +171,7 @@ def test_compare_tells_a_run_from_itself_by_any_spelling(capsys: pytest.CaptureF
 
 def test_runs_with_one_lane_and_with_twenty_meet_the_same_tasks(monkeypatch: pytest.MonkeyPatch):
     assert run("train", "rl2", "bandit", *TINY, "--run", "one") == 0
-    options = ["--meta-batch-size", "2", "--hidden-size", "8", "--iterations", "1", "--evaluate-every", "0"]
+    options = ["--meta-batch-size", "2", "--lanes", "20", "--hidden-size", "8", "--iterations", "1", "--evaluate-every", "0"]
     assert run("train", "maml", "bandit", *options, "--run", "twenty") == 0
     sample, drawn = qs.NativeTasks.sample, []
 
