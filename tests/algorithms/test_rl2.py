@@ -28,7 +28,7 @@ from torch.nn.utils import get_total_norm
 import quickstudy as qs
 from quickstudy.algorithms.memory.rl2 import RL2, arrival_values
 from quickstudy.parts.clock import counted, left, timed_percept
-from quickstudy.parts.ppo import Batch, time_limits
+from quickstudy.parts.ppo import Batch, Cap, time_limits
 from quickstudy.protocol import Experience, Percept
 from quickstudy.work import InProcess
 
@@ -281,22 +281,26 @@ def test_a_cap_on_the_kl_holds_and_leaves_the_value_that_is_apart(value: str):
     assert not torch.equal(one.weights["memory.from_hidden"], capped.weights["memory.from_hidden"])
 
 
-@torch.no_grad()
-def test_a_cap_that_is_not_reached_keeps_the_best_pass():
-    options: dict[str, Any] = {"learning_rate": 1e-3, "n_epochs": 1}
-    losses: list[float] = []
-    learner = make(**options)
-    batch, _ = learner.prepare(learner.explorer(), trials_of(learner))
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(4):
-        with torch.enable_grad():
-            learner.improve(batch, generator)
-        losses.append(learner.loss(learner.weights, batch)[1]["train/policy_loss"].item())
-    capped = make(kl_cap=1e6, **options | {"n_epochs": 4})
-    batch, _ = capped.prepare(capped.explorer(), trials_of(capped))
-    with torch.enable_grad():
-        parts = capped.improve(batch, torch.Generator().manual_seed(0))
-    assert parts["train/policy_loss"].item() == pytest.approx(min(losses), rel=1e-5)
+@pytest.mark.parametrize(
+    ("kls", "losses", "left", "passes"),
+    [
+        ([0.1, 0.1, 0.1], [3.0, 1.0, 2.0], 2.0, 3),  # the second pass is the best
+        ([0.1, 0.9, 0.1], [3.0, 1.0, 2.0], 1.0, 2),  # the second went too far, and there is no third
+    ],
+)
+def test_of_the_passes_within_the_cap_the_best_stays(kls: list[float], losses: list[float], left: float, passes: int):
+    weights = {"w": torch.zeros(1)}
+    told = iter([{"train/approx_kl": torch.tensor(k), "train/policy_loss": torch.tensor(x)} for k, x in zip(kls, losses)])
+    cap = Cap(0.5, weights, lambda: next(told))
+    made = 0
+    for number in range(3):
+        weights["w"].fill_(number + 1)
+        made += 1
+        if cap.exceeded():
+            break
+    cap.judged = dict
+    cap.settled()
+    assert weights["w"].item() == left and made == passes
 
 
 @torch.no_grad()

@@ -136,7 +136,7 @@ def test_what_is_known_of_each_task_is_what_the_policies_end_with(name: str):
     trial = lived(agent)
     known = agent.known(trial)
     if name == "recurrent-sac":
-        assert known.kind == "memory" and known.end.shape == (3, agent.config.hidden_size)
+        assert known.kind == "memory" and known.end.shape == (3, trial.policies[0].net.encoder.state_size)
         return
     believed = known.believed
     assert believed is not None and [mean.shape[:2] for mean in believed.mean] == [(3, 4)] * 3

@@ -159,8 +159,8 @@ def test_tables_json_and_pages_tell_the_same_of_one_evaluation(runs: Path, tmp_p
     assert {found["interval_over"] for found in (told, compared, learner, beside)} == {"seeds and tasks"}
     interval = f"[{row['mean_low']:.2f}, {row['mean_high']:.2f}]"
     for text in (printed("evaluate", two, *flags), printed("compare", two, one, *flags)):
-        [line] = [line for line in text.splitlines() if interval in line]
-        assert f" {row['mean']:.2f} " in line
+        lines = [line for line in text.splitlines() if interval in line]
+        assert lines and f" {row['mean']:.2f} " in lines[0], text
 
 
 def test_a_comparison_is_what_its_tables_say(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

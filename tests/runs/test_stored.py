@@ -22,7 +22,7 @@ from test_training import StopsAfter
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.names import metrics_now
+from quickstudy.names import BEFORE, metrics_now
 from quickstudy.runs.config import FORMAT
 
 STORED = Path(__file__).parent.parent / "stored"
@@ -59,7 +59,7 @@ def test_a_stored_run_is_evaluated_and_goes_on_as_it_did(run: Path):
 def test_a_session_of_version_0_1_goes_on(file: Path):
     """Its trial had two episodes, and waits for the action of a third."""
     entry = ALGORITHMS[file.stem]
-    settings = entry.config(**TINY[file.stem] | {"hidden_size": 8})
+    settings = entry.config(**TINY[file.stem] | {"hidden_size": 8} | BEFORE.get(file.stem, {}))
     session = qs.Session.restore(file, entry.make(qs.tasks.make("bandit", pulls=3), settings, seed=1))
     for step in range(3):
         session.act(0)
