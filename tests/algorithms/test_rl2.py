@@ -290,7 +290,9 @@ def test_a_cap_on_the_kl_holds_and_leaves_the_value_that_is_apart(value: str):
 )
 def test_of_the_passes_within_the_cap_the_best_stays(kls: list[float], losses: list[float], left: float, passes: int):
     weights = {"w": torch.zeros(1)}
-    told = iter([{"train/approx_kl": torch.tensor(k), "train/policy_loss": torch.tensor(x)} for k, x in zip(kls, losses)])
+    told = iter(
+        [{"train/approx_kl": torch.tensor(k), "train/policy_loss": torch.tensor(x)} for k, x in zip(kls, losses, strict=True)]
+    )
     cap = Cap(0.5, weights, lambda: next(told))
     made = 0
     for number in range(3):
