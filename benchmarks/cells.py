@@ -187,8 +187,8 @@ WORKS: dict[str, Work] = {
         reach={"RL2": 82.0},
         tried="On the way: with a value that shared the policy's memory, first weights of gain 1 and minibatches of 341 trials "
         "it had 76.8 after 51 M steps and gained no more after 30 M; now it has that after 1.2 M. The published run is "
-        "first-order PPO with a cap on the KL, though the paper says TRPO, has a second network of 256 units for the value, and "
-        "takes 250,000 steps an update: its curve goes to 150 M steps.",
+        "first-order PPO with a cap on the KL, though the paper says TRPO, has a second network of 256 units for the value, "
+        "and takes 250,000 steps an update: its curve goes to 150 M steps.",
     ),
     "bandit-5x500": bandit(
         5, 500, "bandit/rl2-5x500", "gittins", num_tasks=1000, seeds=1, published={"RL2": 401.6, "gittins": 405.8}

@@ -72,6 +72,18 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
     }
 
 
+def verdict(scores: Returns, figure: float) -> str:
+    """Whether scores (seed, task) reach a figure: a figure within their own interval is undecided."""
+    low, high = mean_interval(scores)
+    return (
+        "reached"
+        if low >= figure
+        else "missed"
+        if high < figure
+        else f"undecided, {scores.mean():.2f} of [{low:.2f}, {high:.2f}]"
+    )
+
+
 def mean_success(found: list[list[float] | None]) -> list[float] | None:
     """The mean over seeds of the share of success by episode; a seed that says nothing where another does never succeeded."""
     told = [shares for shares in found if shares]
@@ -201,8 +213,7 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
         notes += [f"{agent}: {by_success(row, work.frozen)}." for agent, row in rows.items() if row["success"]]
     for agent, figure in work.reach.items():
         if agent in rows:
-            reached = rows[agent]["returns"].sum(2).mean()
-            notes.append(f"{agent} was to reach {figure:g}: {'reached' if reached >= figure else 'missed'}.")
+            notes.append(f"{agent} was to reach {figure:g}: {verdict(rows[agent]['returns'].sum(2), figure)}.")
     if notes:
         lines += ["", " ".join(notes)]
     if work.tried:

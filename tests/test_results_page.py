@@ -48,6 +48,12 @@ def test_each_episode_is_told_by_its_mean(page: Any):
     assert page.by_episode(np.array([[[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [8.0, 10.0]]])) == "2.00, 4.00"
 
 
+def test_a_figure_within_the_scores_own_interval_is_undecided(page: Any):
+    scores = np.array([[9.0, 10.0, 11.0] * 30])
+    assert page.verdict(scores, 9.5) == "reached" and page.verdict(scores, 10.5) == "missed"
+    assert page.verdict(scores, 10.1).startswith("undecided, 10.00 of [9.8") and page.verdict(scores, 9.9).startswith("undec")
+
+
 def test_a_row_one_of_whose_seeds_was_trained_before_says_so(page: Any):
     evaluation = qs.evaluate(qs.Random(qs.tasks.make("bandit", pulls=2)), num_tasks=5)
     for formulae, before in (([2, 2], False), ([2, 1], True), ([None, 2], True)):
