@@ -75,13 +75,11 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
 def verdict(scores: Returns, figure: float) -> str:
     """Whether scores (seed, task) reach a figure: a figure within their own interval is undecided."""
     low, high = mean_interval(scores)
-    return (
-        "reached"
-        if low >= figure
-        else "missed"
-        if high < figure
-        else f"undecided, {scores.mean():.2f} of [{low:.2f}, {high:.2f}]"
-    )
+    if low is None or high is None:
+        return "not known"
+    if low >= figure or high < figure:
+        return "reached" if low >= figure else "missed"
+    return f"undecided, {scores.mean():.2f} of [{low:.2f}, {high:.2f}]"
 
 
 def mean_success(found: list[list[float] | None]) -> list[float] | None:

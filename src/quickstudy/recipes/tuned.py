@@ -54,5 +54,5 @@ def configuration(found: Recipe, seed: int = 0, device: str = "cpu") -> RunConfi
         tasks=found.tasks,
         task_options=fill(family(found.tasks), dict(found.options), f"{where} [tasks]"),
         normalisation=fill(Normalisation, dict(found.normalisation), f"{where} [normalisation]"),
-        training=fill(Training, found.changes["training"] | {"seed": seed, "device": device}, f"{where} [training]"),
+        training=fill(Training, {**found.changes["training"], "seed": seed, "device": device}, f"{where} [training]"),
     )

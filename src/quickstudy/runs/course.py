@@ -24,6 +24,8 @@ def returns_of(folder: Path) -> dict[int, float]:
             if not isinstance(row, dict):
                 continue
             iteration, value = row.get("iteration"), row.get(RETURN)
-            if type(iteration) is int and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+            if type(iteration) is not int or not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if abs(value) <= sys.float_info.max:
                 found[iteration] = float(value)
     return found
