@@ -31,8 +31,8 @@ SEEING = (("session", "rl2"), ("session", "maml"))
 NOT_SEEING = {name for name, entry in ALGORITHMS.items() if entry.observations != "any"}
 """Whose observations must be numbered."""
 
-LATER = ("multi-task-sac", "promp", "task-informed")
-"""Whose formulae are held by tests of their own, or by the multi-task policy's: what they reach is left to the slow suite."""
+LATER = ("multi-task-sac", "promp", "rl3", "task-informed")
+"""Whose formulae are held by tests of their own, or by RL2's or the multi-task policy's: what they reach is left to the slow suite."""
 
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 every_probe = pytest.mark.parametrize(
