@@ -32,7 +32,7 @@ NOT_SEEING = {name for name, entry in ALGORITHMS.items() if entry.observations !
 """Whose observations must be numbered."""
 
 LATER = ("multi-task-sac", "promp", "rl3", "task-informed")
-"""Whose formulae are held by tests of their own, or by RL2's or the multi-task policy's: what they reach is left to the slow suite."""
+"""Whose formulae are held by tests of their own or of what they are made of: what they reach is left to the slow suite."""
 
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 every_probe = pytest.mark.parametrize(
