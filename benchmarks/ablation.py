@@ -216,7 +216,7 @@ def draw(seeds: int) -> None:
             axes.plot(np.array(stored[0]["steps"][4:]) / 1e6, curve, style, color=f"C{number}", label=variant)
         axes.set(title=name, xlabel="environment steps (M)", ylabel="return of a trial in training")
         axes.spines[["top", "right"]].set_visible(False)
-    places[-1].legend(frameon=False, fontsize=8)
+    figure.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(RESULTS / "ablation.png", dpi=110)
     pyplot.close(figure)
 
