@@ -51,6 +51,7 @@ MDPS_TRIED = (
     " weights (96 units, one seed, in training): 117 a trial after 7.4 M steps with minibatches of 64 trials, gamma 0.95 and"
     " lambda 0.9, where it stays, the entropy at 0.45; gamma 0.99 with lambda 0.3 and a rate of 1e-3 is quicker, 112 after"
     " 1.3 M, and stays at 114 to 2.8 M, the entropy at 0.33; a bonus of 0.01 with gamma 0.95 learns later (101.5 after 1.0 M)."
+    " Small minibatches harm here (ablation.md)."
     " At 9,700 steps a second of a core, 36 M steps of it cost an hour."
 )
 
