@@ -195,7 +195,7 @@ def measure_pairs(trials: list[int], repeats: int) -> None:
         measure_gru(name, of, hidden, repeats)
     tasks = make("grid-navigation")
     rl2, varibad, sac = RL2(tasks), VariBAD(tasks), RecurrentSAC(tasks)
-    size, units = timed_inputs(tasks, rl2.config).size, sac.config.hidden_size
+    size = timed_inputs(tasks, rl2.config).size
     given = torch.zeros(1, 16, size), torch.zeros(16, rl2.net.state_size)
     measure_acting("RL2's network, a step of 16 lanes", rl2.net, rl2.explorer().weights, given, repeats)
     believer = varibad.explorer()
@@ -203,7 +203,7 @@ def measure_pairs(trials: list[int], repeats: int) -> None:
     told = evidence, torch.zeros(16, believer.encoder.state_size)
     measure_acting("VariBAD's encoder, a step of 16 lanes", believer.encoder, believer.encoder_weights, told, repeats)
     policy = sac.explorer()
-    seen = torch.zeros(16, timed_inputs(tasks, sac.config).size), torch.zeros(16, units), [16]
+    seen = torch.zeros(16, timed_inputs(tasks, sac.config).size), torch.zeros(16, policy.net.encoder.state_size), [16]
     measure_acting("recurrent SAC's encoder, a step of 16 lanes", policy.net.encoder, policy.actor.encoder, seen, repeats)
     for each in trials:
         measure_rl2(each, repeats)
