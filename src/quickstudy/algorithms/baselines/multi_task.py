@@ -29,20 +29,18 @@ from quickstudy.nets.networks import (
     bound,
     built,
     copied,
-    copy_into,
     initial_weights,
     last_linear,
     tried,
 )
-from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.nets.reader import behind, inputs_for
-from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
+from quickstudy.nets.values import unit_scale, value_head
 from quickstudy.ops.features import inputs_of
-from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import episode_advantages, episode_index
 from quickstudy.parts import ppo
 from quickstudy.parts.collecting import numbers, require_shards, rollout_metrics, shards_of
 from quickstudy.parts.descend import descend
+from quickstudy.parts.kept import kept, take
 from quickstudy.parts.noise import drawn, first_noise, noisy, policy_distribution, require_noise
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 from quickstudy.tasks.informed import Informed
@@ -224,17 +222,7 @@ class MultiTask:
         return ppo.loss(self.distribution, parameters, value, batch, config.clip_range, config.vf_coef, config.ent_coef)
 
     def state_dict(self) -> State:
-        return {
-            "iteration": self.iteration,
-            "weights": {name: weight.detach() for name, weight in self.weights.items()},
-            "optimiser": adam_state(self.optimiser),
-            "value_scale": self.scale._asdict(),
-        }
+        return kept(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser), "value_scale": scale_fits}
-        require_fit("", state, {**self.state_dict(), **patterns})
-        self.iteration = state["iteration"]
-        copy_into(self.weights, state["weights"])
-        load_adam_state(self.optimiser, state["optimiser"])
-        self.scale = stored_scale(state["value_scale"], self.device)
+        take(self, state)

@@ -21,16 +21,15 @@ from quickstudy.data.session import Session
 from quickstudy.errors import UsageError, require_at_least, require_discounts, require_rates
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
-from quickstudy.nets.networks import Build, Weights, copied, copy_into
-from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.networks import Build, Weights, copied
 from quickstudy.nets.reader import read
-from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
-from quickstudy.ops.fit import COUNTED, require_fit
+from quickstudy.nets.values import unit_scale, value_head
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
 from quickstudy.parts.clock import active_inputs, counted, left, timed_inputs, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
+from quickstudy.parts.kept import kept, take
 from quickstudy.parts.noise import policy_distribution, require_noise
 from quickstudy.parts.recurrent import RecurrentPolicy, apart, begun, time_major
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work, counter
@@ -218,20 +217,10 @@ class RL2:
         return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], trial.action(task)))
 
     def state_dict(self) -> State:
-        return {
-            "iteration": self.iteration,
-            "weights": {name: weight.detach() for name, weight in self.weights.items()},
-            "optimiser": adam_state(self.optimiser),
-            "value_scale": self.scale._asdict(),
-        }
+        return kept(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser), "value_scale": scale_fits}
-        require_fit("", state, {**self.state_dict(), **patterns})
-        self.iteration = state["iteration"]
-        copy_into(self.weights, state["weights"])
-        load_adam_state(self.optimiser, state["optimiser"])
-        self.scale = stored_scale(state["value_scale"], self.device)
+        take(self, state)
 
 
 @torch.no_grad()

@@ -21,17 +21,16 @@ from quickstudy.errors import UsageError, require_at_least, require_discounts, r
 from quickstudy.insight import Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
-from quickstudy.nets.networks import Build, copied, copy_into
-from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.networks import Build, copied
 from quickstudy.nets.reader import Inputs
-from quickstudy.nets.values import scale_fits, stored_scale, unit_scale, value_head
+from quickstudy.nets.values import unit_scale, value_head
 from quickstudy.ops.features import PERCEIVED, vector_size
-from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.returns import trial_advantages
 from quickstudy.parts import ppo
 from quickstudy.parts.clock import CLOCK, active_inputs, counted, left, timed_percept, with_clock
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, trial_metrics
 from quickstudy.parts.descend import descend
+from quickstudy.parts.kept import kept, take
 from quickstudy.parts.planner import Planner, advice, planner_for
 from quickstudy.parts.recurrent import RecurrentPolicy, apart, begun, time_major
 from quickstudy.protocol import Act, Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
@@ -204,17 +203,7 @@ class RL3:
         return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], trial.action(task)))
 
     def state_dict(self) -> State:
-        return {
-            "iteration": self.iteration,
-            "weights": {name: weight.detach() for name, weight in self.weights.items()},
-            "optimiser": adam_state(self.optimiser),
-            "value_scale": self.scale._asdict(),
-        }
+        return kept(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser), "value_scale": scale_fits}
-        require_fit("", state, {**self.state_dict(), **patterns})
-        self.iteration = state["iteration"]
-        copy_into(self.weights, state["weights"])
-        load_adam_state(self.optimiser, state["optimiser"])
-        self.scale = stored_scale(state["value_scale"], self.device)
+        take(self, state)
