@@ -35,11 +35,9 @@ def vector_size(space: gymnasium.Space[Any]) -> int:
 
 def active_entries(space: gymnasium.Space[Any]) -> int:
     """How many entries of the vectors that `as_vector` makes aren't zero: one of each one-hot part, all of a Box."""
-    return (
-        len(space.nvec.flatten())
-        if isinstance(space, spaces.MultiDiscrete)
-        else (1 if isinstance(space, spaces.Discrete) else vector_size(space))
-    )
+    if isinstance(space, spaces.Discrete):
+        return 1
+    return int(space.nvec.size) if isinstance(space, spaces.MultiDiscrete) else vector_size(space)
 
 
 def as_vector(space: gymnasium.Space[Any], value: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead size"]:

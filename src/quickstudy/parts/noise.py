@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from quickstudy.errors import UsageError, require_at_least
 from quickstudy.nets.distributions import Distribution, NoisyLayer, StateDependentGaussian, distribution_over
 from quickstudy.nets.networks import last_linear
+from quickstudy.nets.options import Network
 from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Memory
 
@@ -19,19 +20,13 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 @runtime_checkable
-class Noise(Protocol):
+class Noise(Network, Protocol):
     """A configuration that says how actions are drawn, of a network with these options."""
 
     @property
     def noise(self) -> Literal["independent", "state-dependent"]: ...
     @property
     def noise_steps(self) -> int: ...
-    @property
-    def encoder(self) -> Literal["none", "layer"]: ...
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def hidden_layers(self) -> int: ...
 
 
 def require_noise(what: str, config: Noise) -> None:
