@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from quickstudy.tasks.informed import Informed as Informed
     from quickstudy.tasks.native import NativeTasks as NativeTasks
     from quickstudy.tasks.parameters import Choice as Choice
+    from quickstudy.tasks.parameters import Dirichlet as Dirichlet
     from quickstudy.tasks.parameters import LogUniform as LogUniform
     from quickstudy.tasks.parameters import Normal as Normal
     from quickstudy.tasks.parameters import Uniform as Uniform
     from quickstudy.tasks.repeated import Repeated as Repeated
+    from quickstudy.tasks.rows import Rows as Rows
     from quickstudy.tasks.shifted import Shifted as Shifted
     from quickstudy.tasks.without import Without as Without
     from quickstudy.training import resume as resume
@@ -54,8 +56,10 @@ PUBLIC = METHODS | {
     "Informed": "tasks.informed",
     "Encoded": "tasks.encoded",
     "Repeated": "tasks.repeated",
+    "Rows": "tasks.rows",
     "Shifted": "tasks.shifted",
     "Without": "tasks.without",
+    "Dirichlet": "tasks.parameters",
     "Uniform": "tasks.parameters",
     "Normal": "tasks.parameters",
     "Choice": "tasks.parameters",

@@ -23,6 +23,7 @@ from quickstudy.ops.tally import begins
 from quickstudy.protocol import Agent, Shard, Site, Split, Splits, TaskDistribution, Tasks
 from quickstudy.tables import as_frame
 from quickstudy.tasks.entries import named_values
+from quickstudy.tasks.figures import figures_of, of_episode
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.work import open_work
 
@@ -37,6 +38,8 @@ class Scores(NamedTuple):
     returns: Float[Tensor, "task episode"]
     success: Float[Tensor, "task episode"] | None
     """The share of lanes in which any step of the episode succeeded; None where nothing was said of success."""
+    figures: dict[str, Float[Tensor, "task episode"]]
+    """The figures that the tasks name (`tasks/figures.py`)."""
     drawn: Tasks
     """The tasks."""
 
@@ -44,14 +47,20 @@ class Scores(NamedTuple):
 def score(site: Site, life: Lifetime, shard: Shard) -> Scores:
     """A unit of work: one trial on each task of a shard, every episode scored."""
     returns, success, told = [], [], False
+    named = figures_of(site.distribution)
+    found: dict[str, list[Tensor]] = {name: [] for name in named}
     for experience in live(site, life, shard):
         transition, valid = experience.transition, experience.valid
         returns.append((transition.reward * valid).sum(-1))
         says = transition.info.get("success", torch.full_like(valid, -1, dtype=torch.int8))
         told = told or bool((says >= 0).any())
         success.append(((says > 0) & valid).any(-1).float())
+        for name, figure in of_episode(named, transition.info, valid).items():
+            found[name].append(figure.cpu())
     drawn = {name: value.cpu() for name, value in draw_tasks(site, shard).items()}
-    return Scores(torch.stack(returns, -1).mean(1).cpu(), torch.stack(success, -1).mean(1).cpu() if told else None, drawn)
+    succeeded = torch.stack(success, -1).mean(1).cpu() if told else None
+    figures = {name: torch.stack(each, -1) for name, each in found.items()}
+    return Scores(torch.stack(returns, -1).mean(1).cpu(), succeeded, figures, drawn)
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ class Evaluation:
     """How many of the episodes, the last ones, began where adaptation had ended, without adapting on one another."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """What the task distribution knows of its parameters, which may name their entries."""
+    figures: Mapping[str, Float[Tensor, "task episode"]] = field(default_factory=dict)
+    """The figures of their field that the tasks name (`tasks/figures.py`), as returns."""
 
     @property
     def num_tasks(self) -> int:
@@ -106,7 +117,7 @@ class Evaluation:
         """One row an episode: how many episodes of the task had been adapted on before it, and the statistics of its return.
 
         `mean` is over seeds and tasks, `mean_low` and `mean_high` are its 95 % interval, and `iqm` is the interquartile mean of
-        the seeds' own means. `success` has an interval as well.
+        the seeds' own means. `success` has an interval as well, and so has each of `figures`, by name.
         """
         return [
             {
@@ -114,9 +125,17 @@ class Evaluation:
                 "seen": min(index, self.returns.shape[1] - self.frozen) * self.lanes,
                 **return_figures(self.by_seed(self.returns[:, index])),
                 **({} if self.success is None else success_figures(self.by_seed(self.success[:, index]))),
+                **({"figures": self.figured(slice(index, index + 1))} if self.figures else {}),
             }
             for index in range(self.returns.shape[1])
         ]
+
+    def figured(self, episodes: slice) -> dict[str, dict[str, float | None]]:
+        """The figures that the tasks name, each the mean over some episodes of a trial, with its 95 % interval."""
+        return {
+            name: figures("mean", self.by_seed(values[:, episodes].double().mean(1)), mean_interval)
+            for name, values in self.figures.items()
+        }
 
     @property
     def gain(self) -> dict[str, float | None] | None:
@@ -155,6 +174,7 @@ class Evaluation:
                 row["return"] = float(self.returns[index, episode])
                 if self.success is not None:
                     row["success"] = float(self.success[index, episode])
+                row |= {name: float(values[index, episode]) for name, values in self.figures.items()}
                 found.append({name: shortest(value) for name, value in row.items()})
         return found
 
@@ -235,7 +255,16 @@ class Evaluation:
             title += f", {len(self.seeds)} seeds"
             means = [f"{mean:.2f} (seed {seed})" for seed, mean in zip(self.seeds, self.trials.mean(1), strict=True)]
             notes = [f"mean return of a trial by seed: {', '.join(means)}", *notes]
-        return "\n".join([f"{title}: {self.how}", *table(columns), *notes])
+        return "\n".join([f"{title}: {self.how}", *table(columns), *self.figure_lines, *notes])
+
+    @property
+    def figure_lines(self) -> list[str]:
+        """The figures that the tasks name by episode, each with its interval, as lines; none where they name none."""
+        if not self.figures:
+            return []
+        rows = [(str(row["episode"]), row["figures"]) for row in self.rows]
+        cells = [[episode, *(with_ends(figure) for figure in each.values())] for episode, each in rows]
+        return ["", *table([["episode", *self.figures], *cells]), ""]
 
 
 def return_figures(scores: NDArray[np.floating]) -> dict[str, float | None]:
@@ -269,6 +298,13 @@ def ends(row: Mapping[str, Any], name: str) -> str:
     return "" if low is None else f"[{low:.2f}, {high:.2f}]"
 
 
+def with_ends(figure: Mapping[str, Any]) -> str:
+    """A figure in four digits, with its interval where it has one."""
+    low, high = figure["mean_low"], figure["mean_high"]
+    told = f"{figure['mean']:.4g}"
+    return told if low is None else f"{told} [{low:.4g}, {high:.4g}]"
+
+
 def add(rows: Sequence[list[str]], head: str, cells: Sequence[str]) -> None:
     """Adds a column to rows of cells, the first of which are heads."""
     for row, cell in zip(rows, [head, *cells], strict=True):
@@ -290,6 +326,7 @@ def pool(evaluations: Sequence[Evaluation], seeds: Sequence[int]) -> Evaluation:
         first,
         returns=torch.cat([evaluation.returns for evaluation in evaluations]),
         success=joined_success(evaluations),
+        figures=joined([evaluation.figures for evaluation in evaluations]),
         drawn=joined([evaluation.drawn for evaluation in evaluations]),
         seeds=tuple(seeds),
     )
@@ -385,6 +422,7 @@ def evaluate(
         splits=tasks.splits,
         returns=torch.cat([score.returns for score in scores]),
         success=joined_success(scores),
+        figures=joined([score.figures for score in scores]),
         drawn=joined([score.drawn for score in scores]),
         frozen=frozen_episodes,
         parameters=parameters_of(tasks),
@@ -403,8 +441,8 @@ def folds_of(adapt_episodes: int, agent: Agent, episodes: int | None) -> int:
     return adapt_episodes // agent.lanes
 
 
-def joined(batches: Sequence[Tasks]) -> Tasks:
-    """Batches of tasks as one."""
+def joined(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches of tasks, or of figures of theirs, as one."""
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 

@@ -75,6 +75,7 @@ class Transition(NamedTuple):
     """What the environment reports to the scorer and never to the policy; (task, lane) each.
 
     `success` is bool, or int8 with -1 at steps that don't say. `dense_reward` guides training, where a method asks for it.
+    Tasks may name `figures` of their field besides, which are told at every step (`tasks/figures.py`).
     """
 
 

@@ -189,6 +189,7 @@ def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:
         "lanes": evaluation.lanes,
         "timesteps": [run.progress.timesteps for run in runs],
         **return_figures(evaluation.trials),
+        **({"figures": evaluation.figured(slice(None))} if evaluation.figures else {}),
         "interval_over": evaluation.interval_over,
     }
 
@@ -222,7 +223,7 @@ def profile(evaluations: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def report(found: dict[str, list[dict[str, Any]]], first: Any, more: list[str]) -> str:
     """The comparison as three tables, each pair of runs one way; `first` is one of the evaluations."""
-    from quickstudy.evaluation import ends, table
+    from quickstudy.evaluation import ends, table, with_ends
 
     runs = [["run", "algorithm", "seeds", "lanes", "steps a seed", "mean", "95 % interval", "over", "IQM of seeds"]]
     for row in found["runs"]:
@@ -230,6 +231,8 @@ def report(found: dict[str, list[dict[str, Any]]], first: Any, more: list[str]) 
         how = [row["run"], row["algorithm"], seeds, f"{row['lanes']}", f"{steps:,.0f}"]
         middle = f"{row['iqm']:.2f}" if len(row["seeds"]) > 1 else ""
         runs.append([*how, f"{row['mean']:.2f}", ends(row, "mean"), row["interval_over"] or "", middle])
+    figured = [["run", *first.figures]]
+    figured += [[row["run"], *map(with_ends, row.get("figures", {}).values())] for row in found["runs"]]
     pairs = [["X", "Y", "P(X > Y) [95 % interval]"]]
     # both ways are told in JSON, where the second is one less the first
     pairs += [[row["x"], row["y"], interval(row, "probability")] for row in found["improvement"][::2]]
@@ -238,6 +241,7 @@ def report(found: dict[str, list[dict[str, Any]]], first: Any, more: list[str]) 
     lines = [
         f"{first.tasks}: {first.how}; a trial's return is the sum over {first.returns.shape[1]} episodes",
         *table(runs),
+        *(["\nmean over a trial's episodes [95 % interval]", *table(figured)] if first.figures else []),
         "\nhow likely X does better than Y on a task; ties count half",
         *table(pairs),
         "\nshare of trials with a return above tau [95 % interval]",

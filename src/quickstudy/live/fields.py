@@ -12,6 +12,7 @@ from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
 from quickstudy.tasks.entries import numbers_of
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform, word_of
+from quickstudy.tasks.rows import Rows
 
 MOST_FIELDS = 12
 """Nobody would move more sliders than so many."""
@@ -34,7 +35,9 @@ def fields_of(parameters: Mapping[str, Any], task: Tasks) -> list[Field]:
     found: list[Field] = []
     for name, values in task.items():
         parameter = parameters.get(name)
-        if isinstance(parameter, Choice):
+        if isinstance(parameter, Rows):
+            found.append(Field(name, 0, len(parameter.names) - 1, False, list(parameter.names)))
+        elif isinstance(parameter, Choice):
             rows = parameter.table.reshape(len(parameter.values), -1).tolist()
             options = [
                 word_of(parameter, parameter.table[place]) or entries_in_words(parameter, row) for place, row in enumerate(rows)

@@ -45,7 +45,11 @@ def comparison(
         {key: row[key] for key in ("run", "algorithm", "seeds", "lanes")}
         | {"interval_over": row["interval_over"]}
         | rounded({key: row[key] for key in ("mean", "mean_low", "mean_high", "iqm")})
-        | {"rows": [rounded(each) for each in evaluations[row["run"]].rows], "look": look.told}
+        | {
+            "figures": rounded(row.get("figures", {})),
+            "rows": [rounded(each) for each in evaluations[row["run"]].rows],
+            "look": look.told,
+        }
         | learnt(Path(row["run"]), opened[row["run"]])
         for row, look in zip(figures["runs"], looks, strict=True)
     ]

@@ -144,9 +144,9 @@ def looks_by_role(scored: Mapping[str, Evaluation]) -> dict[str, Look]:
     return dict(zip(drawn, looks_of([evaluation.algorithm for evaluation in drawn.values()]), strict=True))
 
 
-def rounded(row: Mapping[str, float | None]) -> dict[str, float | int | None]:
-    """A row of an evaluation with six digits."""
-    return {name: shortened(value) for name, value in row.items()}
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of an evaluation with six digits, rows within it likewise."""
+    return {name: rounded(value) if isinstance(value, Mapping) else shortened(value) for name, value in row.items()}
 
 
 def shortened(value: float | None, digits: int = 6) -> float | int | None:

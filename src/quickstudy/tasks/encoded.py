@@ -17,6 +17,7 @@ from quickstudy.errors import NotFiniteFault, UsageError, in_a_line
 from quickstudy.ops.senses import Senses, dtype_of
 from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition
 from quickstudy.scene import Drawable, Picture
+from quickstudy.tasks.figures import Figures, figures_of
 from quickstudy.tasks.holding import hold
 from quickstudy.tasks.parameters import parameters_of
 
@@ -54,6 +55,7 @@ class Encoded:
         self.episodes_per_trial = tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
         self.parameters: Mapping[str, Any] = parameters_of(tasks)
+        self.figures: Figures = figures_of(tasks)
         space = tasks.observation_space
         self.features(self._here(torch.zeros(2, *(space.shape or ()), dtype=dtype_of(space))))
 

@@ -69,10 +69,11 @@ class GymnasiumEnv:
         answer = self._guarded(lambda: self._lanes.step(actions))
         for name in ("arrival", "observation", "reward"):
             self._require_finite(name, getattr(answer, name))
-        observation, arrival, reward, terminated, truncated, success = map(self._tensor, answer)
+        observation, arrival, reward, terminated, truncated, success, figures = map(self._tensor, answer)
         terminated = terminated.bool()
         truncated = truncated.bool() & ~terminated
-        return Transition(observation, arrival, reward.float(), terminated, truncated, {"success": success})
+        info = {"success": success} | {name: figures[..., place] for place, name in enumerate(self._source.figures)}
+        return Transition(observation, arrival, reward.float(), terminated, truncated, info)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array).to(self._device).unflatten(0, self._lead)

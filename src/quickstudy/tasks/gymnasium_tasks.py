@@ -20,6 +20,7 @@ from quickstudy.errors import UsageError, did_you_mean, require_counts, shorten
 from quickstudy.ops.senses import words_of
 from quickstudy.ops.spaces import decode, encode, is_text, leaves_of, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
+from quickstudy.tasks.figures import require_figures
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
 from quickstudy.tasks.parameters import Choice, Parameter, normalise_parameters, sample_parameters, splits_of
@@ -48,6 +49,9 @@ class GymnasiumTasks:
     apart by a hash of their letters without. `sentences` is the folder of a frozen encoder of texts in model2vec's format:
     each text is a vector then. Actions may be Box, Discrete, MultiDiscrete or MultiBinary.
 
+    `figures` are figures of a field that an environment's info tells at every step, tabled beside returns:
+    `{"delay": "mean", "cost": "sum", "stock": "last"}` says what an episode's figure is of its steps.
+
     `max_episode_steps` takes the place of the time limit that an id is registered with; of an environment that is built by a
     function it may only cut shorter. Raises UsageError for an unknown id or attribute, a space it can't use, words for
     observations without a text, or an environment without a time limit where `max_episode_steps` gives none.
@@ -65,12 +69,15 @@ class GymnasiumTasks:
         deadline: float = 60.0,
         vocabulary: tuple[str, ...] = (),
         sentences: str | Path | None = None,
+        figures: Mapping[str, str] | None = None,
         **parameters: Any,
     ):
         self._env, self._configure = env, configure
         self.parameters: Mapping[str, Parameter] = parameters
         self.episodes_per_trial, self.workers, self.deadline = episodes_per_trial, workers, deadline
         self._limit = max_episode_steps
+        require_figures(self, figures or {})
+        self.figures: Any = dict(figures or {})
         require_words(self, vocabulary)
         if vocabulary and sentences is not None:
             raise UsageError(f"{self}: give vocabulary or sentences, not both: a text is its words or a vector")

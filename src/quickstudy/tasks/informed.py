@@ -17,6 +17,7 @@ from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.senses import Senses, as_bytes, is_read, sense_of
 from quickstudy.ops.spaces import Space, encode
 from quickstudy.protocol import Split, Splits, TaskDistribution, Tasks, counter
+from quickstudy.tasks.figures import Figures, figures_of
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.tasks.shown import Show, ShownEnv
 
@@ -41,6 +42,7 @@ class Informed:
         self.episodes_per_trial = tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
         self.parameters: Mapping[str, Any] = parameters_of(tasks)
+        self.figures: Figures = figures_of(tasks)
 
     def __repr__(self) -> str:
         return f"Informed({self.tasks!r})"

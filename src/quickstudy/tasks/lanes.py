@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -12,9 +13,11 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from quickstudy.arguments import shown
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError, ending
 from quickstudy.ops.spaces import encode, encode_reward
 from quickstudy.scene import Picture
+from quickstudy.tasks.figures import Figures
 from quickstudy.tasks.pictures import draws_itself, seen_picture
 
 Env = gymnasium.Env[Any, Any]
@@ -30,6 +33,8 @@ class Source(Protocol):
     deadline: float
     parameters: Mapping[str, Any]
     """Where the parameters are drawn from, of those that know it."""
+    figures: Figures
+    """The figures of its field, of which an environment's info tells at each step."""
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
     env_observation_space: gymnasium.Space[Any]
@@ -57,6 +62,8 @@ class Answer(NamedTuple):
     truncated: np.ndarray
     success: np.ndarray
     """1 and 0 where an environment's info says whether it succeeded, -1 where it doesn't say."""
+    figures: np.ndarray
+    """What its info says of each figure, (lane, figure)."""
 
 
 class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -79,6 +86,8 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Whether it stays where it is when it is stepped."""
         self.success = -1
         """What the last step said of success."""
+        self.figures = [0.0] * len(source.figures)
+        """What it said of each figure."""
 
     def put(self, values: Values) -> None:
         self._guarded("taking its parameters", lambda: self._source.put(self.env, values))
@@ -105,6 +114,7 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
             if not isinstance(ended, bool | np.bool_):
                 raise LaneFault(self._index, f"{name} is {ended!r}, not True or False")
         self.success, encoded = self._succeeded(info), self._encoded(observation)
+        self.figures = [self._figure(name, info) for name in self._source.figures]
         if self._drawn:
             # the vector environment resets an ended episode before anyone can ask what its end looked like
             self._end = self._picture() if terminated or truncated else None
@@ -117,6 +127,13 @@ class Guard(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not isinstance(success, bool | int | float | np.generic) or success not in (0, 1):
             raise LaneFault(self._index, f"info['success'] is {success!r}, not True or False")
         return int(success)
+
+    def _figure(self, name: str, info: Any) -> float:
+        value = info.get(name) if isinstance(info, dict) else None
+        if not isinstance(value, bool | int | float | np.number | np.bool_) or not math.isfinite(value):
+            told = "doesn't say" if value is None else f"is {shown(value)}"
+            raise LaneFault(self._index, f"info['{name}'] {told}; a figure is a finite number at every step")
+        return float(value)
 
     def draw(self) -> Picture | None:
         """What the last reset or step led to, where it ended the episode its end; None where there are no pictures."""
@@ -233,7 +250,8 @@ class Block:
         success = np.array([guard.success for guard in self._guards], np.int8)
         with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and refused as such
             reward = reward.astype(np.float32)
-        return Answer(observation, arrival, reward, terminated, truncated, success)
+        figures = np.array([guard.figures for guard in self._guards], np.float32)
+        return Answer(observation, arrival, reward, terminated, truncated, success, figures)
 
     def hold(self, lanes: Sequence[bool]) -> None:
         """These lanes alone stay where they are from now on, until a start."""

@@ -16,6 +16,7 @@ from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.ops.tree import tree_map, where_lane
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.scene import Drawn, Scene
+from quickstudy.tasks.figures import Figures, figures_of, require_figures
 from quickstudy.tasks.parameters import (
     Parameter,
     normalise_parameters,
@@ -62,7 +63,10 @@ class Dynamics(Protocol):
     def reward(self, state: Any, action: Tensor, arrival: Any, task: Tasks, noise: Noise) -> Float[Tensor, "*batch"]: ...
     def terminal(self, state: Any, task: Tasks) -> Bool[Tensor, "*batch"]: ...
     def info(self, state: Any, task: Tasks) -> dict[str, Tensor]:
-        """What the scorer may know of a state, such as `success`; empty where there is nothing to tell."""
+        """What the scorer may know of a state, such as `success`; empty where there is nothing to tell.
+
+        Dynamics may have `figures` as well (`tasks/figures.py`), which are told here at every step.
+        """
         ...
 
 
@@ -150,6 +154,8 @@ class NativeTasks:
         self.max_episode_steps = dynamics.max_episode_steps
         self.episodes_per_trial = dynamics.episodes_per_trial
         self.parameters = dynamics.parameters
+        self.figures: Figures = figures_of(dynamics)
+        require_figures(self, self.figures)
         require_single(self, self.parameters)
         self.splits: Splits = splits_of(self.parameters)
 

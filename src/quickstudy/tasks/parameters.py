@@ -20,6 +20,7 @@ from quickstudy.arguments import checked, shown
 from quickstudy.errors import UsageError
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.choices import Choice, dealt_numbers, require_entries, require_split, rows_of, worded
+from quickstudy.tasks.rows import Rows
 
 FEWEST_TO_PARTITION = 50
 GRID = 2**18
@@ -239,6 +240,51 @@ class Simplex:
         return f"Dirichlet(1) over {self.shape[-1]}" + (f" x {math.prod(self.shape[:-1])}" if self.shape[1:] else "")
 
 
+@checked
+@dataclass(frozen=True)
+class Dirichlet:
+    """Probabilities over the last axis: Dirichlet(alpha), of which `shape` gives how many rows are drawn independently.
+
+    Made of gamma variables, each by its inverse distribution function. `entries` as of `Uniform`.
+    """
+
+    alpha: tuple[float, ...]
+    shape: tuple[int, ...] = ()
+    entries: tuple[str, ...] = field(default=(), repr=False)
+    extrapolates = False
+
+    def __post_init__(self) -> None:
+        if len(self.alpha) < 2 or not all(0.05 <= weight <= 1e4 for weight in self.alpha):
+            raise UsageError(f"{self!r}: alpha must be at least two weights, each from 0.05 to 10,000")
+        if any(size < 1 for size in self.shape):
+            raise UsageError(f"{self!r}: every size of the shape must be at least 1")
+        require_entries(self, self.entries, math.prod((*self.shape, len(self.alpha))))
+
+    def sample(self, count: int, split: Split, generator: Generator) -> Float[Tensor, "count ..."]:
+        share = fraction((count, *self.shape, len(self.alpha)), split, generator)
+        weights = torch.tensor(self.alpha, dtype=torch.float64)
+        # relative to the largest, since gamma variables of small weights may be less than a number can be
+        return gamma_logarithm(share, weights.expand_as(share)).softmax(-1)
+
+    def normalise(self, values: Float[Tensor, "count ..."]) -> Float[Tensor, "count size"]:
+        return (values * 2 - 1).reshape(len(values), -1).float()
+
+    def __str__(self) -> str:
+        weights = set(self.alpha)
+        told = f"{self.alpha[0]:g}" if len(weights) == 1 else ", ".join(f"{weight:g}" for weight in self.alpha)
+        return f"Dirichlet({told}) over {len(self.alpha)}" + (f" x {math.prod(self.shape)}" if self.shape else "")
+
+
+def gamma_logarithm(share: Float[Tensor, "*lead"], weight: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead"]:
+    """The logarithm of a gamma variable of a weight, below which so great a share lies, by bisection in float64."""
+    low, high = torch.full_like(share, -700.0), (weight + 40 * weight.sqrt() + 60).log()
+    for _ in range(64):
+        middle = (low + high) / 2
+        below = torch.special.gammainc(weight, middle.exp()) < share
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
+
+
 def parameters_of(tasks: Any) -> Mapping[str, Any]:
     """What a task distribution knows of where its parameters are drawn from; nothing, where it is one of another kind."""
     return getattr(tasks, "parameters", {})
@@ -297,6 +343,8 @@ def in_words(parameters: Mapping[str, Any], tasks: Tasks, task: int, digits: int
 
 def word_of(parameter: Any, value: Shaped[Tensor, "..."]) -> str:
     """What a task's value of a parameter is called, where that is no number or rows of them; nothing where it is."""
+    if isinstance(parameter, Rows):
+        return parameter.names[int(value)]
     listed = isinstance(parameter, Choice) and parameter.by_place
     return worded(parameter.values[int(value)]) if listed else ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from quickstudy.errors import UsageError
 from quickstudy.ops.tree import tree_map, where_lane
 from quickstudy.protocol import BatchEnv, Observation, Split, Splits, TaskDistribution, Tasks, Transition
 from quickstudy.scene import Drawable, Picture
+from quickstudy.tasks.figures import Figures, figures_of, told
 from quickstudy.tasks.holding import hold
 from quickstudy.tasks.parameters import parameters_of
 
@@ -42,6 +43,7 @@ class Repeated:
         self.episodes_per_trial = tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
         self.parameters: Mapping[str, Any] = parameters_of(tasks)
+        self.figures: Figures = figures_of(tasks)
 
     def __repr__(self) -> str:
         return f"Repeated({self.tasks!r}, {self.times})"
@@ -53,7 +55,7 @@ class Repeated:
         return self.tasks.normalise(tasks)
 
     def make(self, tasks: int, lanes: int, device: str = "cpu") -> RepeatedEnv:
-        return RepeatedEnv(self.tasks.make(tasks, lanes, device), self.times)
+        return RepeatedEnv(self.tasks.make(tasks, lanes, device), self.times, self.figures)
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
         return self.tasks.encode(observation)
@@ -65,8 +67,10 @@ class Repeated:
 class RepeatedEnv:
     """Another environment, each of whose actions is taken several times; lanes whose episode has ended wait for the others."""
 
-    def __init__(self, env: BatchEnv, times: int):
+    def __init__(self, env: BatchEnv, times: int, figures: Figures):
         self._env, self._times = env, times
+        self._means = [name for name, how in figures.items() if how == "mean"]
+        self._combined = COMBINED | {name: torch.add for name, how in figures.items() if how != "last"}
 
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
         return self._env.reset(tasks, generator)
@@ -76,16 +80,18 @@ class RepeatedEnv:
 
     def step(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         last = self._stepped(action)
+        lived = torch.ones_like(last.reward)
         for _ in range(self._times - 1):
             ended = last.terminated | last.truncated
+            lived = lived + ~ended
             holds = bool(ended.any())
             if holds:
                 hold(self._env, ended)
             # stepped also where all lanes wait, so that a lane's noise doesn't depend on when other lanes end
-            last = joined(last, self._stepped(action), ended if holds else None)
+            last = joined(last, self._stepped(action), ended if holds else None, self._combined)
         if self._times > 1:
             hold(self._env, torch.zeros_like(last.terminated))
-        return last
+        return last._replace(info=last.info | {name: told(name, last.info) / lived for name in self._means})
 
     def _stepped(self, action: Shaped[Tensor, "task lane ..."]) -> Transition:
         """A step; what the environment gives and is given is copied, since it may write over it."""
@@ -99,12 +105,17 @@ class RepeatedEnv:
         self._env.close()
 
 
-def joined(before: Transition, now: Transition, ended: Bool[Tensor, "task lane"] | None) -> Transition:
-    """Two steps as one, the first where it had ended the episode; rewards add up, and any success counts."""
+def joined(
+    before: Transition,
+    now: Transition,
+    ended: Bool[Tensor, "task lane"] | None,
+    combined: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+) -> Transition:
+    """Two steps as one, the first where it had ended the episode; rewards add up, reports as `combined` says."""
     info = dict(now.info)
     for name, value in info.items():
         if name in before.info:
-            info[name] = COMBINED.get(name, lambda _, latest: latest)(before.info[name], value)
+            info[name] = combined.get(name, lambda _, latest: latest)(before.info[name], value)
     both = now._replace(reward=before.reward + now.reward, info=info)
     if ended is None:
         return both
@@ -113,7 +124,7 @@ def joined(before: Transition, now: Transition, ended: Bool[Tensor, "task lane"]
 
 
 COMBINED = {"success": torch.maximum, "dense_reward": torch.add}
-"""What becomes of two steps' reports; of others the later one is kept."""
+"""What becomes of two steps' reports; figures that are means or sums add up, and of others the later one is kept."""
 
 
 def times_of(tasks: Any) -> int:

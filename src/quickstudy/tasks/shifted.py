@@ -15,6 +15,7 @@ from quickstudy.errors import UsageError
 from quickstudy.ops.senses import Senses, layout_of, parts_of, sense_of
 from quickstudy.ops.spaces import Space
 from quickstudy.protocol import Split, Splits, TaskDistribution, Tasks
+from quickstudy.tasks.figures import Figures, figures_of
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.tasks.shown import Show, ShownEnv
 
@@ -45,6 +46,7 @@ class Shifted:
         self.episodes_per_trial = tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
         self.parameters: Mapping[str, Any] = parameters_of(tasks)
+        self.figures: Figures = figures_of(tasks)
 
     def __repr__(self) -> str:
         return f"Shifted({self.tasks!r}, {self.pixels})"

@@ -13,6 +13,7 @@ from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean, shorten
 from quickstudy.ops.senses import Senses
 from quickstudy.protocol import Split, Splits, TaskDistribution, Tasks
+from quickstudy.tasks.figures import Figures, figures_of
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.tasks.shown import ShownEnv
 
@@ -36,6 +37,7 @@ class Without:
         self.episodes_per_trial = tasks.episodes_per_trial
         self.splits: Splits = tasks.splits
         self.parameters: Mapping[str, Any] = parameters_of(tasks)
+        self.figures: Figures = figures_of(tasks)
 
     def __repr__(self) -> str:
         return f"Without({', '.join([repr(self.tasks), *map(repr, self.parts)])})"

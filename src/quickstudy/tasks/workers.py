@@ -37,6 +37,8 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
             terminated=flags,
             truncated=flags,
             success=spaces.Box(-1, 1, (size,), np.int8),
+            # shared memory has no tables without columns
+            figures=spaces.Box(-np.inf, np.inf, (size, max(1, len(source.figures))), np.float32),
         )
         self.action_space = batch_space(source.env_action_space, size)
 
@@ -54,7 +56,7 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
         except LaneFault as fault:
             return self._padded(None), {"fault": [fault.index, fault.what]}
         nothing = np.zeros(len(self._lanes))
-        return self._padded(Answer(observation, observation, nothing, nothing, nothing, nothing)), {}
+        return self._padded(Answer(observation, observation, nothing, nothing, nothing, nothing, nothing[:, None])), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self._block is not None
@@ -69,7 +71,7 @@ class WorkerBlock(gymnasium.Env[Any, Any]):
         whole = {name: np.zeros(space.shape or (self._size,), space.dtype) for name, space in self._answers.spaces.items()}
         if answer is not None:
             for name, value in answer._asdict().items():
-                whole[name][: len(value)] = value
+                whole[name][: len(value)] = value if value.size else 0
         return whole
 
     def hold(self, lanes: Sequence[bool]) -> None:

@@ -19,6 +19,7 @@ from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.ops.spaces import decode, encode, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
+from quickstudy.tasks.figures import Figures
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
 from quickstudy.tasks.parameters import require_split
@@ -163,6 +164,7 @@ class MetaWorldTasks:
         known = package().env_dict.ALL_V3_ENVIRONMENTS
         self.dynamics, self.workers = dynamics, dynamics.workers
         self.splits: Splits = dynamics.splits
+        self.figures: Figures = {}
         self.environments = list(dict.fromkeys(dynamics.environments("train") + dynamics.environments("test")))
         for name in self.environments:
             if name not in known:

@@ -19,6 +19,7 @@ from quickstudy.ops.senses import LONGEST_TEXT, words_of
 from quickstudy.ops.spaces import decode, encode, leaves_of, observed, taken
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tasks.choices import dealt_numbers, require_split
+from quickstudy.tasks.figures import Figures
 from quickstudy.tasks.gymnasium_env import GymnasiumEnv
 from quickstudy.tasks.lanes import Env, Values
 
@@ -63,6 +64,7 @@ class MiniGridTasks:
             raise UsageError(f"MiniGrid has no environment '{dynamics.env_id}'; {did_you_mean(dynamics.env_id, known)}")
         self.dynamics, self.workers = dynamics, dynamics.workers
         self.splits: Splits = dynamics.splits
+        self.figures: Figures = {}
         self.max_episode_steps, self.episodes_per_trial = dynamics.max_episode_steps, dynamics.episodes_per_trial
         probe = self.build()
         self.env_observation_space, self.env_action_space = probe.observation_space, probe.action_space

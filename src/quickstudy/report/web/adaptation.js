@@ -151,13 +151,15 @@ function slider(stops, picture) {
   return element("div", { class: "controls" }, element("label", {}, `${word("slider")} `, input), output);
 }
 
-// The interquartile mean is over seeds, so that one seed has none of its own.
+// Figures of the tasks' field are called what the tasks call them. The interquartile mean is over seeds, so that one seed has none of its own.
 function adaptationTable({ rows, interval_over: over }) {
   const seeds = over?.startsWith("seeds");
   const success = rows[0].success !== undefined;
   const heads = [word("episode"), word("mean"), intervalHead(over)];
   if (seeds) heads.push(word("iqm"));
   if (success) heads.push(word("success"), word("interval"));
+  const figures = Object.keys(rows[0].figures ?? {});
+  for (const name of figures) heads.push(name, word("interval"));
   return table(
     heads,
     rows.map((row) => [
@@ -166,6 +168,10 @@ function adaptationTable({ rows, interval_over: over }) {
       ends(row.mean_low, row.mean_high),
       ...(seeds ? [number(row.iqm)] : []),
       ...(success ? [number(row.success), ends(row.success_low, row.success_high)] : []),
+      ...figures.flatMap((name) => {
+        const found = row.figures[name];
+        return [number(found.mean), ends(found.mean_low, found.mean_high)];
+      }),
     ]),
   );
 }

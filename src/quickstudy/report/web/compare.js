@@ -75,6 +75,8 @@ function standing() {
     look: lookOf(index),
   }));
   const heads = [word("run"), word("mean"), word("interval"), word("overWhat"), word("iqm"), word("stepsASeed")];
+  const figures = Object.keys(CONTENTS.runs[0].figures ?? {});
+  for (const name of figures) heads.push(name, word("interval"));
   const steps = ({ training }) => number(training.at(-1)?.[0]);
   return section(
     "standing",
@@ -92,6 +94,10 @@ function standing() {
           run.interval_over ? word(run.interval_over) : "",
           run.seeds.length > 1 ? number(run.iqm) : "",
           steps(run),
+          ...figures.flatMap((name) => {
+            const found = run.figures[name];
+            return [number(found.mean), ends(found.mean_low, found.mean_high)];
+          }),
         ]),
       ),
     ),
