@@ -10,6 +10,7 @@ from quickstudy.algorithms import PUBLIC as METHODS
 if TYPE_CHECKING:
     from quickstudy import tasks as tasks
     from quickstudy.algorithms import *  # noqa: F403
+    from quickstudy.check.gap import gap as gap
     from quickstudy.check.learner import check_learner as check_learner
     from quickstudy.check.tasks import check_tasks as check_tasks
     from quickstudy.data.session import Session as Session
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 PUBLIC = METHODS | {
     "tasks": "tasks",
+    "gap": "check.gap",
     "Normalised": "wrappers.normalised",
     "Normalisation": "wrappers.normalised",
     "Forgetful": "wrappers.forgetful",

@@ -32,6 +32,7 @@ commands:
   play RUN                     pick a task in the browser and see the agent adapt to it
   video RUN                    film the episodes of one trial side by side, as mp4 and GIF
   check TASKS | ALGORITHM      run a task distribution or a learner through its contract, and say what fails
+  gap TASKS                    is there anything to adapt to? what knowing the task is worth
   doctor                       versions, devices, threads, and extras with how to install them
 
 TASKS is a registered name, or FILE.py:OBJECT for a task distribution of your own.
@@ -55,6 +56,7 @@ COMMANDS = {
     "play": "live.play",
     "video": "video.video",
     "check": "check.check",
+    "gap": "gap.gap",
     "doctor": "doctor.doctor",
 }
 """Each command and its function, imported when it is called: `quickstudy --help` must not wait for PyTorch."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from quickstudy.arguments import checked, described, shown
 from quickstudy.errors import UsageError, did_you_mean
@@ -215,6 +215,17 @@ ORACLES: dict[str, Entry] = {
     ),
 }
 """Each name with what makes it."""
+
+PRACTITIONERS: dict[str, str] = {}
+"""For each family of a field the rule by which it is done there: an oracle whose options have `settings`, which is
+"population" for what suits most, and "told" for what suits the very task."""
+
+
+def practitioner(tasks: TaskDistribution, settings: Literal["population", "told"]) -> Oracle | None:
+    """The rule of the field that these tasks come from; None where there is none."""
+    registered = describe(tasks)
+    name = PRACTITIONERS.get(registered[0]) if registered else None
+    return oracle(name, tasks, ORACLES[name].options(settings=settings)) if name else None
 
 
 @checked
