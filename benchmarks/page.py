@@ -37,13 +37,14 @@ INTRODUCTION = """# Results
 Written by `make results` (`python benchmarks/results.py`) from the files in `docs/results/`, one for each learner and seed.
 
 Tasks are held out and actions sampled, as published. A figure is the mean return of a whole trial, over seeds and tasks, with
-its 95 % interval. *Over* says what the interval speaks of: new seeds and new tasks, or, with one seed, new tasks only, so that
-another seed may well lie outside ([what an interval says](intervals.md)). *Share* is the figure as a part of the best row's,
-both counted from the random agent's. *By episode* is the mean of each episode's return. Minutes are of one thread, beside one
-more such training on two cores, without evaluation. *TFLOP* are 10^12 floating-point operations of one training, those of
-matrix products and convolutions, counted in one more meta-iteration and for as many steps; *MiB* is the most memory that the
-process of training had, libraries included. `quickstudy train ALGORITHM TASKS --tuned` takes the settings of a table;
-`quickstudy list recipes` names them all.
+its 95 % interval. *Over* says what the interval speaks of: new seeds and new tasks, or, with one seed, new tasks only, so
+that another seed may well lie outside ([what an interval says](intervals.md)). *Share* is the figure as a part of the best
+row's, both counted from the random agent's. *By episode* is the mean of each episode's return. A second table has the figures
+of a field where tasks name some ([gap.md](gap.md)): the mean over a trial's episodes with its interval, and that of each
+episode. Minutes are of one thread, beside one more such training on two cores, without evaluation. *TFLOP* are 10^12
+floating-point operations of one training, those of matrix products and convolutions, counted in one more meta-iteration and
+for as many steps; *MiB* is the most memory that the process of training had, libraries included. `quickstudy train ALGORITHM
+TASKS --tuned` takes the settings of a table; `quickstudy list recipes` names them all.
 
 *Measured before*: trained before formulae of the learners were mended (the first update of a value scale, MAML's baseline,
 PEARL's context, normalisers), and not again since. Such returns are those of then; the statistics are today's.
@@ -56,9 +57,10 @@ def rows_of(cells: Cells) -> dict[str, dict[str, Any]]:
     for cell in cells:
         for name, evaluation in cell["evaluations"].items():
             about = {key: evaluation[key] for key in ("lanes", "says")} | {"by": evaluation.get("by")}
-            row = rows.setdefault(name, {"returns": [], "success": [], "seeds": [], "before": False, **about})
+            row = rows.setdefault(name, {"returns": [], "success": [], "figures": [], "seeds": [], "before": False, **about})
             row["returns"].append(evaluation["returns"])
             row["success"].append(evaluation["success"])
+            row["figures"].append(evaluation.get("figures", {}))
             row["before"] |= cell["seed"] is not None and cell.get("formulae", 1) < FORMULAE
             if name == cell["label"]:
                 row["seeds"].append(cell["seed"])
@@ -119,6 +121,24 @@ def table_of(work: Work, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         lines.append("| " + " | ".join(cells) + " |")
     rest = " |" * (len(HEADS) - 5)
     lines += [f"| {name} | | | | {work.published[name]:g} |{rest}" for name in work.published if name not in rows]
+    return lines
+
+
+def figures_table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What each agent reached in the figures of the field: the mean over a trial's episodes, and each of them; none without."""
+    names = list(next(iter(rows.values()))["figures"][0])
+    if not names:
+        return []
+    lines = ["", f"| agent | {' | '.join(names)} |", f"| {' | '.join('---' for _ in ['agent', *names])} |"]
+    for agent, row in rows.items():
+        cells = []
+        for name in names:
+            values = np.array([found[name] for found in row["figures"]], float)
+            low, high = mean_interval(values.mean(2))
+            each = values.mean((0, 1))
+            by = f" ({', '.join(f'{mean:.3g}' for mean in each)})" if 1 < len(each) <= 6 else ""
+            cells.append(f"{values.mean():.4g} [{low:.4g}, {high:.4g}]{by}")
+        lines.append(f"| {agent} | {' | '.join(cells)} |")
     return lines
 
 
@@ -199,6 +219,7 @@ def section(name: str, work: Work, cells: Cells, folder: Path) -> list[str]:
     """All that the page says of a work."""
     rows = rows_of(cells)
     lines = ["", f"## {name}", "", f"{work.says} {work.num_tasks:,} held-out tasks.", "", *table_of(work, rows)]
+    lines += figures_table(rows)
     notes = [f"{agent}: {row['says']}." for agent, row in rows.items() if row["says"]]
     missing = [f"{agent} (seed {seed})" for agent, each in work.trained.items() for seed in range(each.seeds)]
     missing = [name for name in missing if name not in {f"{cell['label']} (seed {cell['seed']})" for cell in cells}]

@@ -183,26 +183,32 @@ def peak_memory() -> float:
 
 
 def untrained(work: Work, name: str) -> Agent:
-    """An oracle or a baseline for a work's tasks; `name` may carry one option, as in `psrl --prior-mean 0`."""
+    """An oracle or a baseline for a work's tasks; `name` may carry an option, as in `psrl --prior-mean 0`."""
     head, *rest = name.split()
     tasks = work.tasks()
     if head in BASELINES:
         return BASELINES[head].make(tasks)
     options = ORACLES[head].options()
     if rest:
-        options = replace(options, **{rest[0].removeprefix("--").replace("-", "_"): float(rest[1])})
+        value = float(rest[1]) if rest[1].replace(".", "", 1).isdigit() else rest[1]
+        options = replace(options, **{rest[0].removeprefix("--").replace("-", "_"): value})
     return oracle(head, tasks, options)
 
 
 def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
-    """Each task's return in each episode, to the second digit."""
+    """Each task's return in each episode, to the second digit; figures of its field to the fourth."""
     tasks = Each(agent.tasks) if work.each else agent.tasks
     options: dict[str, Any] = {"num_tasks": work.num_tasks, "split": split, "batch": work.batch()}
     result: Evaluation = evaluate(agent, tasks, frozen_episodes=work.frozen, **options)
     returns = [[short(value) for value in row] for row in result.returns.tolist()]
     success = None if result.success is None else [round(value, 4) for value in result.success.mean(0).tolist()]
-    by = {"by": [short(value) for value in result.drawn[work.by].tolist()]} if work.by else {}
+    by: dict[str, Any] = {"by": [short(value) for value in result.drawn[work.by].tolist()]} if work.by else {}
     says = getattr(agent, "says", "")
+    if result.figures:
+        by["figures"] = {
+            name: [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
+            for name, values in result.figures.items()
+        }
     return {"lanes": agent.lanes, "split": split, "success": success, "says": says, **by, "returns": returns}
 
 

@@ -147,3 +147,23 @@ def test_operations_of_a_memory_are_counted(page: Any):
     learner = qs.RL2(tasks, qs.RL2.Config(trials=64, hidden_size=32, n_epochs=1, minibatches=1))
     entries = sum(weight.numel() for weight in learner.state_dict()["weights"].values() if weight.dim() > 1)
     assert results.operations_of(learner, 1000) == pytest.approx(4 * 2 * entries * 1000, rel=0.05)
+
+
+def test_figures_of_a_field_have_a_table(page: Any):
+    figures = {"time in range": [[0.5, 0.7], [0.7, 0.9]], "ends": [[1.0, 0.0], [0.0, 0.0]]}
+    stored = {"lanes": 1, "says": "", "success": None, "returns": [[0.0, 1.0], [1.0, 2.0]], "figures": figures}
+    cells = [{"seed": None, "label": "untrained", "evaluations": {"rule": stored}}]
+    head, line = (text for text in page.figures_table(page.rows_of(cells)) if "---" not in text and text)
+    assert head == "| agent | time in range | ends |"
+    low, high = page.mean_interval(np.array([[0.6, 0.8]]))
+    assert line == f"| rule | 0.7 [{low:.4g}, {high:.4g}] (0.6, 0.8) | 0.25 [{page_interval(page)}] (0.5, 0) |"
+
+
+def page_interval(page: Any) -> str:
+    low, high = page.mean_interval(np.array([[0.5, 0.0]]))
+    return f"{low:.4g}, {high:.4g}"
+
+
+def test_without_figures_there_is_none(page: Any):
+    evaluation = qs.evaluate(qs.oracle("ucb1", qs.tasks.make("bandit", pulls=3)), num_tasks=4)
+    assert page.figures_table(page.rows_of([cell(evaluation, 0, formulae=page.FORMULAE)])) == []

@@ -1,4 +1,4 @@
-"""The best that can be done on a family, where somebody has proved it and it is reckoned in seconds."""
+"""Whom a learner is drawn beside: the best that can be done on a family, where that is known, and the rule of its field."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from quickstudy.errors import UsageError
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.oracles import oracle
+from quickstudy.oracles import oracle, practitioner
 from quickstudy.oracles.agent import Oracle
 from quickstudy.protocol import TaskDistribution
 from quickstudy.report.trials import dynamics_of, untold
@@ -16,7 +16,8 @@ WIDEST = 5
 
 
 def references(tasks: TaskDistribution, episodes: int | None) -> Iterator[tuple[str, Oracle]]:
-    """The Bayes-optimal agent of these tasks, where a trial has as many episodes as it is made for, and who is told the task.
+    """The Bayes-optimal agent of these tasks, where a trial has as many episodes as it is made for, and who is told the task;
+    the practitioner of their field, with settings for the population and for the task.
 
     Nothing for families without an oracle. Whatever an oracle refuses, such as a bandit of too many pulls, is left out.
     """
@@ -32,3 +33,6 @@ def references(tasks: TaskDistribution, episodes: int | None) -> Iterator[tuple[
             continue
         if found.name == name:  # a walk that isn't proved optimal has another
             yield name, found
+    for settings, who in (("population", "practitioner"), ("told", "practitioner-told")):
+        if rule := practitioner(plain, settings):
+            yield who, rule
