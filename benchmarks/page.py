@@ -14,11 +14,11 @@ from cells import WORKS
 from numpy.typing import NDArray
 from works import Work
 
-from quickstudy.evaluation import Evaluation
 from quickstudy.ops.statistics import mean_interval
 from quickstudy.plots import plot_adaptation
 from quickstudy.recipes import FOLDER as RECIPES
 from quickstudy.recipes import Result
+from quickstudy.scores import Evaluation
 from quickstudy.storage import write_atomically
 
 FORMULAE = 2

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from works import Each, Trained, Work
 
 from quickstudy.algorithms import BASELINES
-from quickstudy.evaluation import Evaluation, evaluate
+from quickstudy.evaluation import evaluate
 from quickstudy.names import named_now
 from quickstudy.oracles import ORACLES, oracle
 from quickstudy.protocol import Agent, Learner, Split
@@ -38,6 +38,7 @@ from quickstudy.recipes import as_option, recipe
 from quickstudy.recipes.tuned import configuration
 from quickstudy.runs import load
 from quickstudy.runs.config import RunConfig
+from quickstudy.scores import Evaluation
 from quickstudy.storage import write_atomically
 from quickstudy.training import resume, train
 from quickstudy.work import open_work

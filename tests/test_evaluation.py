@@ -15,9 +15,10 @@ from probes import HiddenButton, Survival
 
 import quickstudy as qs
 from quickstudy.algorithms import BASELINES
-from quickstudy.evaluation import LANES_AT_ONCE, Evaluation, batch_of, pool, told_alike
+from quickstudy.evaluation import LANES_AT_ONCE, batch_of
 from quickstudy.ops.statistics import interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Act, Memory, Percept
+from quickstudy.scores import Evaluation, pool, told_alike
 
 
 def test_a_random_agent_presses_the_right_button_half_the_time():

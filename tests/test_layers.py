@@ -35,6 +35,7 @@ FLOORS = {
     "work": 2,
     "families": 3,
     "parts": 3,
+    "scores": 3,
     "algorithms": 4,
     "oracles": 5,
     "wrappers": 5,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from quickstudy.evaluation import Evaluation
 from quickstudy.looks import LOOKS
 from quickstudy.plots import COLUMN, plot_comparison
 from quickstudy.report.comparison import Learnt, aligned
+from quickstudy.scores import Evaluation
 
 
 def evaluation(algorithm: str, seeds: int, luck: int) -> Evaluation:

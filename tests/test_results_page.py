@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import quickstudy as qs
-from quickstudy.evaluation import ends, pool
 from quickstudy.families import family
 from quickstudy.recipes import FOLDER, recipe, recipes
 from quickstudy.recipes.tuned import configuration
+from quickstudy.scores import ends, pool
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

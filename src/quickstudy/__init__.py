@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from quickstudy.errors import NotFinite as NotFinite
     from quickstudy.errors import QuickstudyError as QuickstudyError
     from quickstudy.errors import UsageError as UsageError
-    from quickstudy.evaluation import Evaluation as Evaluation
     from quickstudy.evaluation import evaluate as evaluate
     from quickstudy.oracles import oracle as oracle
     from quickstudy.plots import plot_adaptation as plot_adaptation
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from quickstudy.report.frame import frame as frame
     from quickstudy.report.notebook import show as show
     from quickstudy.runs import load as load
+    from quickstudy.scores import Evaluation as Evaluation
     from quickstudy.tasks.encoded import Encoded as Encoded
     from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks as GymnasiumTasks
     from quickstudy.tasks.informed import Informed as Informed
@@ -72,7 +72,7 @@ PUBLIC = METHODS | {
     "train": "training",
     "resume": "training",
     "evaluate": "evaluation",
-    "Evaluation": "evaluation",
+    "Evaluation": "scores",
     "load": "runs",
     "show": "report.notebook",
     "frame": "report.frame",

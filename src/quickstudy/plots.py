@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from quickstudy.arguments import checked
 from quickstudy.errors import UsageError
-from quickstudy.evaluation import Evaluation, told_alike
 from quickstudy.looks import Look, looks_of
 from quickstudy.ops.statistics import Interval, performance_profile, profile_intervals, spaced_taus
+from quickstudy.scores import Evaluation, told_alike
 from quickstudy.storage import write_atomically
 
 KINDS = (".pdf", ".svg", ".png")

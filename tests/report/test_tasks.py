@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.evaluation import Evaluation
 from quickstudy.families import make
 from quickstudy.protocol import counter
 from quickstudy.report.tasks import MOST_AXES, plane_of, task_map
+from quickstudy.scores import Evaluation
 from quickstudy.tasks.entries import as_rows
 from quickstudy.tasks.parameters import Choice, LogUniform, Normal, Uniform, parameters_of
 

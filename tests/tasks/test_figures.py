@@ -116,7 +116,7 @@ def test_bad_figures_are_refused(figures: Any) -> None:
 
 
 def test_seeds_are_pooled_with_them() -> None:
-    from quickstudy.evaluation import pool
+    from quickstudy.scores import pool
 
     parts = [qs.evaluate(Forgetful(Random(counting())), num_tasks=3) for _ in range(2)]
     assert pool(parts, [0, 1]).figures["steps"].shape == (6, 2)

@@ -14,11 +14,12 @@ from quickstudy.algorithms import algorithm
 from quickstudy.algorithms.baselines.random import Random
 from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, require_counts
-from quickstudy.evaluation import Evaluation, batch_of, ends, evaluate, return_figures, table, with_ends
+from quickstudy.evaluation import batch_of, evaluate
 from quickstudy.ops.statistics import students_t
 from quickstudy.ops.tally import begins
 from quickstudy.oracles import practitioner
 from quickstudy.protocol import Agent, Learner, Split, TaskDistribution
+from quickstudy.scores import Evaluation, ends, return_figures, table, with_ends
 from quickstudy.work import open_work
 
 ENOUGH = 0.2
@@ -151,8 +152,8 @@ def gap(
         trained = steps
     chance = Random(tasks)
     batch = min(batch_of(agent.lanes) for agent in (chance, population, told))
-    found = [evaluate(agent, num_tasks=num_tasks, split=split, seed=seed, batch=batch) for agent in (chance, population, told)]
-    return Gap(*found, trained)
+    options: dict[str, Any] = {"num_tasks": num_tasks, "split": split, "seed": seed, "batch": batch}
+    return Gap(evaluate(chance, **options), evaluate(population, **options), evaluate(told, **options), trained)
 
 
 def trained_for(name: str, tasks: TaskDistribution, steps: int, seed: int, settings: Mapping[str, Any]) -> Learner:

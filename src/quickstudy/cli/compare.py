@@ -171,7 +171,8 @@ def trained_on(config: Any) -> str:
 
 def evaluate_folders(opened: dict[str, list[Any]], given: argparse.Namespace) -> dict[str, Any]:
     """Evaluates the runs of each folder, all on the same tasks."""
-    from quickstudy.evaluation import batch_of, told_alike
+    from quickstudy.evaluation import batch_of
+    from quickstudy.scores import told_alike
 
     # which tasks are drawn depends on the batch, and the usual batch on a learner's lanes
     batch = min(batch_of(run.learner.lanes) for runs in opened.values() for run in runs)
@@ -180,7 +181,7 @@ def evaluate_folders(opened: dict[str, list[Any]], given: argparse.Namespace) ->
 
 def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:
     """The trials of a folder's runs in figures; `timesteps` are the environment steps of each seed's training."""
-    from quickstudy.evaluation import return_figures
+    from quickstudy.scores import return_figures
 
     return {
         "run": name,
@@ -223,7 +224,7 @@ def profile(evaluations: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def report(found: dict[str, list[dict[str, Any]]], first: Any, more: list[str]) -> str:
     """The comparison as three tables, each pair of runs one way; `first` is one of the evaluations."""
-    from quickstudy.evaluation import ends, table, with_ends
+    from quickstudy.scores import ends, table, with_ends
 
     runs = [["run", "algorithm", "seeds", "lanes", "steps a seed", "mean", "95 % interval", "over", "IQM of seeds"]]
     for row in found["runs"]:

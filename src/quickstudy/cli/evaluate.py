@@ -180,7 +180,7 @@ def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = No
 def evaluate_runs(runs: list[Any], given: argparse.Namespace, **more: Any) -> Any:
     """Evaluates a run that `open_folder` opened, or several seeds, pooled."""
     from quickstudy.evaluation import evaluate as score
-    from quickstudy.evaluation import pool
+    from quickstudy.scores import pool
 
     evaluations = [score(run.learner, **options_of(given), **places_of(given), **more) for run in runs]
     return pool(evaluations, [run.config.training.seed for run in runs]) if len(runs) > 1 else evaluations[0]

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstudy.evaluation import Evaluation
 from quickstudy.looks import looks_of
 from quickstudy.report.budgets import uneven
 from quickstudy.report.contents import rounded, shortened
 from quickstudy.report.series import STEPS, series, short, validations
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
+from quickstudy.scores import Evaluation
 
 TRAINING = "rollout/ep_rew_mean"
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from quickstudy.algorithms.baselines.random import Random
-from quickstudy.evaluation import Evaluation, batch_of, evaluate, pool, told_alike
+from quickstudy.evaluation import batch_of, evaluate
 from quickstudy.looks import Look, looks_of
 from quickstudy.ops.falling import fall_of
 from quickstudy.protocol import Agent
@@ -28,6 +28,7 @@ from quickstudy.report.world import world
 from quickstudy.runs.course import returns_of
 from quickstudy.runs.folder import Opened
 from quickstudy.runs.seeds import holds_seeds
+from quickstudy.scores import Evaluation, pool, told_alike
 from quickstudy.storage import SMALL, Refused, read_json, read_text
 from quickstudy.tasks.parameters import parameters_of
 from quickstudy.wrappers.forgetful import Forgetful

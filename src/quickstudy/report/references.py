@@ -33,6 +33,7 @@ def references(tasks: TaskDistribution, episodes: int | None) -> Iterator[tuple[
             continue
         if found.name == name:  # a walk that isn't proved optimal has another
             yield name, found
-    for settings, who in (("population", "practitioner"), ("told", "practitioner-told")):
-        if rule := practitioner(plain, settings):
-            yield who, rule
+    if rule := practitioner(plain, "population"):
+        yield "practitioner", rule
+    if rule := practitioner(plain, "told"):
+        yield "practitioner-told", rule

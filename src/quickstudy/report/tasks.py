@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from quickstudy.evaluation import Evaluation
 from quickstudy.protocol import Tasks
 from quickstudy.report.series import short
 from quickstudy.scene import Aimed
+from quickstudy.scores import Evaluation
 from quickstudy.tasks.entries import as_rows, numbers_of
 from quickstudy.tasks.parameters import Choice, LogUniform, Uniform, word_of
 
