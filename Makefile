@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install demo index test test-all test-reliability mutations bench results format clean
+.PHONY: install demo index test test-all test-reliability reference mutations bench results format clean
 .DEFAULT_GOAL := install
 PYTEST = $(BIN)/python -m pytest -n 2
 RAY = $(BIN)/python -c 'import ray' 2>/dev/null || echo "Ray is not installed, so its tests are skipped; for them: $(BIN)/pip install -e '.[ray]'"
@@ -34,6 +34,14 @@ test-reliability: install
 	$(BIN)/python benchmarks/reliability.py
 	$(BIN)/python benchmarks/matrix.py
 	$(BIN)/python benchmarks/soak.py
+
+# simulators of others pin what clashes with ours: they have an environment of their own, behind which ours is read
+reference: install
+	$(PYTHON) -m venv .venv-reference
+	.venv-reference/bin/python -m pip install --quiet --disable-pip-version-check -r tests/reference/requirements.txt
+	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' > \
+		$$(.venv-reference/bin/python -c 'import site; print(site.getsitepackages()[0])')/ours.pth
+	for file in tests/reference/*.py; do PYTHONPATH=src .venv-reference/bin/python $$file || exit 1; done
 
 mutations: install
 	$(BIN)/python benchmarks/mutations.py --jobs 2

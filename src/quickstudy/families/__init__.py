@@ -57,6 +57,7 @@ FAMILIES = {
     "mountain-car": Entry("classic.mountain_car:MountainCar", NATIVE),
     "mountain-car-continuous": Entry("classic.mountain_car:MountainCarContinuous", NATIVE),
     "pendulum": Entry("classic.pendulum:Pendulum", NATIVE),
+    "poker": Entry("games.poker:Poker", NATIVE),
     "half-cheetah-velocity": Entry("mujoco.robots:HalfCheetahVelocity", MUJOCO),
     "half-cheetah-direction": Entry("mujoco.robots:HalfCheetahDirection", MUJOCO),
     "ant-direction": Entry("mujoco.robots:AntDirection", MUJOCO),

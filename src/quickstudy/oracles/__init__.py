@@ -14,7 +14,7 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import describe
 from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, tabular
+from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, poker, tabular
 from quickstudy.oracles.agent import Oracle
 from quickstudy.parts.planner import planner_for
 from quickstudy.protocol import TaskDistribution
@@ -213,10 +213,25 @@ ORACLES: dict[str, Entry] = {
         {"key-door": lambda tasks, family, options: Oracle("nearest", tasks, key_door.NearestPolicy(family))},
         "to the nearest cell where what is needed next may be; straight there once it is known",
     ),
+    "equilibrium": Entry(
+        poker.EquilibriumOptions,
+        {"poker": poker.balanced},
+        "loses to nobody, and wins little: in closed form for Kuhn's game, by CFR+ for Leduc",
+    ),
+    "best-response": Entry(
+        poker.BestResponseOptions,
+        {"poker": poker.responding},
+        "wins the most that can be won of the opponent, or of training opponents without knowing which",
+    ),
+    "bayes-best-response": Entry(
+        poker.BayesOptions,
+        {"poker": poker.believing},
+        "the best response, anew each hand, to what may be believed of the opponent (Southey et al. 2005)",
+    ),
 }
 """Each name with what makes it."""
 
-PRACTITIONERS: dict[str, str] = {}
+PRACTITIONERS: dict[str, str] = {"poker": "best-response"}
 """For each family of a field the rule by which it is done there: an oracle whose options have `settings`, which is
 "population" for what suits most, and "told" for what suits the very task."""
 
