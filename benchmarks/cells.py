@@ -350,6 +350,23 @@ WORKS: dict[str, Work] = {
         lanes=20,
         picture="Sparse point navigation: return on 400 held-out goals",
     ),
+    "traffic-signal": Work(
+        "Lights of a crossing whose demand, saturation flow and dead detectors are hidden: 4 half hours a trial, -1 for an hour"
+        " that a vehicle waits. webster, actuated and max-pressure have settings that score best on training tasks; told ones"
+        " know demand, saturation flow and which detectors are dead. Rules decide every 5 seconds, learners every 15. Delay per"
+        " vehicle in seconds, throughput in vehicles an hour.",
+        "traffic-signal",
+        {},
+        500,
+        ("random", *(f"{rule}{told}" for rule in ("webster", "actuated", "max-pressure") for told in ("", " --settings told"))),
+        {
+            "RL2": Trained("traffic-signal/rl2", 3, wiped("episode"), extrapolates=True),
+            "VariBAD": Trained("traffic-signal/varibad", 1),
+            "task-informed": Trained("traffic-signal/task-informed", 1),
+        },
+        "actuated --settings told",
+        picture="A crossing with half its detectors dead: return of half an hour on 500 held-out tasks",
+    ),
     "metaworld-reach": Work(
         "Meta-World's ML1, reach-v3: a place to reach, hidden; 50 goals in training, 50 others here, five times each. A trial"
         " is 3 episodes of 60 steps (500 in the benchmark).",

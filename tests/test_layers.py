@@ -68,6 +68,8 @@ OWNERS = {
     "pillow": ("PIL", "video/raster.py"),
     "pygame-ce": ("pygame",),
     "ray": ("ray", "work/ray_actors.py"),
+    "sumo-rl": ("sumo_rl",),
+    "libsumo": ("libsumo",),
     "tokenizers": ("tokenizers", "tasks/sentences.py"),
     "wandb": ("wandb", "runs/writers.py"),
 }

@@ -58,6 +58,7 @@ FAMILIES = {
     "mountain-car-continuous": Entry("classic.mountain_car:MountainCarContinuous", NATIVE),
     "pendulum": Entry("classic.pendulum:Pendulum", NATIVE),
     "poker": Entry("games.poker:Poker", NATIVE),
+    "traffic-signal": Entry("traffic.signal:TrafficSignal", NATIVE),
     "half-cheetah-velocity": Entry("mujoco.robots:HalfCheetahVelocity", MUJOCO),
     "half-cheetah-direction": Entry("mujoco.robots:HalfCheetahDirection", MUJOCO),
     "ant-direction": Entry("mujoco.robots:AntDirection", MUJOCO),

@@ -14,7 +14,7 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import describe
 from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, poker, tabular
+from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, poker, tabular, traffic_signal
 from quickstudy.oracles.agent import Oracle
 from quickstudy.parts.planner import planner_for
 from quickstudy.protocol import TaskDistribution
@@ -228,10 +228,25 @@ ORACLES: dict[str, Entry] = {
         {"poker": poker.believing},
         "the best response, anew each hand, to what may be believed of the opponent (Southey et al. 2005)",
     ),
+    "webster": Entry(
+        traffic_signal.WebsterOptions,
+        traffic_signal.rule("webster", traffic_signal.FixedPlan),
+        "lights by a fixed plan (Webster 1958): one for all crossings, or for the demand of each",
+    ),
+    "actuated": Entry(
+        traffic_signal.ActuatedOptions,
+        traffic_signal.rule("actuated", traffic_signal.Actuated),
+        "lights that stay green until the queue has cleared, with recall of phases whose detector is silent",
+    ),
+    "max-pressure": Entry(
+        traffic_signal.MaxPressureOptions,
+        traffic_signal.rule("max-pressure", traffic_signal.MaxPressure),
+        "lights for the phase whose queues press most (Varaiya 2013), with hysteresis, since a change costs time",
+    ),
 }
 """Each name with what makes it."""
 
-PRACTITIONERS: dict[str, str] = {"poker": "best-response"}
+PRACTITIONERS: dict[str, str] = {"poker": "best-response", "traffic-signal": "actuated"}
 """For each family of a field the rule by which it is done there: an oracle whose options have `settings`, which is
 "population" for what suits most, and "told" for what suits the very task."""
 
