@@ -48,7 +48,7 @@ def cycled(
 
 
 def websters(family: TrafficSignal, task: Tasks) -> tuple[float, float]:
-    """Webster's delay under the fixed plan, averaged over vehicles: his uniform term, and the random one with its correction."""
+    """Webster's delay under the fixed plan, averaged over vehicles: his uniform term, and the random one corrected."""
     rate, flow = family.demand(torch.tensor(0.0), task), family.saturation_flow(task)
     cycle, share = CYCLE * DECISION, rate / rate.sum()
     green = (torch.tensor(GREENS, dtype=torch.float64) * DECISION - LOST_TIME).repeat_interleave(2) / cycle
