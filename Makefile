@@ -39,6 +39,7 @@ test-reliability: install
 reference: install
 	$(PYTHON) -m venv .venv-reference
 	.venv-reference/bin/python -m pip install --quiet --disable-pip-version-check -r tests/reference/requirements.txt
+	.venv-reference/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/reference/requirements-alone.txt
 	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' > \
 		$$(.venv-reference/bin/python -c 'import site; print(site.getsitepackages()[0])')/ours.pth
 	for file in tests/reference/*.py; do PYTHONPATH=src .venv-reference/bin/python $$file || exit 1; done

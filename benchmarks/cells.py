@@ -122,6 +122,15 @@ def metaworld(benchmark: Literal["ML10", "ML45"], environments: str) -> Work:
     )
 
 
+GLUCOSE_RULES = (
+    "basal-bolus --settings told",
+    "basal-bolus",
+    "basal-bolus --settings weight",
+    "run-to-run",
+    "pid",
+    "random",
+)
+
 WORKS: dict[str, Work] = {
     "bandit-5x10": bandit(
         5,
@@ -366,6 +375,31 @@ WORKS: dict[str, Work] = {
         },
         "actuated --settings told",
         picture="A crossing with half its detectors dead: return of half an hour on 500 held-out tasks",
+    ),
+    "glucose": Work(
+        "Insulin for a patient whose body is hidden: 5 days a trial, on six of the thirty virtual patients that were not met in"
+        " training. basal-bolus, run-to-run and pid have the settings that score best on training patients; told ones are the"
+        " patient's own. Times are in percent of the day.",
+        "glucose",
+        {},
+        300,
+        GLUCOSE_RULES,
+        {
+            "RL2": Trained("glucose/rl2", 3, wiped("episode")),
+            "VariBAD": Trained("glucose/varibad", 1),
+            "task-informed": Trained("glucose/task-informed", 1),
+        },
+        "basal-bolus --settings told",
+        picture="Insulin for an unknown patient: return of a day on 300 held-out trials",
+    ),
+    "glucose-adults": Work(
+        "The same, trained on seven adults; extrapolation is adolescents and children.",
+        "glucose",
+        {"train_on": "adults"},
+        300,
+        GLUCOSE_RULES,
+        {"RL2": Trained("glucose/rl2-adults", 1, extrapolates=True)},
+        "basal-bolus --settings told",
     ),
     "metaworld-reach": Work(
         "Meta-World's ML1, reach-v3: a place to reach, hidden; 50 goals in training, 50 others here, five times each. A trial"

@@ -16,6 +16,8 @@ from quickstudy.families import make
 from quickstudy.protocol import begin_trial, counter
 
 LANES, SECONDS = 512, 5.0
+SUB_STEPS = {"glucose": 15}
+"""Steps of the simulator in a decision, where there are several."""
 
 
 def rate(name: str, **options: Any) -> float:
@@ -36,7 +38,8 @@ def main() -> None:
     torch.set_num_threads(1)
     name, *words = sys.argv[1:]
     options = {key.replace("-", "_"): int(value) if value.isdigit() else value for key, value in (w.split("=") for w in words)}
-    print(f"{name} {' '.join(words)}: {rate(name, **options):,.0f} decisions a second")
+    found, steps = rate(name, **options), SUB_STEPS.get(name, 1)
+    print(f"{name} {' '.join(words)}: {found:,.0f} decisions a second" + f", {found * steps:,.0f} sub-steps" * (steps > 1))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ FAMILIES = {
     "pendulum": Entry("classic.pendulum:Pendulum", NATIVE),
     "poker": Entry("games.poker:Poker", NATIVE),
     "traffic-signal": Entry("traffic.signal:TrafficSignal", NATIVE),
+    "glucose": Entry("health.glucose:Glucose", NATIVE),
     "half-cheetah-velocity": Entry("mujoco.robots:HalfCheetahVelocity", MUJOCO),
     "half-cheetah-direction": Entry("mujoco.robots:HalfCheetahDirection", MUJOCO),
     "ant-direction": Entry("mujoco.robots:AntDirection", MUJOCO),

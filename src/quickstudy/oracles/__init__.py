@@ -14,7 +14,7 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import describe
 from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.oracles import bandit_optimum, bandits, grid, key_door, mission, poker, tabular, traffic_signal
+from quickstudy.oracles import bandit_optimum, bandits, glucose, grid, key_door, mission, poker, tabular, traffic_signal
 from quickstudy.oracles.agent import Oracle
 from quickstudy.parts.planner import planner_for
 from quickstudy.protocol import TaskDistribution
@@ -243,10 +243,25 @@ ORACLES: dict[str, Entry] = {
         traffic_signal.rule("max-pressure", traffic_signal.MaxPressure),
         "lights for the phase whose queues press most (Varaiya 2013), with hysteresis, since a change costs time",
     ),
+    "basal-bolus": Entry(
+        glucose.BasalBolusOptions,
+        {"glucose": glucose.basal_bolus},
+        "insulin as most patients dose it: one basal rate, and boluses for what is eaten and what is too high",
+    ),
+    "run-to-run": Entry(
+        glucose.SettingsOptions,
+        {"glucose": glucose.run_to_run},
+        "basal-bolus whose settings are mended after each day (Palerm et al. 2008)",
+    ),
+    "pid": Entry(
+        glucose.SettingsOptions,
+        {"glucose": glucose.pid},
+        "a controller of the basal rate (Steil et al. 2006), beside boluses by the rule",
+    ),
 }
 """Each name with what makes it."""
 
-PRACTITIONERS: dict[str, str] = {"poker": "best-response", "traffic-signal": "actuated"}
+PRACTITIONERS: dict[str, str] = {"glucose": "basal-bolus", "poker": "best-response", "traffic-signal": "actuated"}
 """For each family of a field the rule by which it is done there: an oracle whose options have `settings`, which is
 "population" for what suits most, and "told" for what suits the very task."""
 

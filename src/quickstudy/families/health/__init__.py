@@ -1,0 +1,1 @@
+"""Bodies, and those who care for them."""
