@@ -262,8 +262,8 @@ WORKS: dict[str, Work] = {
             "recurrent-SAC": Trained("frozen-lake/recurrent-sac", 1),
         },
         "RL2",
-        tried="RL2-5.7M has 6.36 M steps in the end, since its episodes grow longer as it learns; in training, on lakes that are"
-        " drawn anew, episode 13 had succeeded in .897 (the mean of 13 meta-iterations) between 5.5 and 5.7 M steps.",
+        tried="RL2-5.7M has 6.36 M steps in the end, since its episodes grow longer as it learns; in training, on lakes that"
+        " are drawn anew, episode 13 had succeeded in .897 (the mean of 13 meta-iterations) between 5.5 and 5.7 M steps.",
         picture="Holes hidden anew in each trial: success on 1,000 held-out lakes",
     ),
     "point-navigation": Work(
