@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -138,7 +139,9 @@ def test_a_push_is_drawn_on_the_side_that_it_goes_to(name: str, task: Any, actio
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_film_has_the_returns_that_an_evaluation_counts(name: str):
-    agent = qs.Random(qs.tasks.make(name, max_episode_steps=20))
+    agent = qs.Random(
+        qs.tasks.make(name, **{field.name: 20 for field in fields(family(name)) if field.name == "max_episode_steps"})
+    )
     shown = film(agent, episodes=3, task=6, num_tasks=8, seed=3, split="validation")
     found = qs.evaluate(agent, episodes=3, num_tasks=8, seed=3, split="validation")
     returns = torch.tensor([episode[-1].total for episode in shown.episodes])

@@ -31,10 +31,14 @@ def test_a_planted_fault_is_found(planted: Planted):
     assert finding.passed is False, finding.detail
 
 
+LONG = {"glucose": {"max_episode_steps": 12}, "traffic-signal": {"max_episode_steps": 40}}
+"""Families of whose episodes a part does."""
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        (name, {}) for name, entry in families.FAMILIES.items() if entry.simulator is families.NATIVE
+        (name, LONG.get(name, {})) for name, entry in families.FAMILIES.items() if entry.simulator is families.NATIVE
     ]  # the others have files of their own
     + [
         ("bandit", {"payoff": "gaussian", "episodes_per_trial": 2}),

@@ -136,7 +136,7 @@ class Lived:
 
 
 def test_meals_come_as_in_simglucoses_scenario():
-    family = Glucose(days=2)
+    family = Glucose(max_episode_steps=192)
     drawn = families.make("glucose").sample(1, "train", counter(0, 0, "tasks"))
     noise = torch.rand(20_000, family.initial_noise, generator=counter(0, 0, "noise"))
     meals = family.initial({name: value.expand(20_000, *value.shape[1:]) for name, value in drawn.items()}, noise).meals

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import quickstudy as qs
-from quickstudy.errors import UsageError
 from quickstudy.families import make
 from quickstudy.families.traffic.signal import DECISION, LOST_TIME, MINIMUM_GREEN, SignalState, TrafficSignal, served
 from quickstudy.protocol import Tasks, counter
@@ -175,6 +174,7 @@ def test_figures_are_what_the_last_step_of_an_episode_tells():
     assert set(found.figures) == {"delay per vehicle", "stops per vehicle", "longest queue", "throughput"}
 
 
-def test_an_episode_must_end_with_a_report():
-    with pytest.raises(UsageError, match="multiple of report_every"):
-        make("traffic-signal", report_every=7)
+def test_the_last_report_is_at_the_end():
+    family = TrafficSignal(report_every=7, max_episode_steps=24)
+    _, states, _ = lived(family, 20, 24)
+    assert torch.equal(states[-1].reported, states[-1].waited) and not torch.equal(states[-2].reported, states[-2].waited)

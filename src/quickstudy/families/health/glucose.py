@@ -84,8 +84,8 @@ class Glucose:
     An episode ends where glucose leaves 10 to 600 mg/dl. Not for treatment.
     """
 
-    days: int = 1
-    """Days of an episode."""
+    max_episode_steps: int = DAY
+    """Quarters of an hour of an episode, which begins at midnight: 96 are a day."""
     episodes_per_trial: int = 5
     """Episodes of a trial, with the same patient."""
     train_on: Literal["all", "adolescents", "adults", "children"] = "all"
@@ -102,12 +102,13 @@ class Glucose:
     step_noise = 1
 
     def __post_init__(self) -> None:
-        require_at_least(1, "glucose", self, "days", "episodes_per_trial")
+        require_at_least(1, "glucose", self, "max_episode_steps", "episodes_per_trial")
         require_at_least(0, "glucose", self, "sensor_noise")
 
     @property
-    def max_episode_steps(self) -> int:
-        return DAY * self.days
+    def days(self) -> int:
+        """Days that an episode lasts, the last of which may be cut."""
+        return -(-self.max_episode_steps // DAY)
 
     @property
     def initial_noise(self) -> int:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor
 
 from quickstudy.arguments import checked
-from quickstudy.errors import UsageError, require_at_least, require_share
+from quickstudy.errors import require_at_least, require_share
 from quickstudy.families.traffic.picture import scene_of
 from quickstudy.ops.draws import poisson
 from quickstudy.protocol import Split, Tasks
@@ -96,7 +96,7 @@ class TrafficSignal:
     dead: float = 0.5
     """The chance of each detector to be dead, and then to read zero."""
     report_every: int = 12
-    """Decisions between two reports of waiting, which is paid when it is reported; a multiple of five seconds."""
+    """Decisions between two reports of waiting, which is paid when it is reported; the last one is at the end."""
     change_point: bool = False
     """At a hidden time of each episode the demand turns to another hidden split."""
     through_lanes: int = 2
@@ -116,11 +116,6 @@ class TrafficSignal:
         require_at_least(1, name, self, "report_every", "through_lanes", "max_episode_steps", "episodes_per_trial")
         require_at_least(0, name, self, "bay")
         require_share(name, self, "dead", zero=True)
-        if self.max_episode_steps % self.report_every:
-            raise UsageError(
-                f"{name}: max_episode_steps is {self.max_episode_steps}, it must be a multiple of report_every,"
-                f" {self.report_every}, so that an episode ends with a report"
-            )
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -189,7 +184,8 @@ class TrafficSignal:
         queue = (at_green + growth * until_empty).clamp(min=0)
         waited = (state.queue + at_green) / 2 * lost + (at_green + queue) / 2 * until_empty
         total, clock = state.waited + waited.sum(-1), state.clock + DECISION
-        report = (clock / DECISION).round() % self.report_every == 0
+        decisions = (clock / DECISION).round()
+        report = (decisions % self.report_every == 0) | (decisions >= self.max_episode_steps)
         return SignalState(
             queue,
             phase,
