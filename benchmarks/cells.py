@@ -427,8 +427,8 @@ WORKS: dict[str, Work] = {
         picture="Meta-World ML1, reach, 100 steps: return on its 50 test goals, five times each",
     ),
     "poker": Work(
-        "Kuhn's game, 50 hands against an opponent who makes no plain mistakes (docs/domains/poker.md, which has the exact"
-        " value of every hand: here the luck of the cards is in). Returns are chips.",
+        "Kuhn's game, 50 hands against an opponent who makes no plain mistakes. Returns are chips, the luck of the cards"
+        " among them: docs/domains/poker.md has what each hand is worth exactly.",
         "poker",
         {},
         500,
@@ -447,15 +447,6 @@ WORKS: dict[str, Work] = {
         500,
         ("random", "equilibrium", "best-response", "best-response --settings told", "bayes-best-response"),
         {"RL2": Trained("poker/rl2-styles", 1, wiped("episode"), extrapolates=True)},
-        "best-response --settings told",
-    ),
-    "poker-leduc": Work(
-        "Leduc, 200 hands against an opponent who makes no plain mistakes.",
-        "poker",
-        {"game": "leduc", "episodes_per_trial": 200},
-        200,
-        ("random", "equilibrium", "best-response", "best-response --settings told", "bayes-best-response --particles 8"),
-        {"RL2": Trained("poker/rl2-leduc", 1, wiped("episode"))},
         "best-response --settings told",
     ),
     "metaworld-ml10": metaworld("ML10", "ten"),

@@ -1,6 +1,6 @@
 """Chips that agents win at Kuhn's game, hand by hand, each hand's value reckoned exactly from what the agent would do in it.
 
-    python benchmarks/poker_hands.py RUN ... [--opponents styles] [--split extrapolation] [--num-tasks 4000] [--json FILE]
+    python benchmarks/poker_hands.py RL2=RUN,RUN,RUN [--opponents styles] [--split extrapolation] [--picture FILE]
 
 What varies is the opponent and what was learnt of it, no more: before each hand the agent is asked what it would do in each of
 its information sets, and the hand's mean over cards, seats and both players' chances is taken. Beside runs stand the rules.
@@ -9,7 +9,6 @@ its information sets, and the hand's mean over cards, seats and both players' ch
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,10 @@ from quickstudy.families.games.poker import Poker, PokerState
 from quickstudy.families.games.poker_exact import both_seats
 from quickstudy.families.games.poker_opponents import whole_strategy
 from quickstudy.families.games.poker_tree import RANKS, game
+from quickstudy.looks import looks_of
 from quickstudy.oracles import ORACLES, oracle
 from quickstudy.oracles.poker import FixedPolicy
+from quickstudy.plots import finish, new_figure, save
 from quickstudy.protocol import Agent, Memory, Percept, Policy, Tasks, begin_episode, begin_trial, counter
 from quickstudy.tasks.told import Told
 
@@ -103,31 +104,61 @@ def by_hand(agent: Agent, split: Any, count: int, seed: int = 0) -> Float[Tensor
     return torch.stack(found, 1)
 
 
+def measured(agents: list[Agent], split: Any, count: int) -> dict[str, list[float]]:
+    """The mean of each hand over opponents and seeds, and twice the standard error over opponents of that of ten hands."""
+    values = torch.stack([by_hand(agent, split, count) for agent in agents])
+    tens = [part.mean((0, 2)) for part in (*values.split(10, 2), values)]
+    seeds = values.mean((1, 2)).tolist() if len(agents) > 1 else []
+    return {
+        "hands": values.mean((0, 1)).tolist(),
+        "tens": [float(part.mean()) for part in tens],
+        "errors": [float(2 * part.std() / count**0.5) for part in tens],
+        "seeds": seeds,
+    }
+
+
+def drawn(found: dict[str, dict[str, list[float]]], title: str, path: Path) -> None:
+    """A picture of chips a hand by hand played."""
+    figure = new_figure((7, 4.6), dpi=130)
+    axes = figure.subplots()
+    for (label, row), look in zip(found.items(), looks_of(list(found)), strict=True):
+        hands = range(1, len(row["hands"]) + 1)
+        line = (0, look.dash) if look.dash else "solid"
+        axes.plot(hands, row["hands"], label=label, color=look.light, linestyle=line, linewidth=1.6)
+    axes.set(title=title, xlabel="hand of the trial", ylabel="chips a hand, exact")
+    finish(figure, [axes], columns=2)
+    save(figure, path)
+
+
 def main() -> None:
-    """Prints a table: the mean over ten hands each, with twice its standard error over opponents."""
+    """Prints a table: the mean over ten hands each and over all, with twice its standard error over opponents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="RUN")
+    parser.add_argument("runs", nargs="*", metavar="LABEL=RUN[,RUN...]", help="a learner, and its seeds")
     parser.add_argument("--opponents", default="sensible")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--num-tasks", type=int, default=4000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--num-tasks", type=int, default=2000)
+    parser.add_argument("--without-random", action="store_true", help="leave it out, whose line makes others hard to tell")
+    parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     tasks = qs.tasks.make("poker", opponents=given.opponents)
-    agents: dict[str, Agent] = {}
+    groups: dict[str, list[Agent]] = {}
     for label, (name, options) in RULES.items():
-        chosen = name in ORACLES
-        agents[label] = oracle(name, tasks, replace(ORACLES[name].options(), **options)) if chosen else qs.Random(tasks)
-    for run in given.runs:
-        learner = qs.load(run)
-        agents |= {run: learner, f"{run}, memory wiped": qs.Forgetful(learner, "episode")}
-    kept = {}
-    for label, agent in agents.items():
-        values = by_hand(agent, given.split, given.num_tasks)
-        kept[label] = values.mean(0).tolist()
-        parts = [(part.mean(), 2 * part.mean(1).std() / len(part) ** 0.5) for part in (*values.split(10, 1), values)]
-        print(f"{label:40}", *(f"{mean:7.3f} +- {error:.3f}" for mean, error in parts), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(kept) + "\n")
+        known = name in ORACLES
+        groups[label] = [oracle(name, tasks, replace(ORACLES[name].options(), **options)) if known else qs.Random(tasks)]
+    for word in given.runs:
+        label, _, runs = word.partition("=")
+        learners = [qs.load(run) for run in runs.split(",")]
+        groups[label] = [*learners]
+        if learners[0].name == "rl2":
+            groups[f"{label}, memory wiped every episode"] = [qs.Forgetful(learner, "episode") for learner in learners]
+    found: dict[str, dict[str, list[float]]] = {}
+    for label, agents in groups.items():
+        if not (given.without_random and label == "random"):
+            row = found[label] = measured(agents, given.split, given.num_tasks)
+            figures = "  ".join(f"{mean:6.3f} ({error:.3f})" for mean, error in zip(row["tens"], row["errors"], strict=True))
+            print(f"{label:34} {figures}  {' '.join(f'{seed:.3f}' for seed in row['seeds'])}", flush=True)
+    if given.picture:
+        drawn(found, f"Kuhn's game, {given.opponents} opponents of the split {given.split}", given.picture)
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
     says = getattr(agent, "says", "")
     if result.figures:
         by["figures"] = {
-            name: [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
+            name: [[whole(float(f"{value:.4g}")) for value in row] for row in values.tolist()]
             for name, values in result.figures.items()
         }
     return {"lanes": agent.lanes, "split": split, "success": success, "says": says, **by, "returns": returns}
@@ -215,8 +215,12 @@ def scores(agent: Agent, work: Work, split: Split) -> dict[str, Any]:
 
 def short(value: float) -> float | int:
     """A number in as few characters as its second digit allows."""
-    rounded = round(value, 2)
-    return int(rounded) if rounded == int(rounded) else rounded
+    return whole(round(value, 2))
+
+
+def whole(value: float) -> float | int:
+    """A whole number without its point."""
+    return int(value) if value == int(value) else value
 
 
 def command_of(config: RunConfig) -> str:
