@@ -375,7 +375,7 @@ WORKS: dict[str, Work] = {
             "VariBAD": Trained("traffic-signal/varibad", 1),
             "task-informed": Trained("traffic-signal/task-informed", 1),
         },
-        "actuated --settings told",
+        "max-pressure --settings told",
         picture="A crossing with half its detectors dead: return of half an hour on 500 held-out tasks",
     ),
     "glucose": Work(

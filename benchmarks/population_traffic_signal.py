@@ -29,7 +29,7 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
         "cleared": (0.0, 1.0, 2.0, 3.0, 4.0),
     },
     "max-pressure": {
-        "hysteresis": (0.5, 1.0, 2.0, 4.0, 8.0),
+        "hysteresis": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
         "through_rate": (360.0, 540.0, 720.0, 900.0, 1200.0),
         "left_rate": (180.0, 270.0, 360.0, 540.0, 720.0),
         "silence": (1.0, 2.0, 4.0, 8.0),

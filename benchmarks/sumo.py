@@ -15,6 +15,7 @@ import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 import quickstudy as qs
-from quickstudy.families.traffic.signal import DECISION, IN_SIGHT, LONGEST_GREEN, LOST_TIME, MINIMUM_GREEN, TrafficSignal
+from quickstudy.families.traffic.signal import DECISION, IN_SIGHT, LONGEST, LOST_TIME, MINIMUM_GREEN, TrafficSignal
 from quickstudy.oracles import ORACLES, oracle
 from quickstudy.protocol import Agent, Tasks, begin_trial, counter
 from quickstudy.tasks.told import Told
@@ -90,8 +91,8 @@ def observation(env: Any, family: TrafficSignal, task: Tasks) -> torch.Tensor:
     phase = torch.nn.functional.one_hot(torch.tensor(light.green_phase), 4)
     green = max(0.0, light.time_since_last_phase_change - LOST_TIME)
     share = env.sim_step / (DECISION * family.max_episode_steps)
-    clocks = torch.tensor([min(green, LONGEST_GREEN) / 60, green >= MINIMUM_GREEN, share])
-    return torch.cat([seen, phase, clocks]).float()
+    clocks = torch.tensor([min(green, LONGEST) / 60, green >= MINIMUM_GREEN, share])
+    return torch.cat([seen, phase, torch.zeros(12), clocks, torch.zeros(1)]).float()  # no rule reads the rest
 
 
 def queueing(env: Any, lane: str) -> int:
@@ -121,9 +122,9 @@ def prepared(folder: Path) -> None:
     os.environ["LIBSUMO_AS_TRACI"] = "1"
 
 
-def compared(count: int) -> list[tuple[str, float, float]]:
+def compared(count: int) -> Iterator[tuple[str, float, float]]:
     """Of each rule, seconds of delay of a vehicle in SUMO and here, on average over test tasks in dry weather."""
-    family, rows = TrafficSignal(through_lanes=1), []
+    family = TrafficSignal(through_lanes=1)
     tasks = qs.NativeTasks(family)
     found = tasks.sample(count, "test", counter(0, 0, "sumo")) | {"saturation": torch.ones(count)}
     each = [{name: value[number : number + 1] for name, value in found.items()} for number in range(count)]
@@ -132,19 +133,19 @@ def compared(count: int) -> list[tuple[str, float, float]]:
             agent = oracle(rule, tasks, ORACLES[rule].options(settings=settings))
             sumo = [delay(Path(folder), family, agent, task, seed + 1) for seed, task in enumerate(each)]
             ours = [here(agent, task, seed) for seed, task in enumerate(each)]
-            rows.append((f"{rule} {settings}", sum(sumo) / count, sum(ours) / count))
-    return rows
+            yield f"{rule} {settings}", sum(sumo) / count, sum(ours) / count
 
 
 if __name__ == "__main__":
     parser = ArgumentParser()
     parser.add_argument("--tasks", type=int, default=8)
     chosen = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as home:
         prepared(Path(home))
-        rows = compared(chosen.tasks)
-    print(f"delay of a vehicle in s on {chosen.tasks} tasks  SUMO   here")
-    for name, sumo, ours in rows:
-        print(f"{name:32} {sumo:6.1f} {ours:6.1f}")
+        print(f"delay of a vehicle in s, {chosen.tasks} tasks   SUMO   here")
+        for row in compared(chosen.tasks):
+            rows.append(row)
+            print("{:32} {:6.1f} {:6.1f}".format(*row), flush=True)
     for place, column in (("by SUMO", 1), ("here", 2)):
         print(f"ranked {place}:", ", ".join(row[0] for row in sorted(rows, key=lambda row: row[column])))

@@ -28,7 +28,9 @@ EVEN = (2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0)
 
 def percept(queue: tuple[float, ...], phase: int, green: float, first: bool = False) -> Percept:
     """What is seen of such queues."""
-    seen = torch.tensor([*(each / 20 for each in queue), *(float(phase == each) for each in range(4)), green / 60, 1.0, 0.5])
+    seen = torch.tensor(
+        [*(each / 20 for each in queue), *(float(phase == each) for each in range(4)), *[0.0] * 12, green / 60, 1.0, 0.5, 0.0]
+    )
     return begin_trial(seen[None, None], make("traffic-signal").action_space)._replace(first=torch.tensor([[first]]))
 
 

@@ -16,7 +16,7 @@ TASKS = 3
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         prepared(Path(folder))
-        found = compared(TASKS)
+        found = list(compared(TASKS))
     for name, sumo, ours in found:
         print(f"{name:18} {sumo:7.1f} {ours:7.1f}")
     delays = {name: rest for name, *rest in found}

@@ -47,7 +47,7 @@ def cycled(
 
 
 def websters(family: TrafficSignal, task: Tasks) -> tuple[float, float]:
-    """Webster's delay under the fixed plan, averaged over vehicles: his uniform term, and the random one corrected."""
+    """Webster's delay under the fixed plan, averaged over vehicles: the uniform term, and the random one, corrected."""
     rate, flow = family.demand(torch.tensor(0.0), task), family.saturation_flow(task)
     cycle, share = CYCLE * DECISION, rate / rate.sum()
     green = (torch.tensor(GREENS, dtype=torch.float64) * DECISION - LOST_TIME).repeat_interleave(2) / cycle
@@ -133,6 +133,17 @@ def test_dead_detectors_read_zero_and_others_count_to_twenty():
     seen = family.observation(states[-1], tasks)[..., :8] * 20
     torch.testing.assert_close(seen, states[-1].queue.clamp(max=20) * ~tasks["dead"])
     assert float(tasks["dead"].float().mean()) == pytest.approx(family.dead, abs=0.05)
+
+
+def test_a_controller_knows_how_long_detectors_were_silent_and_phases_red():
+    family = TrafficSignal()
+    tasks, states, _ = lived(family, 50, 40)
+    silent, since = torch.zeros(50, 8), torch.zeros(50, 4)
+    for state in states[1:]:
+        shown = family.observation(state, tasks)
+        silent = torch.where(shown[:, :8] > 0, 0.0, silent + 5)
+        since = torch.where(shown[:, 8:12] > 0, 0.0, since + 5)
+    torch.testing.assert_close(shown[:, 12:24] * 120, torch.cat([silent, since], -1).clamp(max=120))
 
 
 @pytest.mark.parametrize("every", [1, 12])

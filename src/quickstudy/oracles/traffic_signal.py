@@ -76,13 +76,13 @@ class MaxPressureOptions:
 
     settings: Settings = "population"
     """Queues of dead detectors reckoned from one demand for all crossings, or from the true one."""
-    hysteresis: float = 2.0
+    hysteresis: float = 8.0
     """A phase takes over where its pressure is 1 + this times that of the present one; 0 ignores what a change costs."""
-    silence: float = 2.0
+    silence: float = 1.0
     """Minutes without a vehicle after which a detector is taken for dead."""
-    through_rate: float = 720.0
+    through_rate: float = 540.0
     """Vehicles an hour that a dead detector of a through movement is taken to miss."""
-    left_rate: float = 360.0
+    left_rate: float = 270.0
     """The same of left turns."""
 
 
@@ -102,7 +102,7 @@ class Seen(NamedTuple):
 def seen(percept: Percept, told: Told | None) -> Seen:
     """An observation in vehicles and seconds."""
     own, task = (percept.observation, {}) if told is None else told.parted(percept.observation)
-    queue, phase, clocks = own.split((len(MOVEMENTS), PHASES, 3), -1)
+    queue, phase, _, clocks = own.split((len(MOVEMENTS), PHASES, len(MOVEMENTS) + PHASES, 4), -1)
     return Seen(queue * IN_SIGHT, phase.argmax(-1), clocks[..., 0] * MINUTE, clocks[..., 2], task)
 
 

@@ -39,9 +39,9 @@ GROUND: tuple[Shape, ...] = (
     rectangle((0.0, level(70)), (24.0, level(180)), tint("#3d8b4e", 0.22)),
     rectangle((0.0, level(0)), (24.0, level(70)), tint(ORANGE, 0.22)),
     *(Line(((0.0, level(mark)), (24.0, level(mark))), 0.04, PALE) for mark in (54, 70, 180, 250)),
-    *(Text((-0.9, level(mark)), str(mark), 0.36, GREY) for mark in (54, 70, 180, 250, 400)),
+    *(Text((-1.5, level(mark)), str(mark), 0.75, GREY) for mark in (70, 180, 250, 400)),
     *(Line(((hour, level(0)), (hour, level(TOP))), 0.03, PALE) for hour in (6.0, 12.0, 18.0)),
-    *(Text((hour, -0.5), f"{hour:g} h", 0.36, GREY) for hour in (0.0, 6.0, 12.0, 18.0, 24.0)),
+    *(Text((hour, -0.8), f"{hour:g} h", 0.75, GREY) for hour in (0.0, 6.0, 12.0, 18.0, 24.0)),
 )
 
 
@@ -55,24 +55,22 @@ def day(
 ) -> Scene:
     """One moment of a day: basal (U/h), bolus (U) and insulin at work (U) are `given`, meals are hours and grams.
 
-    The filled mark is glucose itself, whose trail is the curve; the ring is what the sensor says of it.
+    The filled mark is glucose itself, whose trail is the curve; the ring is what the sensor says of it. Meals to come are pale.
     """
     basal, bolus, work = given
     eaten = [(time, grams) for time, grams in meals if grams > 0]
     plates = []
     for time, grams in eaten:
         color = GOLD if time <= hour else tint(GOLD, 0.35)
-        plates += [rectangle((time - 0.16, -1.1 - MEAL * grams), (time + 0.16, -1.1), color)]
-        plates += [Text((time, -1.5 - MEAL * grams), f"{grams:.0f} g", 0.32, color)]
-    says = f"{int(hour):02d}:{round(hour % 1 * 60):02d}   {glucose:.0f} mg/dl, sensor {reading:.0f}   basal {basal:.2f} U/h"
-    dose = f"bolus {bolus:.1f} U" if bolus > 0 else ""
-    syringe = (rectangle((hour - 0.12, -4.4), (hour + 0.12, -4.4 + 0.12 * bolus), PURPLE),) if bolus > 0 else ()
+        plates += [rectangle((time - 0.25, -1.7 - MEAL * grams), (time + 0.25, -1.7), color)]
+        plates += [Text((time, -2.3 - MEAL * grams), f"{grams:.0f} g", 0.65, color)]
+    says = f"{int(hour):02d}:{round(hour % 1 * 60):02d}   {glucose:.0f} mg/dl   {basal:.2f} U/h"
+    dose = (Text((12.0, -6.3), f"bolus {bolus:.1f} U", 0.8, PURPLE),) if bolus > 0 else ()
     texts = (
-        Text((12.0, level(TOP) + 0.7), says, 0.5, INK),
-        Text((3.0, -4.2), patient, 0.4, GREY),
-        Text((20.5, -4.2), f"{work:.1f} U at work", 0.4, PURPLE),
-        *((Text((min(max(hour, 2.0), 22.0), -4.9), dose, 0.4, PURPLE),) if dose else ()),
+        Text((12.0, level(TOP) + 0.9), says, 1.0, INK),
+        Text((3.2, -6.3), patient, 0.8, GREY),
+        Text((20.0, -6.3), f"{work:.1f} U at work", 0.8, PURPLE),
     )
     here = (hour, level(glucose))
     now = (Disc(here, 0.34, PAPER), Disc(here, 0.26, BLUE), ring((hour, level(reading)), 0.3, 0.07, INK))
-    return Scene((-1.8, -5.4), (25.0, level(TOP) + 1.4), (*GROUND, *plates), (*syringe, *texts, *now), here)
+    return Scene((-2.8, -7.0), (25.2, level(TOP) + 2.0), (*GROUND, *plates), (*dose, *texts, *now), here)

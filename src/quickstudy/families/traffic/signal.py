@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Int64
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least, require_share
+from quickstudy.families.traffic.detectors import Dead
 from quickstudy.families.traffic.picture import scene_of
 from quickstudy.ops.draws import poisson
-from quickstudy.protocol import Split, Tasks
+from quickstudy.protocol import Tasks
 from quickstudy.scene import Scene
-from quickstudy.tasks.choices import require_split
 from quickstudy.tasks.parameters import Dirichlet, Parameter, Uniform
 
 MOVEMENTS = tuple(f"{side} {way}" for street in ("NS", "EW") for way in ("through", "left") for side in street)
@@ -36,11 +36,13 @@ DECISION = 5.0
 LOST_TIME = 4.0
 """Seconds of a change in which nobody goes: yellow 3, all red 1."""
 MINIMUM_GREEN = 10.0
-LONGEST_GREEN = 240.0
-"""Seconds of green beyond which the time isn't counted."""
+LONGEST, PATIENCE = 240.0, 120.0
+"""Seconds to which a controller counts green, and silence of a detector or red of a phase."""
 MINUTE, HOUR = 60.0, 3600.0
 IN_SIGHT = 20.0
 """Vehicles of a movement that a detector can count."""
+MOST_REPORTED = 10.0
+"""Of what is told of a report: vehicles that waited on average, in units of `IN_SIGHT`."""
 MOST_ARRIVALS = 24
 """Of a movement in a step; the busiest has 6 on average."""
 
@@ -52,36 +54,23 @@ class SignalState(NamedTuple):
     phase: Int64[Tensor, "*batch"]
     green: Float[Tensor, "*batch"]
     """Seconds for which the phase has been green."""
+    since: Float[Tensor, "*batch phase"]
+    """Seconds since each phase was green."""
+    silent: Float[Tensor, "*batch movement"]
+    """Seconds since each detector saw a vehicle wait."""
     clock: Float[Tensor, "*batch"]
     """Seconds since the episode began."""
     waited: Float[Tensor, "*batch"]
     """Vehicle seconds."""
     reported: Float[Tensor, "*batch"]
     """Those that have been paid for."""
+    report: Float[Tensor, "*batch"]
+    """Those of the last report."""
     arrived: Float[Tensor, "*batch"]
     stopped: Float[Tensor, "*batch"]
     """Vehicles that met a red light or a queue."""
     longest: Float[Tensor, "*batch"]
     """The longest queue so far."""
-
-
-@dataclass(frozen=True)
-class Dead:
-    """For each of some detectors whether it is dead, independently of each other."""
-
-    chance: float
-    entries: tuple[str, ...]
-    extrapolates = False
-
-    def sample(self, count: int, split: Split, generator: Generator) -> Bool[Tensor, "count detector"]:
-        require_split(split)
-        return torch.rand(count, len(self.entries), generator=generator) < self.chance
-
-    def normalise(self, values: Bool[Tensor, "count detector"]) -> Float[Tensor, "count detector"]:
-        return values.float() * 2 - 1
-
-    def __str__(self) -> str:
-        return f"each of {len(self.entries)} with chance {self.chance:g}"
 
 
 @checked
@@ -119,7 +108,7 @@ class TrafficSignal:
 
     @property
     def observation_space(self) -> spaces.Box:
-        highest = [1.0] * (len(MOVEMENTS) + PHASES) + [LONGEST_GREEN / MINUTE, 1.0, 1.0]
+        highest = [1.0] * 2 * (len(MOVEMENTS) + PHASES) + [LONGEST / MINUTE, 1.0, 1.0, MOST_REPORTED]
         return spaces.Box(np.zeros(len(highest), np.float32), np.array(highest, np.float32))
 
     @property
@@ -144,8 +133,8 @@ class TrafficSignal:
     def initial(self, task: Tasks, noise: Tensor) -> SignalState:
         lead = noise.shape[:-1]
         zero = torch.zeros(lead, dtype=noise.dtype, device=noise.device)
-        queue = torch.zeros(*lead, len(MOVEMENTS), dtype=noise.dtype, device=noise.device)
-        return SignalState(queue, torch.zeros(lead, dtype=torch.long, device=noise.device), *[zero] * 7)
+        queue, since = (zero[..., None].expand(*lead, size) for size in (len(MOVEMENTS), PHASES))
+        return SignalState(queue, torch.zeros_like(zero, dtype=torch.long), zero, since, queue, *[zero] * 7)
 
     def demand(self, clock: Tensor, task: Tasks) -> Float[Tensor, "*batch movement"]:
         """Vehicles a second of each movement: of the task's split, so many that the critical flow ratio is its load."""
@@ -175,7 +164,7 @@ class TrafficSignal:
     def moved(self, state: SignalState, action: Tensor, task: Tasks, arrivals: Tensor) -> SignalState:
         """A decision later, in which so many vehicles came, evenly."""
         phase = torch.where(state.green >= MINIMUM_GREEN, action, state.phase)
-        changes = phase != state.phase
+        changes, of_phase = phase != state.phase, torch.nn.functional.one_hot(phase, PHASES).bool()
         lost, rate = LOST_TIME * changes[..., None], arrivals / DECISION
         flow = self.saturation_flow(task) * served(phase) * self.open_lanes(state.queue)
         at_green = state.queue + rate * lost
@@ -190,9 +179,12 @@ class TrafficSignal:
             queue,
             phase,
             torch.where(changes, DECISION - LOST_TIME, state.green + DECISION),
+            (state.since + DECISION) * ~of_phase,
+            (state.silent + DECISION) * ((queue == 0) | task["dead"]),
             clock,
             total,
             torch.where(report, total, state.reported),
+            torch.where(report, total - state.reported, state.report),
             state.arrived + arrivals.sum(-1),
             state.stopped + (rate * (lost + until_empty)).sum(-1),
             state.longest.maximum(queue.amax(-1)),
@@ -207,15 +199,18 @@ class TrafficSignal:
         return torch.stack([through, torch.ones_like(through)], -2).flatten(-3)
 
     def observation(self, state: SignalState, task: Tasks) -> Float[Tensor, "*batch entry"]:
-        """Queues that detectors see, the phase, its minutes of green, whether it may change, the share of the episode gone."""
+        """Queues that detectors see, the phase, for how long detectors were silent and phases red, and other clocks."""
         seen = state.queue.clamp(max=IN_SIGHT) / IN_SIGHT * ~task["dead"]
         phase = torch.nn.functional.one_hot(state.phase, PHASES)
         clocks = [
-            state.green.clamp(max=LONGEST_GREEN) / MINUTE,
+            state.green.clamp(max=LONGEST) / MINUTE,
             state.green >= MINIMUM_GREEN,
             state.clock / (DECISION * self.max_episode_steps),
+            (state.report / (DECISION * self.report_every * IN_SIGHT)).clamp(max=MOST_REPORTED),
         ]
-        return torch.cat([seen, phase, torch.stack([clock.to(seen.dtype) for clock in clocks], -1)], -1).float()
+        now = torch.stack([clock.to(seen.dtype) for clock in clocks], -1)
+        past = torch.cat([state.silent, state.since], -1).clamp(max=PATIENCE) / PATIENCE
+        return torch.cat([seen, phase, past, now], -1).float()
 
     def reward(self, state: SignalState, action: Tensor, arrival: SignalState, task: Tasks, noise: Tensor) -> Tensor:
         return (state.reported - arrival.reported) / HOUR
