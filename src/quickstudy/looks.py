@@ -46,6 +46,7 @@ LOOKS: dict[str, Look] = {
         Look("unadapted", "#c74501", "#f87922", "square", (7, 4)),
         Look("task-informed", "#b18c15", "#c9c162", "diamond", (10, 3, 2, 3)),
         Look("rl3", "#2a2f5b", "#595dfc", "circle", (5, 2, 2, 2)),
+        Look("reptile", "#6400cd", "#be73dc", "diamond", (2, 2)),
         Look("random", *CHANCE, "triangle", (2, 4)),
         Look("from-scratch", *CHANCE, "cross", (6, 4)),
         Look("bayes-optimal", *BEST, "star", (1, 2)),

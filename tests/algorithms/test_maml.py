@@ -215,7 +215,12 @@ def test_many_lanes_of_one_episode_are_one_lane_of_many_episodes():
         torch.testing.assert_close(weight, theirs.start.weights[key])
 
 
-@pytest.mark.parametrize("options", [{}, {"inner_ratio": "path"}, {"inner_steps": 2}, {"learn_inner_rate": True}], ids=str)
+FADING = {"inner_ratio": "path", "ratio_lambda": 0.5}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"inner_ratio": "path"}, FADING, {"inner_steps": 2}, {"learn_inner_rate": True}], ids=str
+)
 @pytest.mark.parametrize("name", ["point-navigation", "bandit"])
 def test_gauss_newton_products_are_the_double_backward_of_the_kl(name: str, options: dict[str, Any]):
     learner, lives = learner_and_stages(name, **options)

@@ -1,5 +1,7 @@
 """The pieces of an inner step against closed forms; its meta-gradient is tested with MAML."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,42 @@ def test_both_losses_have_the_policy_gradient_and_differ_in_curvature_only():
     torch.testing.assert_close(curvature, expected)
     alone = torch.func.jacrev(torch.func.jacrev(step))(behaviour)[0, :, 0, :] * -18
     torch.testing.assert_close(alone, advantage[0].diag())
+
+
+def test_lambda_leads_from_the_ratio_of_the_step_to_that_of_the_path():
+    """Derivatives of the first three orders: at the ends those of the two losses, and between them of W_t written out."""
+    generator = torch.Generator().manual_seed(1)
+    behaviour, advantage = torch.randn(2, 2, 6, generator=generator, dtype=torch.float64)
+    log_prob = behaviour + 0.1 * torch.randn(2, 6, generator=generator, dtype=torch.float64)
+    first = torch.tensor([True, False, False, True, False, False]).expand(2, 6)
+    valid = torch.tensor([True] * 5 + [False]).expand(2, 6)
+
+    def path(trace: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda log_prob: path_loss(log_prob, behaviour, advantage, first, valid, trace)
+
+    def written_out(log_prob: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for lane in range(2):
+            weight = torch.zeros((), dtype=torch.float64)
+            for t in range(5):
+                weight = (0.0 if t % 3 == 0 else 0.6) * weight
+                now = log_prob[lane, t] - behaviour[lane, t]
+                total, weight = total + ((weight + now).exp() - weight.exp()) * advantage[lane, t], weight + now
+        return -total / 10
+
+    def whole(log_prob: torch.Tensor) -> torch.Tensor:
+        return path_loss(log_prob, behaviour, advantage, first, valid)
+
+    def step(log_prob: torch.Tensor) -> torch.Tensor:
+        return step_loss(log_prob, behaviour, advantage, valid)
+
+    for ours, theirs in ((path(0.0), step), (path(0.6), written_out), (path(1.0), whole), (path(1 - 1e-12), whole)):
+        for _ in range(3):
+            ours, theirs = torch.func.jacrev(ours), torch.func.jacrev(theirs)
+            torch.testing.assert_close(ours(log_prob), theirs(log_prob))
+    assert torch.equal(path(1.0)(log_prob), whole(log_prob))
+    curvature = [torch.func.jacrev(torch.func.jacrev(path(trace)))(log_prob) for trace in (0.0, 0.6, 1.0)]
+    assert (curvature[0] - curvature[1]).norm() > 0.1 and (curvature[1] - curvature[2]).norm() > 0.1
 
 
 def test_fitted_values_are_ridge_regression_on_each_tasks_own_data():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what the public door opens on, for editors and type checker
     from quickstudy.algorithms.belief.varibad import VariBAD as VariBAD
     from quickstudy.algorithms.gradient.maml import MAML as MAML
     from quickstudy.algorithms.gradient.promp import ProMP as ProMP
+    from quickstudy.algorithms.gradient.reptile import Reptile as Reptile
     from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
     from quickstudy.algorithms.memory.rl2 import RL2 as RL2
     from quickstudy.algorithms.memory.rl3 import RL3 as RL3
@@ -148,6 +149,14 @@ ALGORITHMS: dict[str, Algorithm] = {
         summary="first weights from which gradient steps of low variance adapt, moved by several of PPO's steps at once",
         small={"meta_batch_size": 20, "hidden_size": 16, "inner_steps": 2, "inner_rate": 0.3, "learning_rate": 5e-3},
         least={"meta_batch_size": 4, "lanes": 4, "n_epochs": 1},
+        # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs
+        shortfall={"continuous": 0.35},
+    ),
+    "reptile": Algorithm(
+        place="gradient.reptile:Reptile",
+        summary="first weights that move to where a few ordinary steps on each task lead; parameter averaging",
+        small={"hidden_size": 16, "inner_steps": 2, "inner_rate": 0.6, "anneal_iterations": 60},
+        least={"meta_batch_size": 4, "lanes": 4},
         # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs
         shortfall={"continuous": 0.35},
     ),

@@ -46,12 +46,17 @@ Vision = Annotated[
 Language = Annotated[Literal["gru", "mean"], Doc("What reads texts: a GRU over their words, or the mean of their words.")]
 Film = Annotated[bool, Doc("What texts say scales and shifts the planes in which images are read (FiLM: Perez et al. 2018).")]
 
+Adapting = Literal["auto", "all", "head", "context", "biases"]
 Adapt = Annotated[
-    Literal["auto", "all", "head"],
+    Adapting,
     Doc(
-        "What an inner step moves: all weights, or the last layer alone (ANIL: Raghu et al. 2020). auto: all, but the head"
-        " where images, sounds or texts are read, whose convolutions cost many times as much with weights of each task."
+        "What an inner step moves: all weights, the last layer alone (ANIL: Raghu et al. 2020), the biases alone, or a context"
+        " that the network reads beside what is seen (CAVIA: Zintgraf et al. 2019). auto: all, but the head where images,"
+        " sounds or texts are read, whose convolutions cost many times as much with weights of each task."
     ),
+]
+NumContext = Annotated[
+    int, Doc("context: numbers that the network reads beside what is seen, 0 where a task begins; they alone adapt.")
 ]
 
 
@@ -89,6 +94,21 @@ class Network(Protocol):
 
 class Seeing(Senses, Network, Protocol):
     """A configuration of a network and of how it reads."""
+
+
+@runtime_checkable
+class Contextual(Protocol):
+    """A configuration that says what adapts."""
+
+    @property
+    def adapt(self) -> Adapting: ...
+    @property
+    def num_context(self) -> int: ...
+
+
+def context_numbers(config: Contextual) -> int:
+    """How many numbers of a context a network reads: none, where it isn't the context that adapts."""
+    return config.num_context if config.adapt == "context" else 0
 
 
 def require_network(what: str, config: Network) -> None:

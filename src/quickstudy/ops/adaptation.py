@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quickstudy.ops.policy_gradient import masked_mean, root
+from quickstudy.ops.returns import discounted_sum
 from quickstudy.ops.tree import Tree, tree_map
 
 
@@ -31,7 +32,13 @@ class AdamMoments(NamedTuple):
     second: Any
 
 
-def adam_step(weights: Tree, gradients: Any, moments: AdamMoments, step: int, rate: float) -> tuple[Tree, AdamMoments]:
+def adam_step(
+    weights: Tree,
+    gradients: Any,
+    moments: AdamMoments,
+    step: int | Float[Tensor, ""],
+    rate: float | Float[Tensor, "*entries"],
+) -> tuple[Tree, AdamMoments]:
     """Step number `step`, from 1 on, of Adam (Kingma & Ba 2015, algorithm 1) on trees of tensors: new weights and new moments.
 
     m' = 0.9 m + 0.1 g,  v' = 0.999 v + 0.001 g^2,  w' = w - rate m' / (1 - 0.9^step) / (sqrt(v' / (1 - 0.999^step)) + 1e-5).
@@ -53,19 +60,26 @@ def path_loss(
     advantage: Float[Tensor, "*lead time"],
     first: Bool[Tensor, "*lead time"],
     valid: Bool[Tensor, "*lead time"],
+    trace: float = 1.0,
 ) -> Float[Tensor, ""]:
     """A loss whose derivatives of every order, at the behaviour policy, are those of minus the expected return.
 
-    -mean((R_t - R_{t-1}) A_t),  R_t = product over s <= t in t's episode of pi(a_s | s_s) / behaviour(a_s | s_s).
+    -mean((exp(W_t) - exp(W_t - w_t)) A_t),  W_t = trace W_{t-1} + w_t,  w_t = log pi(a_t | s_t) - log behaviour(a_t | s_t),
 
-    Loaded DiCE (Farquhar et al. 2019, eq. 12), with recorded log-probabilities in the ratios' denominators: the advantage of
-    a step is weighted by the likelihood ratio of the episode up to and with its action, less that of the episode before it.
+    with W = 0 before an episode. Loaded DiCE (Farquhar et al. 2019, eq. 12 and its lambda), with recorded log-probabilities:
+    the advantage of a step is weighted by the likelihood ratio of the episode up to and with its action, less that of the
+    episode before it. A trace below 1 lets the ratios of earlier actions fade, for less variance and some bias from the second
+    derivative on; with 0 all derivatives are those of `step_loss`.
     """
     difference = (log_prob - behaviour_log_prob) * valid
-    total = difference.cumsum(-1)
-    step = torch.arange(first.shape[-1], device=first.device)
-    start = torch.where(first, step, 0).cummax(-1).values
-    path = total - (total - difference).gather(-1, start)
+    if trace < 1:
+        kept = (trace * ~first).to(difference)
+        path = discounted_sum(difference.flip(-1), kept.flip(-1)).flip(-1)
+    else:
+        total = difference.cumsum(-1)
+        step = torch.arange(first.shape[-1], device=first.device)
+        start = torch.where(first, step, 0).cummax(-1).values
+        path = total - (total - difference).gather(-1, start)
     return -masked_mean((path.exp() - (path - difference).exp()) * advantage, valid)
 
 
@@ -83,6 +97,17 @@ def step_loss(
     earlier actions change which states are met.
     """
     return -masked_mean((log_prob - behaviour_log_prob).exp() * advantage, valid)
+
+
+def score_loss(
+    log_prob: Float[Tensor, "*lead time"], advantage: Float[Tensor, "*lead time"], valid: Bool[Tensor, "*lead time"]
+) -> Float[Tensor, ""]:
+    """-mean(log pi(a_t | s_t) A_t): how these very episodes teach, as a function of the policy that learns from them.
+
+    The gradient is the policy gradient. The Hessian leaves out that another policy would have met other episodes: it is the
+    right one only where that is accounted for beside it, by crediting the episodes with what came of them (E-MAML).
+    """
+    return -masked_mean(log_prob * advantage, valid)
 
 
 def fitted_values(

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 
 from quickstudy.data.rollout import Lifetime
+from quickstudy.errors import UsageError
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets.distributions import DiagonalGaussian, Distribution
 from quickstudy.nets.networks import (
@@ -30,9 +31,17 @@ from quickstudy.nets.networks import (
     last_linear,
     tried,
 )
-from quickstudy.nets.options import Network, Seeing
+from quickstudy.nets.options import Adapting, Network, Seeing
 from quickstudy.nets.reader import Inputs, behind, inputs_for, read
-from quickstudy.ops.adaptation import fitted_values, inner_step, path_loss, step_loss
+from quickstudy.ops.adaptation import (
+    AdamMoments,
+    adam_step,
+    fitted_values,
+    inner_step,
+    path_loss,
+    score_loss,
+    step_loss,
+)
 from quickstudy.ops.features import inputs_of
 from quickstudy.ops.policy_gradient import masked_mean, root, standardise
 from quickstudy.ops.returns import episode_advantages
@@ -43,17 +52,23 @@ from quickstudy.protocol import Act, Experience, Learner, Memory, Metrics, Perce
 
 
 class Net(nn.Module):
-    """A feed-forward policy; a Gaussian's spread doesn't depend on what is seen."""
+    """A feed-forward policy; a Gaussian's spread doesn't depend on what is seen.
 
-    def __init__(self, network: Network, inputs: int, distribution: Distribution):
+    Behind what is seen it reads a context, so many numbers that are the same at every step, where it has one.
+    """
+
+    def __init__(self, network: Network, inputs: int, distribution: Distribution, context: int = 0):
         super().__init__()
         gaussian = isinstance(distribution, DiagonalGaussian)
         outputs = distribution.size // 2 if gaussian else distribution.size
-        self.encoder, read = encoder(inputs, network)
+        self.context = nn.Parameter(torch.empty(context)) if context else None
+        self.encoder, read = encoder(inputs + context, network)
         self.policy = head(read, outputs, network)
         self.log_std = nn.Parameter(torch.empty(outputs)) if gaussian else None
 
     def forward(self, inputs: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead parameter"]:
+        if self.context is not None:
+            inputs = torch.cat([inputs, self.context.expand(*inputs.shape[:-1], -1)], dim=-1)
         outputs = self.policy(self.encoder(inputs))
         return outputs if self.log_std is None else torch.cat([outputs, self.log_std.expand_as(outputs)], dim=-1)
 
@@ -64,16 +79,18 @@ class Start(NamedTuple):
     weights: Weights
     rates: Weights
     """Step sizes of the inner steps: a number, or one for each parameter, by the names of the weights that adapt."""
+    moments: Weights | None = None
+    """What an inner optimiser remembers of a task's earlier steps, if it remembers any."""
 
     def learned(self) -> Weights:
-        """All that gradients move, under names of its own: weights, and rates where they are learned."""
-        rates = {f"rate of {name}": rate for name, rate in self.rates.items() if rate.requires_grad}
-        return self.weights | rates
+        """All that meta-training moves, under names of its own: weights but a context, and rates where they are learned."""
+        named = self.weights | {f"rate of {name}": rate for name, rate in self.rates.items()}
+        return {name: value for name, value in named.items() if value.requires_grad}
 
     def moved_to(self, learned: Weights) -> Start:
         """The same with the values of `learned`."""
         rates = {name: learned.get(f"rate of {name}", rate) for name, rate in self.rates.items()}
-        return Start({name: learned[name] for name in self.weights}, rates)
+        return self._replace(weights={name: learned.get(name, weight) for name, weight in self.weights.items()}, rates=rates)
 
     def divided(self) -> tuple[Weights, Weights]:
         """The weights that adapt, and those that all tasks go on sharing."""
@@ -87,19 +104,28 @@ class Inner(NamedTuple):
     tasks: TaskDistribution
     net: nn.Module
     distribution: Distribution
-    ratio: Literal["path", "step"]
-    """Likelihood ratios of the loss: of the episode so far, or of each step."""
+    ratio: Literal["path", "step", "none"]
+    """Likelihood ratios of the loss: of the episode so far, or of each step; none: log-probabilities."""
     first_order: bool
     """Treat the gradient as a constant."""
     gamma: float
     gae_lambda: float
     later_rate_share: float = 1.0
     """Rate of the steps after the first, as a share of the first one's."""
+    ratio_lambda: float = 1.0
+    """How much of its weight an earlier action's ratio keeps at each step of a path."""
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    """Who makes the steps of a task: gradient descent, or an Adam of its own."""
 
 
-def policy_net(learner: Learner, distribution: Distribution, network: Seeing, own: Build | None) -> nn.Module:
+def policy_net(learner: Learner, distribution: Distribution, network: Seeing, own: Build | None, context: int = 0) -> nn.Module:
     """The skeleton of a learner's policy, built by the user's own function where there is one."""
-    build, inputs = own or (lambda inputs, outputs: Net(network, inputs, distribution)), inputs_for_net(learner, network)
+    if own and context:
+        raise UsageError(
+            f"{learner.name}: adapt is context, which a network of one's own doesn't read; take all, head or biases"
+        )
+    build = own or (lambda inputs, outputs: Net(network, inputs, distribution, context))
+    inputs = inputs_for_net(learner, network)
     return behind(inputs.reader, built(learner.name, build, inputs.size, distribution.size))
 
 
@@ -108,9 +134,14 @@ def inputs_for_net(learner: Learner, network: Seeing) -> Inputs:
     return inputs_for(learner.tasks.observation_space, 0, network)
 
 
-def adapting(inner: Inner, adapt: Literal["auto", "all", "head"]) -> list[str]:
-    """The names of the weights that inner steps move: all, or those of the last layer, and of a spread that is learned."""
+def adapting(inner: Inner, adapt: Adapting) -> list[str]:
+    """The names of the weights that inner steps move: all; those of the last layer, and of a spread that is learned; the
+    context; or the biases, of which those of a reader stay shared."""
     net, names = inner.net, [name for name, _ in inner.net.named_parameters()]
+    if adapt == "context":
+        return ["context"]
+    if adapt == "biases":
+        return [name for name in names if name.split(".")[-1] == "bias" and not name.startswith("reader.")]
     if adapt == "all" or (adapt == "auto" and not is_read(inner.tasks.observation_space)):
         return names
     last = last_linear(net, "policy" if isinstance(net, Net) else "")
@@ -123,11 +154,16 @@ def first_start(
     network: Seeing,
     rate: float,
     learn_rate: bool,
-    adapt: Literal["auto", "all", "head"] = "auto",
+    adapt: Adapting = "auto",
 ) -> Start:
-    """First weights, and the rate that all that adapt share, or each has for itself where rates are learned."""
+    """First weights, and the rate that all that adapt share, or each has for itself where rates are learned.
+
+    A context is 0 where every task begins, and meta-training doesn't move it.
+    """
     net, device = inner.net, learner.device
     weights = initial_weights(net, counter(learner.seed, 0, "weights"), {f"policy.{last_layer(network)}": 0.01}, device)
+    if isinstance(net, Net) and net.context is not None:
+        weights["context"].requires_grad_(False)
     if not isinstance(net, Net):
         inputs = torch.zeros(2, 3, inputs_for_net(learner, network).size, device=device)
         tried(learner.name, net, weights, (inputs,), (2, 3, inner.distribution.size))
@@ -135,7 +171,13 @@ def first_start(
         name: torch.full_like(weights[name] if learn_rate else weights[name].sum(), rate).detach().requires_grad_(learn_rate)
         for name in adapting(inner, adapt)
     }
-    return Start(weights, rates)
+    return Start(weights, rates, no_moments(weights, rates) if inner.optimiser == "adam" else None)
+
+
+def no_moments(weights: Weights, rates: Weights) -> Weights:
+    """What Adam remembers before its first step on a task."""
+    zeros = {f"{kind} {name}": torch.zeros_like(weights[name]) for name in rates for kind in ("mean", "square")}
+    return {**copied(zeros), "steps": torch.zeros((), device=next(iter(weights.values())).device)}
 
 
 @dataclass(frozen=True)
@@ -189,13 +231,26 @@ class Samples(NamedTuple):
 
 
 def samples_of(inner: Inner, experience: Experience, inputs: Shaped[Tensor, "task lane time entry"] | None = None) -> Samples:
-    """Samples with advantages by episode against a baseline fitted on each task's own data, standardised for each task.
+    """Samples with advantages by episode, standardised for each task.
 
-    The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it. `inputs` are the
-    observations as vectors, where a gradient is asked of those. Where a reader reads them, the baseline knows the time alone.
+    `inputs` are the observations as vectors, where a gradient is asked of those.
+    """
+    inputs = inputs_of(inner.tasks.observation_space, experience.percept.observation) if inputs is None else inputs
+    advantage, floor = advantages(inner, experience, inputs)
+    advantage = vmap(standardise)(advantage, experience.valid, floor).float()
+    act, log_prob = experience.act, cast(Tensor, experience.act.log_prob)
+    return Samples(inputs, act.action, log_prob, act.notes["parameters"], advantage, experience.percept.first, experience.valid)
+
+
+def advantages(
+    inner: Inner, experience: Experience, inputs: Shaped[Tensor, "task lane time entry"]
+) -> tuple[Float[Tensor, "task lane time"], Float[Tensor, "task"]]:
+    """Advantages by episode against a baseline fitted on each task's own data; and what their deviation is at least.
+
+    The objective is the return that is scored, up to the time limit: nothing is bootstrapped beyond it. Where a reader reads
+    the inputs, the baseline knows the time alone.
     """
     transition, valid, first = experience.transition, experience.valid, experience.percept.first
-    inputs = inputs_of(inner.tasks.observation_space, experience.percept.observation) if inputs is None else inputs
     reward = transition.reward.double()
     ended, never, zero = transition.terminated | transition.truncated, torch.zeros_like(valid), torch.zeros_like(reward)
     returns = episode_advantages(reward, zero, zero, ended, never, valid, inner.gamma, 1.0)
@@ -207,16 +262,16 @@ def samples_of(inner: Inner, experience: Experience, inputs: Shaped[Tensor, "tas
     # where a task is solved, every return is the same and what is left of the advantages is what the baseline can't fit
     level = vmap(masked_mean)(returns, valid)[:, None, None]
     floor = 1e-3 * root(vmap(masked_mean)((returns - level).square(), valid)) + 1e-8
-    advantage = vmap(standardise)(advantage, valid, floor).float()
-    log_prob = cast(Tensor, experience.act.log_prob)
-    return Samples(inputs, experience.act.action, log_prob, experience.act.notes["parameters"], advantage, first, valid)
+    return advantage, floor
 
 
 def inner_loss(inner: Inner, weights: Weights, samples: Samples) -> Float[Tensor, ""]:
     """The loss of one task's own experience, all its lanes pooled."""
     log_prob = inner.distribution.log_prob(functional_call(inner.net, weights, (samples.inputs,)), samples.action)
+    if inner.ratio == "none":
+        return score_loss(log_prob, samples.advantage, samples.valid)
     if inner.ratio == "path":
-        return path_loss(log_prob, samples.log_prob, samples.advantage, samples.first, samples.valid)
+        return path_loss(log_prob, samples.log_prob, samples.advantage, samples.first, samples.valid, inner.ratio_lambda)
     return step_loss(log_prob, samples.log_prob, samples.advantage, samples.valid)
 
 
@@ -230,7 +285,8 @@ def by_task(
 
 
 def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | None) -> Start:
-    """theta'_i = theta - alpha grad L_i(theta), on each task's samples; differentiable in the weights it began with.
+    """theta'_i = theta - alpha grad L_i(theta), on each task's samples, or a step of its Adam; differentiable in the weights
+    it began with.
 
     Weights of each task (`axis` 0) have made a step already: theirs is a later one.
     """
@@ -239,7 +295,15 @@ def adapted(inner: Inner, start: Start, samples: Samples, axis: Literal[0] | Non
     if inner.first_order:
         gradients = {name: gradient.detach() for name, gradient in gradients.items()}
     rates = start.rates if axis is None else {name: inner.later_rate_share * rate for name, rate in start.rates.items()}
-    return start._replace(weights=inner_step(start.weights, gradients, rates))
+    if inner.optimiser == "sgd":
+        return start._replace(weights=inner_step(start.weights, gradients, rates))
+    weights, known = dict(start.weights), cast(Weights, start.moments)
+    moments = {"steps": known["steps"] + 1}
+    for name, gradient in gradients.items():
+        before = AdamMoments(known[f"mean {name}"], known[f"square {name}"])
+        weights[name], after = adam_step(weights[name], gradient, before, moments["steps"], rates[name])
+        moments |= {f"mean {name}": after.first, f"square {name}": after.second}
+    return Start(weights, start.rates, moments)
 
 
 def first_policy(inner: Inner, start: Start) -> WeightedPolicy:
@@ -270,17 +334,24 @@ def outcomes(inner: Inner, start: Start, stages: list[Samples], last: int) -> li
 
 def collected_stages(work: Work, learner: Learner, inner: Inner, tasks: int, steps: int) -> tuple[list[Samples], Metrics]:
     """Samples of episodes before and after each of so many inner steps, on so many new tasks; the last is what is improved."""
+    episodes, metrics = lived_stages(work, learner, tasks, steps)
+    return [samples_of(inner, each) for each in episodes], metrics
+
+
+def lived_stages(work: Work, learner: Learner, tasks: int, steps: int) -> tuple[list[Experience], Metrics]:
+    """Episodes before and after each of so many inner steps, on so many new tasks."""
     life = Lifetime(learner.explorer(), learner.adapt, learner.lanes, steps + 1)
     episodes = collected_episodes(work, learner, life, tasks)
     returns, counts = [episode_return(each) for each in episodes], [float(each.valid.sum()) for each in episodes]
     metrics = rollout_metrics(sum(counts), returns[-1], counts[-1] / episodes[-1].valid[..., 0].numel())
-    return [samples_of(inner, each) for each in episodes], metrics | adaptation_metrics(returns)
+    return episodes, metrics | adaptation_metrics(returns)
 
 
 def known(trial: Trial) -> Known:
     """How far each weight that adapts has moved from where all tasks begin."""
-    (first, rates), (last, _) = (trial.policies[place].start for place in (0, -1))
-    return Known("weights", torch.cat([(last[name] - first[name]).flatten(1) for name in rates], dim=1))
+    first, last = (trial.policies[place].start for place in (0, -1))
+    moved = [(last.weights[name] - first.weights[name]).flatten(1) for name in first.rates]
+    return Known("weights", torch.cat(moved, dim=1))
 
 
 def descent(inner: Inner, policy: WeightedPolicy, experience: Experience) -> Descent:

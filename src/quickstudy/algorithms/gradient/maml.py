@@ -14,19 +14,20 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad
+from torch.func import grad, vmap
 from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_discounts, require_rates
+from quickstudy.errors import require_at_least, require_discounts, require_rates, require_share
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
 from quickstudy.nets.networks import Build, Weights, copy_into
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.ops.features import inputs_of
 from quickstudy.ops.fit import COUNTED, require_fit
-from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
+from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean, root
 from quickstudy.ops.trust_region import flatten, line_search, linear_maps, trust_region_step, unflatten
 from quickstudy.parts.collecting import require_shards
 from quickstudy.parts.descend import descend, require_finite
@@ -35,14 +36,16 @@ from quickstudy.parts.gradient import (
     Samples,
     WeightedPolicy,
     adapted_policy,
-    collected_stages,
+    advantages,
     descent,
     first_policy,
     first_start,
     known,
+    lived_stages,
     outcomes,
     policy_net,
     retraced,
+    samples_of,
 )
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work
 
@@ -68,7 +71,12 @@ class Config:
     """Treat the inner gradient as a constant: cheaper, and not the true meta-gradient."""
     inner_ratio: Literal["path", "step"] = "step"
     """Likelihood ratios of the inner loss: of the episode so far (exact curvature) or of each step (less variance: ProMP)."""
+    ratio_lambda: float = 1.0
+    """path: how much of its weight an earlier action's ratio keeps, step by step (Loaded DiCE's lambda); with 0 it is step."""
+    teaching_credit: bool = False
+    """Credit the episodes that taught with what came of them (E-MAML), in place of the ratios of the inner loss."""
     adapt: options.Adapt = "auto"
+    num_context: options.NumContext = 2
     encoder: options.Encoder = "none"
     hidden_size: options.HiddenSize = 64
     hidden_layers: options.HiddenLayers = 2
@@ -103,12 +111,13 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "maml", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
+        require_at_least(1, "maml", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps", "num_context")
         require_at_least(0, "maml", self, "later_rate_share")
         options.require_network("maml", self)
         require_rates("maml", self)
         require_shards("maml", self, "meta_batch_size")
         require_discounts("maml", self)
+        require_share("maml", self, "ratio_lambda", zero=True)
 
 
 @checked
@@ -136,16 +145,17 @@ class MAML:
         config = self.config
         self.lanes, self.iteration, self.own_net = config.lanes, 0, net is not None
         self.distribution = distribution_over(tasks.action_space)
-        self.net = policy_net(self, self.distribution, config, net)
+        self.net = policy_net(self, self.distribution, config, net, options.context_numbers(config))
         self.inner = Inner(
             tasks,
             self.net,
             self.distribution,
-            config.inner_ratio,
+            "none" if config.teaching_credit else config.inner_ratio,
             config.first_order,
             config.gamma,
             config.gae_lambda,
             config.later_rate_share,
+            config.ratio_lambda,
         )
         self.start = first_start(self, self.inner, config, config.inner_rate, config.learn_inner_rate, config.adapt)
         self.learned = self.start.learned()
@@ -173,8 +183,10 @@ class MAML:
 
     def train_step(self, work: Work) -> Metrics:
         config = self.config
-        stages, metrics = collected_stages(work, self, self.inner, config.meta_batch_size, config.inner_steps)
-        metrics |= self.trust_region(stages) if config.outer == "trpo" else self.proximal(stages)
+        episodes, metrics = lived_stages(work, self, config.meta_batch_size, config.inner_steps)
+        stages = [samples_of(self.inner, each) for each in episodes]
+        credits = self.credits(episodes) if config.teaching_credit else []
+        metrics |= self.trust_region(stages, credits) if config.outer == "trpo" else self.proximal(stages, credits)
         self.iteration += 1
         return metrics
 
@@ -182,27 +194,47 @@ class MAML:
         """The stages whose policies are to do better."""
         return stages if self.config.outer_stages == "all" else stages[-1:]
 
-    def outcomes(self, learned: Weights, stages: list[Samples]) -> list[Float[Tensor, "task lane time parameter"]]:
-        """What the policies of the scored stages would do where they were, from other first weights and rates."""
-        return outcomes(self.inner, self.start.moved_to(learned), stages, len(self.scored(stages)))
+    def followed(self, stages: list[Samples]) -> list[Samples]:
+        """The stages whose policies the objective depends on: with those that teach, all."""
+        return stages if self.config.teaching_credit else self.scored(stages)
 
-    def trust_region(self, stages: list[Samples]) -> Metrics:
+    def outcomes(self, learned: Weights, stages: list[Samples]) -> list[Float[Tensor, "task lane time parameter"]]:
+        """What the policies of the followed stages would do where they were, from other first weights and rates."""
+        return outcomes(self.inner, self.start.moved_to(learned), stages, len(self.followed(stages)))
+
+    def credits(self, episodes: list[Experience]) -> list[Float[Tensor, "task"]]:
+        """What the episodes of each stage but the last are credited with: what scored stages after it came to, as a mean."""
+        last = len(episodes) - 1
+        first = 0 if self.config.outer_stages == "all" else last
+        worths = {stage: worth(self.inner, episodes[stage]) / (last + 1 - first) for stage in range(max(first, 1), last + 1)}
+        return [torch.stack([each for later, each in worths.items() if later > stage]).sum(0) for stage in range(last)]
+
+    def objective(
+        self, parameters: Sequence[Tensor], stages: list[Samples], credits: Sequence[Tensor], clip: float = math.inf
+    ) -> Float[Tensor, ""]:
+        """What first weights are moved up, from what the policies of the followed stages do."""
+        scored = self.scored(stages)
+        found = improvement(self.distribution, parameters[-len(scored) :], scored, clip)
+        return found + teaching(self.distribution, parameters[:-1], stages[:-1], credits, clip) if credits else found
+
+    def trust_region(self, stages: list[Samples], credits: Sequence[Tensor] = ()) -> Metrics:
         """One TRPO step (Schulman et al. 2015) on the policies of the scored stages.
 
         At the behaviour policy the KL has no slope, so its exact Hessian is J'FJ: J by one linearisation of `outcomes`, F the
         Fisher information of the action distribution.
         """
-        config, scored, distribution = self.config, self.scored(stages), self.distribution
+        config, followed, scored, distribution = self.config, self.followed(stages), self.scored(stages), self.distribution
         now = {name: value.detach() for name, value in self.learned.items()}
-        behaviour = torch.cat([stage.parameters for stage in scored], dim=2)
-        share = torch.cat([stage.valid / stage.valid.sum() for stage in scored], dim=2) / len(scored)
+        behaviour = torch.cat([stage.parameters for stage in followed], dim=2)
+        shares = [stage.valid / stage.valid.sum() / len(scored) for stage in followed]
+        share = torch.cat([*(0 * each for each in shares[: -len(scored)]), *shares[-len(scored) :]], dim=2)
 
         def joined(learned: Weights) -> Tensor:
             return torch.cat(self.outcomes(learned, stages), dim=2)
 
         def judged(parameters: Tensor) -> tuple[Tensor, Tensor]:
-            parts = parameters.split([stage.valid.shape[2] for stage in scored], dim=2)
-            return improvement(distribution, parts, scored), divergence(distribution, parts, scored)
+            parts = parameters.split([stage.valid.shape[2] for stage in followed], dim=2)
+            return self.objective(parts, stages, credits), divergence(distribution, parts[-len(scored) :], scored)
 
         parameters, pull, push = linear_maps(joined, self.learned)
 
@@ -224,15 +256,15 @@ class MAML:
                 self.learned[name] += change
         return {"train/loss": -before, "train/grad_norm": gradient.norm().item(), "train/approx_kl": kl}
 
-    def proximal(self, stages: list[Samples]) -> Metrics:
+    def proximal(self, stages: list[Samples], credits: Sequence[Tensor] = ()) -> Metrics:
         """PPO's epochs (Schulman et al. 2017) on the scored policies, adapting anew in each from the stored episodes."""
         config, scored, distribution = self.config, self.scored(stages), self.distribution
         metrics: Metrics = {}
         for _ in range(config.n_epochs):
             parameters = self.outcomes(self.learned, stages)
-            loss = -improvement(distribution, parameters, scored, config.clip_range)
+            loss = -self.objective(parameters, stages, credits, config.clip_range)
             [norm] = descend(self, loss, self.optimiser, self.learned.values(), max_norm=config.max_grad_norm)
-            kl = divergence(distribution, parameters, scored).detach()
+            kl = divergence(distribution, parameters[-len(scored) :], scored).detach()
             metrics = {"train/loss": loss.item(), "train/grad_norm": norm.item(), "train/approx_kl": kl.item()}
         return metrics
 
@@ -263,6 +295,46 @@ def improvement(
             for now, stage in zip(parameters, stages, strict=True)
         ]
     ).mean()
+
+
+def worth(inner: Inner, experience: Experience) -> Float[Tensor, "task"]:
+    """How much more each task's episodes returned than those of the other tasks, as `improvement` counts returns.
+
+    That is as a share of the deviation of advantages, over as many steps as there are to each of a task's episodes. What the
+    other tasks returned doesn't depend on what was met in this one, so that as a baseline it changes no mean.
+    """
+    valid, space = experience.valid, inner.tasks.observation_space
+    advantage, floor = advantages(inner, experience, inputs_of(space, experience.percept.observation))
+    level = vmap(masked_mean)(advantage, valid)[:, None, None]
+    spread = vmap(masked_mean)((advantage - level).square(), valid) + floor.square()
+    above = above_others((experience.transition.reward.double() * valid).sum(-1).mean(-1))
+    deviation = root(spread.mean()) + 1e-3 * root(above.square().mean())
+    return (above / deviation * valid.shape[1] / valid.sum()).float()
+
+
+def above_others(values: Float[Tensor, "task"]) -> Float[Tensor, "task"]:
+    """Each task's value less the mean of all others'."""
+    return values - (values.sum() - values) / max(1, len(values) - 1)
+
+
+def teaching(
+    distribution: Distribution,
+    parameters: Sequence[Tensor],
+    stages: list[Samples],
+    credits: Sequence[Tensor],
+    clip: float = math.inf,
+) -> Float[Tensor, ""]:
+    """What is gained by meeting episodes more often from which well was learnt (E-MAML: Stadie et al. 2018).
+
+    The sum over all steps of min(rho C, clip(rho) C) - C, C what the episodes of their task are credited with: its gradient
+    is that of sum_i C_i log p(D_i), D_i all that was met in task i before an inner step.
+    """
+    found = []
+    for now, stage, credit in zip(parameters, stages, credits, strict=True):
+        each = credit[:, None, None].expand_as(stage.log_prob)
+        gain = -clipped_surrogate(distribution.log_prob(now, stage.action), stage.log_prob, each, clip) - each
+        found.append((gain * stage.valid).sum())
+    return torch.stack(found).sum()
 
 
 def divergence(distribution: Distribution, parameters: Sequence[Tensor], stages: list[Samples]) -> Float[Tensor, ""]:

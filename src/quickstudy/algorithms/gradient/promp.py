@@ -48,6 +48,7 @@ class Config:
     later_rate_share: float = 1.0
     """Step size of the inner steps after the first, as a share of the first one's."""
     adapt: options.Adapt = "auto"
+    num_context: options.NumContext = 2
     encoder: options.Encoder = "none"
     hidden_size: options.HiddenSize = 64
     hidden_layers: options.HiddenLayers = 2
@@ -72,7 +73,7 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "promp", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps")
+        require_at_least(1, "promp", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps", "num_context")
         require_at_least(0, "promp", self, "kl_weight", "later_rate_share")
         options.require_network("promp", self)
         require_rates("promp", self)
@@ -100,7 +101,7 @@ class ProMP:
         config = self.config
         self.lanes, self.iteration, self.own_net = config.lanes, 0, net is not None
         distribution = distribution_over(tasks.action_space)
-        self.net = gradient.policy_net(self, distribution, config, net)
+        self.net = gradient.policy_net(self, distribution, config, net, options.context_numbers(config))
         self.inner = gradient.Inner(
             tasks, self.net, distribution, "step", False, config.gamma, config.gae_lambda, config.later_rate_share
         )
