@@ -125,6 +125,6 @@ def test_the_rule_of_the_field_has_both_settings():
 
 
 def test_being_told_is_worth_a_fifth_of_what_told_is_better_than_chance():
-    """Of the first episode's first twenty minutes, on few tasks; docs/domains/traffic-signal.md has the whole figure."""
-    found = qs.gap(make("traffic-signal", max_episode_steps=240, episodes_per_trial=1), num_tasks=150)
-    assert found.share is not None and found.share > 0.2
+    """Of the first episode's first fifteen minutes, on few tasks; docs/domains/traffic-signal.md has the whole figure."""
+    found = qs.gap(make("traffic-signal", max_episode_steps=180, episodes_per_trial=1), num_tasks=200)
+    assert found.share is not None and found.share > 0.2, found.share

@@ -69,7 +69,7 @@ def test_even_arrivals_wait_as_long_as_the_uniform_term_of_webster_says(load: fl
 @pytest.mark.parametrize("load", [0.4, 0.6])
 def test_poisson_arrivals_wait_as_long_as_webster_says_within_a_twentieth(load: float):
     family, task = TrafficSignal(), task_of(load)
-    found = float(cycled(family, task, 100, 40 * CYCLE, 10 * CYCLE, counter(0, 0, "arrivals")).mean())
+    found = float(cycled(family, task, 200, 25 * CYCLE, 5 * CYCLE, counter(0, 0, "arrivals")).mean())
     uniform, random = websters(family, task)
     assert found == pytest.approx(uniform + random, rel=0.05) and found > uniform
 
@@ -87,7 +87,7 @@ def lived(family: TrafficSignal, count: int, steps: int, seed: int = 0) -> tuple
 @pytest.mark.parametrize("options", [{}, {"bay": 5}, {"change_point": True}])
 def test_vehicles_are_conserved_and_nobody_leaves_at_red_or_above_saturation_flow(options: dict[str, int]):
     family = TrafficSignal(**options)
-    tasks, states, _ = lived(family, 100, 120)
+    tasks, states, _ = lived(family, 100, 60)
     flow = family.saturation_flow(tasks)
     for before, state in pairwise(states):
         came = state.arrived - before.arrived
@@ -122,8 +122,8 @@ def test_demand_is_of_the_split_with_the_load_that_the_task_says():
 
 def test_arrivals_are_as_many_as_the_demand():
     family = TrafficSignal()
-    tasks, states, _ = lived(family, 400, 360)
-    expected = family.demand(torch.zeros(400), tasks).sum(-1) * 1800
+    tasks, states, _ = lived(family, 600, 120)
+    expected = family.demand(torch.zeros(600), tasks).sum(-1) * 600
     assert float((states[-1].arrived / expected).mean()) == pytest.approx(1, abs=0.005)
 
 
