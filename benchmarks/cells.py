@@ -240,13 +240,12 @@ WORKS: dict[str, Work] = {
         " seeds, its RL2 in none.",
         "grid-navigation",
         {},
-        10_500,
+        1000,
         ("bayes-optimal", "posterior-sampling", "random", "optimal"),
         {"RL2": Trained("grid-navigation/rl2", 3, wiped("episode")), "VariBAD": Trained("grid-navigation/varibad", 3)},
         "bayes-optimal",
         reach={"RL2": 36.8, "VariBAD": 36.8},
-        each=500,
-        picture="A goal hidden anew in each trial: return on 500 trials of each of the 21 goals",
+        picture="A goal hidden anew in each trial: return on 1,000 held-out trials",
     ),
     "frozen-lake": Work(
         "5x5 tiles, holes hidden, 15 episodes of at most 34 steps a trial (512 steps in AMAGO's MetaFrozenLake, which doesn't"
