@@ -109,8 +109,27 @@ def test_a_family_draws_its_state_where_it_is(name: str, state: Any, task: Any, 
             assert color(other, place(point, elsewhere, size)[0]) != wanted, point
 
 
+DOMAINS = {"glucose": "mg/dl", "traffic-signal": "vehicles wait", "poker": "you"}
+"""Families whose state is more than a place, and what their pictures say."""
+
+
+@pytest.mark.parametrize(("name", "says"), DOMAINS.items())
+def test_a_domain_draws_what_happens_and_says_its_numbers(name: str, says: str):
+    tasks = qs.tasks.make(name)
+    env = tasks.make(2, 1)
+    env.reset(tasks.sample(2, "test", counter(0, 0, "tasks")), counter(0, 0, "noise"))
+    before, zero = env.draw(0, 0), np.zeros(tasks.action_space.shape or (), tasks.action_space.dtype)
+    for _ in range(1 if name == "poker" else 30):
+        env.step(torch.as_tensor(zero).expand(2, 1, *zero.shape))
+    after, other = env.draw(0, 0), env.draw(1, 0)
+    texts = [shape.text for shape in (*after.ground, *after.figures) if isinstance(shape, Text)]
+    assert any(says in text for text in texts), texts
+    assert before != after != other
+
+
 def test_every_native_family_that_can_be_drawn_is_tried_above():
-    assert [row[0] for row in SEEN] == sorted(SCENES, key=[row[0] for row in SEEN].index)
+    tried = [*(row[0] for row in SEEN), *DOMAINS]
+    assert sorted(tried) == sorted(SCENES)
     assert set(FAMILIES) - set(drawn_families()) == {"bandit", "tabular-mdp"}
 
 
