@@ -26,9 +26,13 @@ from quickstudy.tasks.told import Told
 
 @dataclass(frozen=True, kw_only=True)
 class Guessing:
-    """Two doors, one of which pays 1: which is `door`, and it matters `weight` of the time; else the first one pays."""
+    """Two doors, one of which pays 1: which is `door`, and it matters `weight` of the time; else the first one pays.
+
+    Some tasks pay more than others, whatever is done, by up to `offset` a step.
+    """
 
     weight: float = 1.0
+    offset: float = 0.0
     max_episode_steps: int = 4
     episodes_per_trial: int = 1
     initial_noise = 0
@@ -51,7 +55,7 @@ class Guessing:
 
     def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
         matters = self.weight * (action == task["door"]).float()
-        return matters + (1 - self.weight) * (action == 0).float()
+        return matters + (1 - self.weight) * (action == 0).float() + self.offset * task["noise"]
 
     def terminal(self, state: Tensor, task: Tasks) -> Tensor:
         return torch.zeros_like(state[..., 0], dtype=torch.bool)
@@ -77,8 +81,8 @@ class Rule:
         return Act(1 - door if self.wrong else door, None, {}), memory
 
 
-def measured(weight: float, wrong: bool = False, num_tasks: int = 400) -> Gap:
-    tasks = qs.NativeTasks(Guessing(weight=weight))
+def measured(weight: float, wrong: bool = False, num_tasks: int = 400, offset: float = 0.0) -> Gap:
+    tasks = qs.NativeTasks(Guessing(weight=weight, offset=offset))
     told = Told(tasks)
     agents = Oracle("first", tasks, Rule()), Oracle("told", told, Rule(told, wrong))
     return qs.gap(tasks, population=agents[0], told=agents[1], num_tasks=num_tasks)
@@ -104,6 +108,11 @@ def test_the_interval_of_the_share_holds_the_truth() -> None:
     # told gets .7 + .3 / 2 = .85 of a step, the first door .7 / 2 + .3 = .65, chance .5: .2 / .35
     held = np.mean([low <= 0.2 / 0.35 <= high for low, high in shares])
     assert held >= 0.85
+
+
+def test_what_all_agents_share_on_a_task_widens_no_interval() -> None:
+    narrow, wide = (measured(0.7, offset=offset).interval for offset in (0.0, 100.0))
+    assert wide == pytest.approx(narrow, abs=1e-3)
 
 
 def test_where_the_population_knows_enough_there_is_no_gap() -> None:
