@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import quickstudy as qs
-from quickstudy.families.health.glucose import END
+from quickstudy.families.health.glucose import END, risk_of
 from quickstudy.oracles.glucose import seen
 from quickstudy.protocol import Transition
 
@@ -42,8 +42,7 @@ class HeardEnv:
 
     def step(self, action: torch.Tensor) -> Transition:
         step = self.env.step(action)
-        risk = 10 * (1.509 * (seen(step.arrival).reading.log() ** 1.084 - 5.381)) ** 2
-        return step._replace(reward=-risk / 100 - END * step.terminated)
+        return step._replace(reward=-risk_of(seen(step.arrival).reading) / 100 - END * step.terminated)
 
 
 def main() -> None:

@@ -107,6 +107,11 @@ class Evaluation:
         }
 
     @property
+    def summary(self) -> dict[str, Any]:
+        """The return of a trial, and the figures that the tasks name, the mean over its episodes; with intervals."""
+        return return_figures(self.trials) | ({"figures": self.figured(slice(None))} if self.figures else {})
+
+    @property
     def gain(self) -> dict[str, float | None] | None:
         """What the last episode of a trial returns more than the first, task by task: mean and 95 % interval over the same as
         that of means. None for trials of one episode.

@@ -32,3 +32,9 @@ def test_bernoulli_and_permutation() -> None:
     assert draws.bernoulli(SHARES, 0.3).float().mean().item() == pytest.approx(0.3, abs=2e-3)
     shares = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
     assert torch.equal(draws.permutation(shares).sort(-1).values, torch.arange(5).expand(6, 5))
+
+
+def test_a_category_is_drawn_as_often_as_it_weighs() -> None:
+    drawn = draws.category(SHARES, torch.tensor([2.0, 0.0, 6.0]).expand(1000, 3))
+    assert torch.bincount(drawn, minlength=3).tolist() == [250, 0, 750]
+    assert draws.category(torch.tensor(1 - 2.0**-24), torch.tensor([0.1] * 7)).item() == 6

@@ -19,7 +19,7 @@ from quickstudy.ops.statistics import students_t
 from quickstudy.ops.tally import begins
 from quickstudy.oracles import practitioner
 from quickstudy.protocol import Agent, Learner, Split, TaskDistribution
-from quickstudy.scores import Evaluation, ends, return_figures, table, with_ends
+from quickstudy.scores import Evaluation, ends, table, with_ends
 from quickstudy.work import open_work
 
 ENOUGH = 0.2
@@ -96,7 +96,7 @@ class Gap:
             "num_tasks": first.num_tasks,
             "seed": first.seed,
             "trained_steps": self.trained_steps,
-            "agents": [{"who": who, "algorithm": each.algorithm, **summary(each)} for who, each in self.agents.items()],
+            "agents": [{"who": who, "algorithm": each.algorithm, **each.summary} for who, each in self.agents.items()],
             "share": self.share,
             "share_low": low,
             "share_high": high,
@@ -107,7 +107,7 @@ class Gap:
     def __str__(self) -> str:
         rows = [["who", "agent", "return of a trial", "95 % interval", *self.random.figures]]
         for who, each in self.agents.items():
-            found = summary(each)
+            found = each.summary
             figured = map(with_ends, found.get("figures", {}).values())
             rows.append([who, each.algorithm, f"{found['mean']:.2f}", ends(found, "mean"), *figured])
         first = self.random
@@ -115,12 +115,6 @@ class Gap:
         if self.trained_steps:
             how += f"; population and told are one policy, without and with the task, after {self.trained_steps:,} steps each"
         return "\n".join([f"{first.tasks}: {how}", *table(rows), self.says])
-
-
-def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The return of a trial, and the figures of its field, the mean over its episodes; with intervals."""
-    figured = {"figures": evaluation.figured(slice(None))} if evaluation.figures else {}
-    return return_figures(evaluation.trials) | figured
 
 
 @checked

@@ -181,16 +181,13 @@ def evaluate_folders(opened: dict[str, list[Any]], given: argparse.Namespace) ->
 
 def summary(name: str, runs: list[Any], evaluation: Any) -> dict[str, Any]:
     """The trials of a folder's runs in figures; `timesteps` are the environment steps of each seed's training."""
-    from quickstudy.scores import return_figures
-
     return {
         "run": name,
         "algorithm": evaluation.algorithm,
         "seeds": [run.config.training.seed for run in runs],
         "lanes": evaluation.lanes,
         "timesteps": [run.progress.timesteps for run in runs],
-        **return_figures(evaluation.trials),
-        **({"figures": evaluation.figured(slice(None))} if evaluation.figures else {}),
+        **evaluation.summary,
         "interval_over": evaluation.interval_over,
     }
 

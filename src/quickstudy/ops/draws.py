@@ -32,6 +32,12 @@ def poisson(share: Float[Tensor, "*lead"], rate: Float[Tensor, "*lead"], most: i
     return (share[..., None] >= chances.cumsum(-1)).sum(-1)
 
 
+def category(share: Float[Tensor, "*lead"], weights: Float[Tensor, "*lead entry"]) -> Int64[Tensor, "*lead"]:
+    """The number of an entry, drawn with chances in proportion to its weight."""
+    below = weights.cumsum(-1)
+    return (share[..., None] * below[..., -1:] >= below).sum(-1).clamp(max=weights.shape[-1] - 1)
+
+
 def permutation(share: Float[Tensor, "*lead entry"]) -> Int64[Tensor, "*lead entry"]:
     """Numbers from 0 in a random order."""
     return share.argsort(-1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Generator
 
 from quickstudy.protocol import Act, Experience, Memory, Percept, Policy, TaskDistribution
+from quickstudy.tasks.told import Told
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,9 @@ class Oracle:
     def adapt(self, policy: Any, experience: Experience) -> Resumed:
         """Carries the memory over to the next episode."""
         return replace(policy, start=experience.end_memory)
+
+
+def ruled(name: str, tasks: TaskDistribution, settings: str, policy: Callable[[Told | None], Policy]) -> Oracle:
+    """The rule of a field as an oracle: with the settings "told" its tasks carry the task, which `policy` is given to read."""
+    told = Told(tasks) if settings == "told" else None
+    return Oracle(name, told or tasks, policy(told))

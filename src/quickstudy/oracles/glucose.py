@@ -6,7 +6,6 @@ Constants are those that score best on training patients, found by `benchmarks/p
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -26,8 +25,8 @@ from quickstudy.families.health.glucose import (
     Glucose,
 )
 from quickstudy.families.health.uva_padova import VARIED, columns
-from quickstudy.oracles.agent import Oracle
-from quickstudy.protocol import Act, Memory, Percept, Policy, Tasks, has_past
+from quickstudy.oracles.agent import Oracle, ruled
+from quickstudy.protocol import Act, Memory, Percept, Tasks, has_past
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.tasks.told import Told
 
@@ -314,20 +313,14 @@ class SettingsOptions:
 
 def basal_bolus(tasks: NativeTasks, family: Glucose, options: BasalBolusOptions) -> Oracle:
     """The rule that most patients live by."""
-    return ruled("basal-bolus", BasalBolus, tasks, family, options.settings)
+    return ruled("basal-bolus", tasks, options.settings, lambda told: BasalBolus(Pump(family, told, options.settings)))
 
 
 def run_to_run(tasks: NativeTasks, family: Glucose, options: SettingsOptions) -> Oracle:
     """That rule, mended after each day."""
-    return ruled("run-to-run", RunToRun, tasks, family, options.settings)
+    return ruled("run-to-run", tasks, options.settings, lambda told: RunToRun(Pump(family, told, options.settings)))
 
 
 def pid(tasks: NativeTasks, family: Glucose, options: SettingsOptions) -> Oracle:
     """That rule under a controller."""
-    return ruled("pid", PID, tasks, family, options.settings)
-
-
-def ruled(name: str, policy: Callable[[Pump], Policy], tasks: NativeTasks, family: Glucose, by: By) -> Oracle:
-    """A rule as an oracle, its tasks told where it is."""
-    told = Told(tasks) if by == "told" else None
-    return Oracle(name, told or tasks, policy(Pump(family, told, by)))
+    return ruled("pid", tasks, options.settings, lambda told: PID(Pump(family, told, options.settings)))

@@ -16,9 +16,10 @@ from quickstudy.families.games.poker import Poker, tables
 from quickstudy.families.games.poker_exact import best_response, best_responses, reach
 from quickstudy.families.games.poker_opponents import allowed_of, equilibrium, whole_strategy
 from quickstudy.families.games.poker_tree import RANKS, GameName, game
+from quickstudy.ops.draws import category
 from quickstudy.ops.tree import where_lane
-from quickstudy.oracles.agent import Oracle
-from quickstudy.protocol import Act, Memory, Percept, counter, has_past
+from quickstudy.oracles.agent import Oracle, ruled
+from quickstudy.protocol import Act, Memory, Percept, Policy, counter, has_past
 from quickstudy.tasks.native import NativeTasks
 from quickstudy.tasks.parameters import sample_parameters, to_single
 from quickstudy.tasks.told import Told
@@ -87,8 +88,7 @@ def chosen(
     chances = strategy.gather(-2, sets[..., None, None].expand(*sets.shape, 1, strategy.shape[-1])).squeeze(-2)
     if generator is None:
         return chances.argmax(-1)
-    share = torch.rand(sets.shape, generator=generator)[..., None] * chances.sum(-1, keepdim=True)
-    return (share >= chances.cumsum(-1)).sum(-1).clamp(max=chances.shape[-1] - 1)
+    return category(torch.rand(sets.shape, generator=generator), chances)
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,7 @@ class BayesPolicy:
         heavy = memory["weights"] * likely.sum(-1)
         total = heavy.sum(-1, keepdim=True)
         weights = torch.where(total > 0, heavy / total, memory["weights"])  # nobody foresaw it: nothing is learnt of guesses
-        share = torch.rand(lead, generator=generator)[..., None] * likely.sum(-1, keepdim=True)
-        guess = (share >= likely.cumsum(-1)).sum(-1).clamp(max=RANKS - 1)
+        guess = category(torch.rand(lead, generator=generator), likely)
         counts = memory["counts"].clone()
         for sets, actions, had in zip(turns.sets, turns.actions, turns.had, strict=True):
             of_guess = sets[..., None, :].expand(*lead, RANKS).gather(-1, guess[..., None])[..., 0]
@@ -293,10 +292,11 @@ def balanced(tasks: NativeTasks, family: Poker, options: EquilibriumOptions) -> 
 
 def responding(tasks: NativeTasks, family: Poker, options: BestResponseOptions) -> Oracle:
     """Plays a best response."""
-    if options.settings == "told":
-        told = Told(tasks)
-        return Oracle("best-response", told, ToldPolicy(family, told))
-    return Oracle("best-response", tasks, FixedPolicy(family, population_response(family).float()))
+
+    def policy(told: Told | None) -> Policy:
+        return ToldPolicy(family, told) if told else FixedPolicy(family, population_response(family).float())
+
+    return ruled("best-response", tasks, options.settings, policy)
 
 
 def believing(tasks: NativeTasks, family: Poker, options: BayesOptions) -> Oracle:

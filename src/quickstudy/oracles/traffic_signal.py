@@ -25,7 +25,7 @@ from quickstudy.families.traffic.signal import (
     TrafficSignal,
     served,
 )
-from quickstudy.oracles.agent import Oracle
+from quickstudy.oracles.agent import Oracle, ruled
 from quickstudy.protocol import Act, Memory, Percept, TaskDistribution, Tasks
 from quickstudy.tasks.told import Told
 
@@ -236,7 +236,6 @@ def rule(name: str, policy: Any) -> Any:
     """What makes a rule's agent of tasks, the family's options and its own."""
 
     def make(tasks: TaskDistribution, family: TrafficSignal, options: Any) -> Oracle:
-        told = Told(tasks) if options.settings == "told" else None
-        return Oracle(name, told or tasks, policy(family, options, told))
+        return ruled(name, tasks, options.settings, lambda told: policy(family, options, told))
 
     return {"traffic-signal": make}

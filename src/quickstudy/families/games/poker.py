@@ -18,6 +18,7 @@ from quickstudy.errors import require_at_least
 from quickstudy.families.games.poker_opponents import chances, hidden
 from quickstudy.families.games.poker_scene import table_scene
 from quickstudy.families.games.poker_tree import OVER, RANKS, Game, GameName, game
+from quickstudy.ops.draws import category
 from quickstudy.protocol import Tasks
 from quickstudy.scene import Scene
 from quickstudy.tasks.parameters import Parameter
@@ -113,8 +114,9 @@ class Poker:
         table, node = tables(self.game, str(noise.device)), state.node
         card = other(state.cards, state.seat)
         for share in noise.unbind(-1):
-            below = chances(self.game, self.opponents, task, table.set_of[node, card, state.board], noise.device).cumsum(-1)
-            action = ((share[..., None] * below[..., -1:]) >= below).sum(-1).clamp(max=below.shape[-1] - 1)
+            action = category(
+                share, chances(self.game, self.opponents, task, table.set_of[node, card, state.board], noise.device)
+            )
             node = torch.where(table.player[node] == 1 - state.seat, table.child[node, action], node)
         return state._replace(node=node)
 

@@ -187,9 +187,8 @@ class Glucose:
         dose, carbs = bolus.sum(0), torch.zeros_like(basal) if self.unannounced else served.sum(0)
         work = FADES * state.given[..., 2:] + torch.stack([basal + dose, carbs], -1)
         ended = ((glucose < LEAST) | (glucose > MOST)).any(0)
-        risk = 10 * (1.509 * (glucose.clamp(LEAST, MOST).log() ** 1.084 - 5.381)) ** 2  # Kovatchev et al. 1997
         times = [(glucose >= 70) & (glucose <= 180), glucose < 70, glucose < 54, glucose > 180]
-        minutes = torch.stack([*(100.0 * each for each in times), risk], -1).mean(0)
+        minutes = torch.stack([*(100.0 * each for each in times), risk_of(glucose)], -1).mean(0)
         given = torch.cat([torch.stack([basal, dose], -1), work], -1)
         return GlucoseState(body, state.step + 1, state.meals, drift, readings, given, minutes, ended.float())
 
@@ -232,3 +231,8 @@ class Glucose:
         glucose = float(state.body.stocks[SENSOR] / p["Vg"])
         given, name = (basal * 60 / STEP, bolus, work), table().names[int(task["patient"])]
         return chart.day(name, (minute - start) / 60, glucose, float(state.readings[0]), given, meals)
+
+
+def risk_of(glucose: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead"]:
+    """The risk of a glucose in mg/dl (Kovatchev et al. 1997)."""
+    return 10 * (1.509 * (glucose.clamp(LEAST, MOST).log() ** 1.084 - 5.381)) ** 2
