@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
+import numpy as np
 import pytest
 import scipy.stats
 import torch
+from gymnasium import spaces
 
+from quickstudy.algorithms.baselines.random import Random
+from quickstudy.check.tasks import check_tasks
 from quickstudy.errors import UsageError
+from quickstudy.evaluation import evaluate
 from quickstudy.families import FAMILIES, make
 from quickstudy.ops.features import as_vector
 from quickstudy.ops.senses import is_read
 from quickstudy.protocol import counter
+from quickstudy.tasks.gymnasium_tasks import GymnasiumTasks
 from quickstudy.tasks.parameters import Dirichlet, gamma_logarithm, in_words, splits_of
 from quickstudy.tasks.rows import Rows
 from quickstudy.tasks.told import Told
@@ -85,3 +94,25 @@ def test_who_is_told_gets_observation_and_task_as_they_are(family: str) -> None:
     assert torch.equal(own, as_vector(tasks.observation_space, plain))
     for name, value in drawn.items():
         assert task[name].dtype == value.dtype and torch.equal(task[name], value[:, None].expand(-1, 2, *value.shape[1:]))
+
+
+class Clinic(gymnasium.Env[Any, Any]):
+    """What a step pays is the number of the patient."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Discrete(2)
+    patient = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), float(self.patient), False, False, {}
+
+
+def test_few_rows_are_partitioned_and_reach_an_environment_of_ones_own_by_number() -> None:
+    tasks = GymnasiumTasks(Clinic, max_episode_steps=2, patient=PATIENTS)
+    report = check_tasks(tasks)
+    assert not report.failed, str(report)
+    found = evaluate(Random(tasks), num_tasks=4)
+    assert torch.equal(found.returns[:, 0], 2.0 * found.drawn["patient"]) and set(found.drawn["patient"].tolist()) == {3}
