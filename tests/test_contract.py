@@ -31,7 +31,7 @@ SEEING = (("session", "rl2"), ("session", "maml"))
 NOT_SEEING = {name for name, entry in ALGORITHMS.items() if entry.observations != "any"}
 """Whose observations must be numbered."""
 
-LATER = ("multi-task-sac", "promp", "reptile", "rl3", "task-informed")
+LATER = ("es-maml", "multi-task-sac", "norml", "promp", "reptile", "rl3", "task-informed")
 """Whose formulae are held by tests of their own or of what they are made of: what they reach is left to the slow suite."""
 
 every_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))

@@ -88,6 +88,8 @@ MEASURED: dict[str, list[dict[str, Any]]] = {
     "maml": [{}, {"meta_batch_size": 10, "inner_steps": 2, "hidden_size": 128}],
     "promp": [{"meta_batch_size": 40}, {"inner_steps": 2, "hidden_size": 128, "n_epochs": 1}],
     "reptile": [{"meta_batch_size": 40}, {"inner_steps": 4, "hidden_size": 128}],
+    "norml": [{"meta_batch_size": 20}, {"inner_steps": 2, "hidden_size": 128, "n_epochs": 1}],
+    "es-maml": [{"meta_batch_size": 100}, {"inner_steps": 3, "hidden_size": 128}],
     "pearl": [
         {"updates": 3, "batch_size": 1024, "buffer_size": 300},
         {"updates": 3, "hidden_size": 300, "batch_size": 512, "buffer_size": 300},

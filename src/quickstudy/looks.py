@@ -47,6 +47,9 @@ LOOKS: dict[str, Look] = {
         Look("task-informed", "#b18c15", "#c9c162", "diamond", (10, 3, 2, 3)),
         Look("rl3", "#2a2f5b", "#595dfc", "circle", (5, 2, 2, 2)),
         Look("reptile", "#6400cd", "#be73dc", "diamond", (2, 2)),
+        # no more colours lie apart for everybody: who is akin to another one has its colour, and line and mark of its own
+        Look("norml", "#65a261", "#bce50d", "circle", (9, 2, 2, 2)),
+        Look("es-maml", "#0f5b47", "#58b060", "cross", (1, 3)),
         Look("random", *CHANCE, "triangle", (2, 4)),
         Look("from-scratch", *CHANCE, "cross", (6, 4)),
         Look("bayes-optimal", *BEST, "star", (1, 2)),

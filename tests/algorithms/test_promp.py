@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import quickstudy as qs
+from quickstudy.algorithms.gradient.promp import weight_for
 from quickstudy.ops.tree import tree_map
 from quickstudy.parts.gradient import Samples, collected_stages
 from quickstudy.protocol import Learner
@@ -108,3 +109,18 @@ def test_the_penalty_keeps_the_first_policy_where_it_collected():
         return learner.train_step(InProcess(learner.tasks))["train/explorer_kl"]
 
     assert distance(30.0) < 0.5 * distance(0.0)
+
+
+def test_the_weight_of_the_penalty_follows_its_target_and_is_stored():
+    assert [weight_for(0.4, kl, 0.01) for kl in (0.016, 0.014, 0.007, 0.006)] == [0.8, 0.4, 0.4, 0.2]
+
+    def learner() -> qs.ProMP:
+        return qs.ProMP(tasks_of("bandit"), qs.ProMP.Config(**{**SAME, "learning_rate": 0.05}, target_kl=1e-9), seed=2)
+
+    ours, again = learner(), learner()
+    metrics = ours.train_step(InProcess(ours.tasks))
+    assert metrics["train/explorer_kl"] > 1.5e-9 and metrics["train/kl_weight"] == 2 * ours.config.kl_weight
+    again.load_state_dict(ours.state_dict())
+    assert again.kl_weight == ours.kl_weight
+    fixed = qs.ProMP(tasks_of("bandit"), qs.ProMP.Config(**SAME))
+    assert "kl_weight" not in fixed.state_dict() and "train/kl_weight" not in fixed.train_step(InProcess(fixed.tasks))

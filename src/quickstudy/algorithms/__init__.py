@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # what the public door opens on, for editors and type checker
     from quickstudy.algorithms.baselines.random import Random as Random
     from quickstudy.algorithms.belief.pearl import PEARL as PEARL
     from quickstudy.algorithms.belief.varibad import VariBAD as VariBAD
+    from quickstudy.algorithms.gradient.es_maml import ESMAML as ESMAML
     from quickstudy.algorithms.gradient.maml import MAML as MAML
+    from quickstudy.algorithms.gradient.norml import NoRML as NoRML
     from quickstudy.algorithms.gradient.promp import ProMP as ProMP
     from quickstudy.algorithms.gradient.reptile import Reptile as Reptile
     from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
@@ -159,6 +161,23 @@ ALGORITHMS: dict[str, Algorithm] = {
         least={"meta_batch_size": 4, "lanes": 4},
         # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs
         shortfall={"continuous": 0.35},
+    ),
+    "norml": Algorithm(
+        place="gradient.norml:NoRML",
+        summary="first weights and a learned advantage from which gradient steps adapt without a reward",
+        knows="nothing",  # of tasks that pay alone tells apart, as those of the tests
+        small={"meta_batch_size": 20, "hidden_size": 16, "inner_steps": 2, "inner_rate": 0.3, "learning_rate": 5e-3},
+        least={"meta_batch_size": 4, "lanes": 4, "n_epochs": 1},
+        # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs
+        shortfall={"continuous": 0.35},
+    ),
+    "es-maml": Algorithm(
+        place="gradient.es_maml:ESMAML",
+        summary="first weights from which adapting leads far, found by pushing them at random: no derivative of adapting",
+        small={"hidden_size": 16, "lanes": 20, "inner_steps": 2, "inner_rate": 0.3},
+        least={"meta_batch_size": 4, "lanes": 4},
+        # as MAML's: a Gaussian explorer keeps the spread that its gradient step needs, and is pushed besides
+        shortfall={"continuous": 0.45},
     ),
     "pearl": Algorithm(
         place="belief.pearl:PEARL",

@@ -354,9 +354,9 @@ def known(trial: Trial) -> Known:
     return Known("weights", torch.cat(moved, dim=1))
 
 
-def descent(inner: Inner, policy: WeightedPolicy, experience: Experience) -> Descent:
-    """The inner loss of each task's experience where the policy's weights are, and its gradient in those that adapt."""
-    own, samples, loss = by_task(inner, policy.start, samples_of(inner, experience))
+def descent(inner: Inner, policy: WeightedPolicy, samples: Samples) -> Descent:
+    """The inner loss of each task's samples where the policy's weights are, and its gradient in those that adapt."""
+    own, samples, loss = by_task(inner, policy.start, samples)
     gradients, losses = vmap(grad_and_value(loss), in_dims=(policy.axis, 0))(own, samples)
     return Descent(losses, torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1))
 

@@ -172,7 +172,7 @@ class MAML:
         return known(trial)
 
     def descent(self, policy: WeightedPolicy, experience: Experience) -> Descent:
-        return descent(self.inner, policy, experience)
+        return descent(self.inner, policy, samples_of(self.inner, experience))
 
     def retrace(self, trial: Trial, task: int) -> Retraced:
         return retraced(self.inner, trial, task)

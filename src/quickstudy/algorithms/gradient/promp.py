@@ -69,12 +69,15 @@ class Config:
     """PPO's bound on the change of an action's probability after adapting."""
     kl_weight: float = 5e-4
     """Weight of the KL from the policies that collected, before each inner step, to those that would now."""
+    target_kl: float = 0.0
+    """What that KL is to be: after a meta-iteration with more than 1.5 times as much its weight is doubled, with less than
+    as much over 1.5 halved; 0: the weight stays, as in the published runs."""
     shards: int = 1
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
         require_at_least(1, "promp", self, "n_epochs", "shards", "meta_batch_size", "lanes", "inner_steps", "num_context")
-        require_at_least(0, "promp", self, "kl_weight", "later_rate_share")
+        require_at_least(0, "promp", self, "kl_weight", "target_kl", "later_rate_share")
         options.require_network("promp", self)
         require_rates("promp", self)
         require_shards("promp", self, "meta_batch_size")
@@ -107,6 +110,7 @@ class ProMP:
         )
         self.start = gradient.first_start(self, self.inner, config, config.inner_rate, False, config.adapt)
         self.learned = self.start.learned()
+        self.kl_weight = config.kl_weight
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 
     def explorer(self) -> gradient.WeightedPolicy:
@@ -120,7 +124,7 @@ class ProMP:
         return gradient.known(trial)
 
     def descent(self, policy: gradient.WeightedPolicy, experience: Experience) -> Descent:
-        return gradient.descent(self.inner, policy, experience)
+        return gradient.descent(self.inner, policy, gradient.samples_of(self.inner, experience))
 
     def retrace(self, trial: Trial, task: int) -> Retraced:
         return gradient.retraced(self.inner, trial, task)
@@ -137,7 +141,11 @@ class ProMP:
             total, parts = self.loss(stages)
             [parts["train/grad_norm"]] = descend(self, total, self.optimiser, self.learned.values(), max_norm=None)
         self.iteration += 1
-        return metrics | numbers(parts)
+        metrics |= numbers(parts)
+        if config.target_kl:
+            self.kl_weight = weight_for(self.kl_weight, metrics["train/explorer_kl"], config.target_kl)
+            metrics["train/kl_weight"] = self.kl_weight
+        return metrics
 
     def loss(self, stages: list[gradient.Samples]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """-min(rho A, clip(rho) A) after adapting, and the weighted mean KL before the inner steps (eq. 12); its parts."""
@@ -150,7 +158,7 @@ class ProMP:
             for parameters, stage in zip(now, stages, strict=True)
         ]
         penalty = torch.stack(before).mean()
-        total = surrogate + config.kl_weight * penalty
+        total = surrogate + self.kl_weight * penalty
         parts = {"train/loss": total, "train/explorer_kl": penalty, "train/approx_kl": after}
         return total, {name: part.detach() for name, part in parts.items()}
 
@@ -159,11 +167,18 @@ class ProMP:
             "iteration": self.iteration,
             "learned": {name: value.detach() for name, value in self.learned.items()},
             "optimiser": adam_state(self.optimiser),
+            **({"kl_weight": self.kl_weight} if self.config.target_kl else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
         require_fit("", state, {**self.state_dict(), **patterns})
         self.iteration = state["iteration"]
+        self.kl_weight = state.get("kl_weight", self.config.kl_weight)
         copy_into(self.learned, state["learned"])
         load_adam_state(self.optimiser, state["optimiser"])
+
+
+def weight_for(weight: float, kl: float, target: float) -> float:
+    """The weight of a penalty that keeps a KL near its target (Schulman et al. 2017, section 4)."""
+    return weight * 2 if kl > 1.5 * target else weight / 2 if kl < target / 1.5 else weight

@@ -109,7 +109,7 @@ class Reptile:
         return gradient.known(trial)
 
     def descent(self, policy: gradient.WeightedPolicy, experience: Experience) -> Descent:
-        return gradient.descent(self.inner, policy, experience)
+        return gradient.descent(self.inner, policy, gradient.samples_of(self.inner, experience))
 
     def retrace(self, trial: Trial, task: int) -> Retraced:
         return gradient.retraced(self.inner, trial, task)

@@ -1,0 +1,241 @@
+"""What adapts by gradient, and how well: every method of the family on the same tasks, with as many episodes.
+
+    python benchmarks/adapting.py                              # every cell that is not there yet, then the page
+    python benchmarks/adapting.py --only point-navigation      # the cells of one family
+    python benchmarks/adapting.py --table                      # the page alone
+
+A cell is a method, a family and a seed. A finished one is a JSON file in docs/results/adapting, which holds its settings:
+change them, and it is trained anew. The page is docs/results/adapting.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from results import operations_of
+
+import quickstudy as qs
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.protocol import Agent, TaskDistribution
+from quickstudy.storage import write_atomically
+from quickstudy.work import InProcess
+from quickstudy.wrappers.normalised import Normalised
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "docs" / "results" / "adapting", ROOT / "docs" / "results" / "adapting.md"
+PPO = {"learning_rate": 3e-3}
+
+
+class Method(NamedTuple):
+    """A row of the table."""
+
+    algorithm: str
+    settings: Mapping[str, Any]
+
+
+class Family(NamedTuple):
+    """A table."""
+
+    name: str
+    says: str
+    options: Mapping[str, Any]
+    seeds: int
+    num_tasks: int
+    rate: float
+    """Of inner steps."""
+    methods: tuple[str, ...]
+    normalised: bool = False
+    steps: int = 1_000_000
+    """Environment steps of a training: 50 meta-iterations of MAML's on episodes of 100 steps."""
+
+
+TASKS, LANES = 10, 10
+"""Of a meta-iteration, where a method has lanes."""
+LATER = 3
+"""Inner steps at test."""
+METHODS = {
+    "MAML": Method("maml", PPO),
+    "MAML, TRPO": Method("maml", {"outer": "trpo"}),
+    "MAML, path (DiCE)": Method("maml", PPO | {"inner_ratio": "path"}),
+    "MAML, lambda .5": Method("maml", PPO | {"inner_ratio": "path", "ratio_lambda": 0.5}),
+    "FOMAML": Method("maml", PPO | {"first_order": True}),
+    "E-MAML": Method("maml", PPO | {"teaching_credit": True}),
+    "Meta-SGD": Method("maml", PPO | {"learn_inner_rate": True}),
+    "ANIL": Method("maml", PPO | {"adapt": "head"}),
+    "CAVIA": Method("maml", PPO | {"adapt": "context"}),
+    "biases": Method("maml", PPO | {"adapt": "biases"}),
+    "ProMP": Method("promp", PPO),
+    "ProMP, adaptive": Method("promp", PPO | {"target_kl": 0.01}),
+    "Reptile": Method("reptile", {"inner_steps": 3}),
+    "averaging": Method("reptile", {"inner_steps": 3, "outer_rate": 1.0}),
+    "NoRML": Method("norml", PPO),
+    "ES-MAML": Method("es-maml", {}),
+    "RL2": Method("rl2", {"ent_coef": 0.0}),
+    "multi-task": Method("multi-task", {"ent_coef": 0.0}),
+}
+FEW = ("MAML", "ProMP", "ANIL", "Reptile")
+EVERY = tuple(name for name in METHODS if name != "NoRML")
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "point-navigation",
+            "Goals in a square of side 1, dense reward, episodes of 100 steps.",
+            {"episodes_per_trial": 4},
+            3,
+            200,
+            1.0,
+            EVERY,
+        ),
+        Family(
+            "point-navigation-turned",
+            "A goal that is known, axes that are turned by a hidden angle; episodes of 10 steps. NoRML reads no reward at test.",
+            {"layout": "turned", "max_episode_steps": 10, "episodes_per_trial": 4},
+            3,
+            200,
+            1.0,
+            ("NoRML", "MAML", "multi-task"),
+            steps=300_000,
+        ),
+        Family(
+            "half-cheetah-direction",
+            "Forward or backward, hidden; episodes of 100 steps, observations normalised.",
+            {"max_episode_steps": 100, "episodes_per_trial": 4},
+            1,
+            100,
+            0.3,
+            FEW,
+            normalised=True,
+        ),
+        Family(
+            "glucose",
+            "Insulin for a patient whose body is hidden; an episode is a day, a step of adapting learns from ten days.",
+            {"episodes_per_trial": 4},
+            1,
+            100,
+            0.3,
+            FEW,
+        ),
+    )
+}
+"""Every table, by its name."""
+
+
+def tasks_of(family: Family) -> TaskDistribution:
+    """What is trained on."""
+    name = "point-navigation" if family.name.startswith("point-navigation") else family.name
+    return qs.tasks.make(name, **family.options)
+
+
+class Cell(NamedTuple):
+    """A file of the results."""
+
+    family: Family
+    method: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Where its figures stand."""
+        name = "".join(letter if letter.isalnum() else "-" for letter in self.method.lower()).replace("--", "-").strip("-")
+        return RESULTS / self.family.name / f"{name}-seed{self.seed}.json"
+
+
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """All that decides a cell's figures."""
+    method, family = METHODS[cell.method], cell.family
+    shape: dict[str, Any] = {"trials": 50} if method.algorithm == "rl2" else {}
+    if method.algorithm not in ("rl2", "multi-task"):
+        shape = {"meta_batch_size": TASKS, "lanes": LANES, "inner_rate": family.rate}
+    return {
+        "algorithm": method.algorithm,
+        "settings": shape | dict(method.settings),
+        "options": dict(family.options),
+        "normalised": family.normalised,
+        "steps": family.steps,
+        "num_tasks": family.num_tasks,
+        "seed": cell.seed,
+    }
+
+
+def cells_of(names: list[str]) -> list[Cell]:
+    """Every cell, the first seed of all first."""
+    families = [FAMILIES[name] for name in names]
+    found = [Cell(family, method, seed) for family in families for seed in range(family.seeds) for method in family.methods]
+    return sorted(found, key=lambda cell: cell.seed)
+
+
+def finished(cell: Cell) -> dict[str, Any] | None:
+    """What is stored of a cell as it is configured today."""
+    stored = json.loads(cell.path.read_text()) if cell.path.exists() else None
+    return stored if stored and stored["of"] == settings_of(cell) else None
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Trains and scores; returns what the cell's file holds."""
+    settings = settings_of(cell)
+    entry, tasks = ALGORITHMS[settings["algorithm"]], tasks_of(cell.family)
+    plain: Any = entry.make(tasks, entry.config(**settings["settings"]), seed=cell.seed)
+    learner: Any = Normalised(plain, qs.Normalisation(normalise_observation=True)) if cell.family.normalised else plain
+    work, lived, begun, curve = InProcess(tasks), 0.0, time.process_time(), list[list[float]]()
+    while lived < cell.family.steps:
+        metrics = learner.train_step(work)
+        lived += metrics["rollout/timesteps"]
+        curve.append([lived, time.process_time() - begun, metrics["rollout/ep_rew_mean"]])
+    seconds = time.process_time() - begun
+    evaluation = scored(learner, cell.family)
+    found = {"of": settings, "seconds": seconds, "curve": curve, "held": held(plain), "passes": passes(plain)}
+    return found | evaluation
+
+
+def scored(agent: Agent, family: Family) -> dict[str, Any]:
+    """Returns (task, inner step) and success after none, one, two and three steps, or as many episodes of one lane."""
+    stages = range(LATER + 1) if agent.lanes > 1 else range(0, LATER * LANES + 1, LANES)
+    result = qs.evaluate(agent, num_tasks=family.num_tasks, episodes=stages[-1] + 1, batch=50)
+    success = None if result.success is None else result.success[:, list(stages)].double().mean(0).tolist()
+    rows = [[float(f"{value:.4g}") for value in row] for row in result.returns[:, list(stages)].tolist()]
+    return {"returns": rows, "success": success}
+
+
+def held(learner: Any) -> int | None:
+    """Numbers that are a user's own once adapted: weights, or what a memory holds; None where nothing adapts."""
+    if hasattr(learner, "start"):
+        own, _ = learner.start.divided()
+        return sum(weight.numel() for weight in own.values())
+    memory = learner.explorer().initial_memory(1, 1)
+    return sum(value.numel() for value in memory.values()) or None
+
+
+def passes(learner: Any) -> float | None:
+    """What a meta-iteration computes, in forward passes of its policy over all that it lives."""
+    if not hasattr(learner, "start"):
+        return None
+    layers = [weight for weight in learner.start.weights.values() if weight.dim() == 2]
+    forward = 2 * sum(weight.numel() for weight in layers)
+    return operations_of(learner, 1) / forward
+
+
+def main() -> None:
+    """Trains what is missing, cell by cell, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", choices=FAMILIES, nargs="+", default=list(FAMILIES), help="these families alone")
+    parser.add_argument("--table", action="store_true", help="write the page from what there is, and stop")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for cell in [] if given.table else cells_of(given.only):
+        if finished(cell) is None:
+            found = measure(cell)
+            cell.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(cell.path, json.dumps(found, separators=(",", ":")) + "\n")
+            means = torch.tensor(found["returns"]).mean(0).tolist()
+            print(f"{cell.family.name}, {cell.method}, seed {cell.seed}: {means} {found['seconds']:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
