@@ -17,18 +17,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from results import operations_of
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
+from quickstudy.ops.statistics import mean_interval
 from quickstudy.protocol import Agent, TaskDistribution
 from quickstudy.storage import write_atomically
 from quickstudy.work import InProcess
 from quickstudy.wrappers.normalised import Normalised
 
 ROOT = Path(__file__).parent.parent
-RESULTS, PAGE = ROOT / "docs" / "results" / "adapting", ROOT / "docs" / "results" / "adapting.md"
+FOLDER = ROOT / "docs" / "results"
+RESULTS, PAGE, PICTURE = FOLDER / "adapting", FOLDER / "adapting.md", FOLDER / "adapting.png"
 PPO = {"learning_rate": 3e-3}
 
 
@@ -95,7 +98,7 @@ FAMILIES = {
         ),
         Family(
             "point-navigation-turned",
-            "A goal that is known, axes that are turned by a hidden angle; episodes of 10 steps. NoRML reads no reward at test.",
+            "A goal that is known, axes turned by a hidden angle; episodes of 10 steps. NoRML reads no reward at test.",
             {"layout": "turned", "max_episode_steps": 10, "episodes_per_trial": 4},
             3,
             200,
@@ -221,6 +224,88 @@ def passes(learner: Any) -> float | None:
     return operations_of(learner, 1) / forward
 
 
+def table(family: Family) -> list[str]:
+    """A row for each method that was trained."""
+    head = ("method", *(f"after {count}" for count in range(LATER + 1)), "succeeds after 1", "seeds", "s per M steps", "passes")
+    lines = [row(*head, "held"), row(*["---"] * (len(head) + 1))]
+    for method in family.methods:
+        found = [each for seed in range(family.seeds) if (each := finished(Cell(family, method, seed)))]
+        if not found:
+            continue
+        returns = np.array([each["returns"] for each in found])  # (seed, task, step)
+        means = []
+        for step in range(LATER + 1):
+            low, high = mean_interval(returns[:, :, step])
+            means.append(f"{returns[:, :, step].mean():.1f} [{low:.1f}, {high:.1f}]")
+        success = None if found[0]["success"] is None else np.mean([each["success"][1] for each in found])
+        seconds = np.mean([1e6 * each["seconds"] / each["curve"][-1][0] for each in found])
+        told = [success, seconds, found[0]["passes"], found[0]["held"]]
+        last = [form.format(value) if value is not None else "-" for form, value in zip(FORMS, told, strict=True)]
+        lines.append(row(method, *means, last[0], str(len(found)), *last[1:]))
+    return lines
+
+
+FORMS = "{:.2f}", "{:.0f}", "{:.1f}", "{:,}"
+
+
+def row(*cells: str) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def draw(family: Family) -> None:
+    """The return after adapting, in training, against seconds of a core."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for method, style in (("ProMP", "-"), ("MAML", "-"), ("MAML, TRPO", "--"), ("FOMAML", ":")):
+        found = [each for seed in range(family.seeds) if (each := finished(Cell(family, method, seed)))]
+        for number, each in enumerate(found):
+            _, seconds, returns = np.array(each["curve"]).T
+            mean = np.convolve(returns, np.ones(5) / 5, "valid")
+            color = {"ProMP": "C0", "MAML": "C1", "MAML, TRPO": "C2", "FOMAML": "C3"}[method]
+            axes.plot(seconds[4:], mean, style, color=color, linewidth=1.2, label=method if not number else None)
+    axes.set(xlabel="seconds of a core", ylabel="return after one step, in training", title=family.name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(PICTURE, dpi=110)
+    pyplot.close(figure)
+
+
+HEAD = """# Adapting by gradient, side by side
+
+    python benchmarks/adapting.py
+
+Every method of the family on the same tasks, with about the same environment steps, by one set of numbers: 10 tasks in a
+meta-iteration, 10 episodes for an inner step, one inner step in training (three for Reptile and averaging, which need them),
+inner rates as each table's head says, Adam at 0.003 where PPO moves the first weights. They are not tuned one by one: recipes
+are (`quickstudy list recipes`), and [results](../results.md) has what those reach.
+
+*After k* is the return on held-out tasks after k inner steps, so after 10 k episodes of the task; RL2 and multi-task live one
+lane, and are scored in their 1st, 11th, 21st and 31st episode, as many as were seen by then. More steps than were trained are
+extrapolation. Means with 95 % intervals over seeds and tasks, of one seed over tasks only. *Passes* is what a meta-iteration
+computes, in forward passes of the policy over all steps that it lives; seconds are of a core, on a machine that did
+other things besides. *Held* is how many numbers are a user's own once adapted.
+"""
+
+
+def write_page() -> None:
+    """Tables of what there is, and the picture."""
+    parts = [HEAD]
+    for family in FAMILIES.values():
+        lines = table(family)
+        if len(lines) > 2:
+            rate = f" Inner rate {family.rate:g}; {family.steps:,} steps."
+            parts.append(f"## {family.name}\n\n{family.says}{rate}\n\n" + "\n".join(lines) + "\n")
+            if family.name == "point-navigation":
+                draw(family)
+                parts.append("![Return after one inner step against seconds of a core, a line for each seed](adapting.png)\n")
+    write_atomically(PAGE, "\n".join(parts))
+
+
 def main() -> None:
     """Trains what is missing, cell by cell, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -235,6 +320,7 @@ def main() -> None:
             write_atomically(cell.path, json.dumps(found, separators=(",", ":")) + "\n")
             means = torch.tensor(found["returns"]).mean(0).tolist()
             print(f"{cell.family.name}, {cell.method}, seed {cell.seed}: {means} {found['seconds']:.0f} s", flush=True)
+    write_page()
 
 
 if __name__ == "__main__":
