@@ -156,6 +156,8 @@ def settings_of(cell: Cell) -> dict[str, Any]:
     shape: dict[str, Any] = {"trials": 50} if method.algorithm == "rl2" else {}
     if method.algorithm not in ("rl2", "multi-task"):
         shape = {"meta_batch_size": TASKS, "lanes": LANES, "inner_rate": family.rate}
+    if method.algorithm in ("maml", "promp"):
+        shape["later_rate_share"] = 0.5
     return {
         "algorithm": method.algorithm,
         "settings": shape | dict(method.settings),
@@ -281,8 +283,9 @@ HEAD = """# Adapting by gradient, side by side
 
 Every method of the family on the same tasks, with about the same environment steps, by one set of numbers: 10 tasks in a
 meta-iteration, 10 episodes for an inner step, one inner step in training (three for Reptile and averaging, which need them),
-inner rates as each table's head says, Adam at 0.003 where PPO moves the first weights. They are not tuned one by one: recipes
-are (`quickstudy list recipes`), and [results](../results.md) has what those reach.
+inner rates as each table's head says, half of that after the first step in MAML's and ProMP's rows, as in MAML's paper, Adam at
+0.003 where PPO moves the first weights. They are not tuned one by one: recipes are (`quickstudy list recipes`), and
+[results](../results.md) has what those reach.
 
 *After k* is the return on held-out tasks after k inner steps, so after 10 k episodes of the task; RL2 and multi-task live one
 lane, and are scored in their 1st, 11th, 21st and 31st episode, as many as were seen by then. More steps than were trained are

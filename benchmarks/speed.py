@@ -1,6 +1,6 @@
 """How fast training is, beside the arithmetic floor of its shapes measured in the same run.
 
-    python benchmarks/speed.py [--trials 1024] [--repeats 5] [--only floors|pairs]
+    python benchmarks/speed.py [--trials 1024] [--repeats 5] [--only floors|gradient|pairs]
 
 The floor counts the multiplications of a meta-iteration's matrix products (RL2: forward once to collect, forward and twice
 that backward in each epoch; MAML, VariBAD and PEARL: as they are called) and divides them by the rate at which this machine
@@ -19,7 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from quickstudy.algorithms import algorithm
 from quickstudy.algorithms.belief.pearl import PEARL
 from quickstudy.algorithms.belief.varibad import VariBAD
-from quickstudy.algorithms.gradient.maml import MAML
 from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC
 from quickstudy.algorithms.memory.rl2 import RL2
 from quickstudy.data.rollout import Plan, collect
@@ -209,10 +209,29 @@ def measure_pairs(trials: list[int], repeats: int) -> None:
         measure_rl2(each, repeats)
 
 
-def measure_maml(outer: Literal["trpo", "ppo"], repeats: int) -> None:
-    """Prints the row of MAML on 2-D navigation: 20 tasks x 20 episodes x 100 steps before and after one inner step."""
+GRADIENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "MAML, outer trpo": ("maml", {"outer": "trpo"}),
+    "MAML": ("maml", {}),
+    "FOMAML": ("maml", {"first_order": True}),
+    "E-MAML": ("maml", {"teaching_credit": True}),
+    "ANIL": ("maml", {"adapt": "head"}),
+    "CAVIA": ("maml", {"adapt": "context"}),
+    "biases": ("maml", {"adapt": "biases"}),
+    "ProMP": ("promp", {}),
+    "Reptile": ("reptile", {"inner_steps": 2}),
+    "NoRML": ("norml", {}),
+    "ES-MAML": ("es-maml", {"meta_batch_size": 10, "hidden_layers": 2}),
+}
+"""Those that adapt by gradient; all live as many steps in a meta-iteration."""
+
+
+def measure_gradient(name: str, repeats: int) -> None:
+    """Prints the row of one on 2-D navigation: 20 tasks x 20 episodes x 100 steps before and after one inner step."""
     tasks = make("point-navigation", max_episode_steps=100)
-    learner = MAML(tasks, MAML.Config(meta_batch_size=20, lanes=20, outer=outer, hidden_size=64))
+    method, settings = GRADIENT[name]
+    entry = algorithm(method)
+    config = {"meta_batch_size": 20, "lanes": 20, "hidden_size": 64, **settings}
+    learner: Any = entry.make(tasks, entry.config(**config))
     work = InProcess(tasks)
     training = seconds(lambda: learner.train_step(work), repeats)
     with FlopCounterMode(display=False) as counted:
@@ -229,7 +248,7 @@ def measure_maml(outer: Literal["trpo", "ppo"], repeats: int) -> None:
     batched_rate = 2 * 40_000 * 64 * 64 / seconds(lambda: own @ of_tasks, 30)
     floor, steps = plain / rate + batched / batched_rate, 2 * 20 * 20 * 100
     rates = f"{steps / training:,.0f} | {steps / floor:,.0f} | {floor / training:.0%}"
-    print(f"| MAML, outer {outer} | 400 | {rates} | {peak_memory():,.0f} |", flush=True)
+    print(f"| {name} | 400 | {rates} | {peak_memory():,.0f} |", flush=True)
 
 
 def measure_pearl(repeats: int) -> None:
@@ -272,26 +291,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[256, 1024], help="trials in a meta-iteration")
     parser.add_argument("--repeats", type=int, default=5, help="meta-iterations to time")
-    parser.add_argument("--only", choices=["floors", "pairs"], help="one of the two kinds of rows")
+    parser.add_argument("--only", choices=["floors", "gradient", "pairs"], help="rows of one kind")
     given = parser.parse_args()
-    if given.only != "floors":
+    if given.only in (None, "pairs"):
         measure_pairs(sorted({16, 64, *given.trials}), given.repeats)
-    if given.only != "pairs":
+    if given.only in (None, "floors"):
         measure_floors(given.trials, given.repeats)
+    if given.only in (None, "gradient"):
+        measure_gradients(given.repeats)
+
+
+def measure_gradients(repeats: int) -> None:
+    """Prints the table of what adapts by gradient beside its floors."""
+    print("\npoint-navigation: 20 tasks x 20 episodes x 100 steps before and after an inner step, 80,000 in a meta-iteration;")
+    print("2 x 64 units; TRPO with 10 conjugate-gradient products, PPO with 5 epochs; ES-MAML 10 tasks, each pushed both ways.")
+    print("\n| work | lanes | steps/s | floor, steps/s | share of the floor | peak memory so far, MiB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in GRADIENT:
+        measure_gradient(name, repeats)
 
 
 def measure_floors(trials: list[int], repeats: int) -> None:
     """Prints the tables of learners beside their floors."""
     machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(f"{machine}. RL2: grid-navigation, GRU 64, 4 epochs x 4 minibatches. MAML: point-navigation, 20 tasks x 20 episodes")
-    print("x 100 steps, 2 x 64 units, 1 inner step; TRPO with 10 conjugate-gradient products, PPO with 5 epochs. VariBAD:")
-    print("grid-navigation; with 16 trials, 2 x 4 PPO and 3 belief updates, as in its own code; with 512, 4 x 4 and 4.")
+    print(f"{machine}. RL2: grid-navigation, GRU 64, 4 epochs x 4 minibatches. VariBAD: grid-navigation; with 16 trials,")
+    print("2 x 4 PPO and 3 belief updates, as in its own code; with 512, 4 x 4 and 4.")
     print("\n| work | lanes | steps/s | floor, steps/s | share of the floor | peak memory so far, MiB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for each in trials:
         measure(each, repeats)
-    measure_maml("trpo", repeats)
-    measure_maml("ppo", repeats)
     grid: dict[str, Any] = {"reward_loss": "bernoulli", "reward_reads": "arrival"}
     measure_varibad(VariBAD.Config(trials=16, n_epochs=2, belief_updates=3, belief_batch=25, **grid), repeats)
     measure_varibad(VariBAD.Config(trials=512, belief_updates=4, belief_batch=128, **grid), repeats)
