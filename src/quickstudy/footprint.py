@@ -79,6 +79,8 @@ class Sizes:
         self.lanes = value("lanes", 1)
         self.trials = value("trials") or value("meta_batch_size") or value("n_envs")
         self.folds = value("inner_steps") + 1
+        # who pushes weights at random lives twice, and no derivative goes further back than a step
+        self.ways = 2 if hasattr(config, "perturbation") else 1
         self.chosen = value("num_train_tasks")
         # who adapts by gradient lives an episode for each step and one more, who lives in many environments one in each
         self.steps = self.folds * self.episode if self.folds > 1 else self.episode if value("n_envs") else self.trial
@@ -194,7 +196,9 @@ def to_train(tasks: Any, config: Any) -> Parts:
     lived = sizes.trials * sizes.lanes * sizes.steps
     minibatches = max(1, sizes.value("minibatches", 1))
     parts = {
-        f"experience of {many(sizes.trials)} x {many(sizes.lanes)} trials of {many(sizes.steps)} steps": lived * sizes.step,
+        f"experience of {many(sizes.trials)} x {many(sizes.lanes)} trials of {many(sizes.steps)} steps": (
+            sizes.ways * lived * sizes.step
+        ),
         f"parameters of {many(sizes.trials)} tasks": 6.0 * NUMBER * sizes.trials * sizes.task,
         f"counts of {many(sizes.trials)} trials": sizes.trials * sizes.tables,
     }
@@ -204,7 +208,7 @@ def to_train(tasks: Any, config: Any) -> Parts:
         if sizes.reading and getattr(config, "adapt", None) != "all":
             # the head alone adapts, and what stands before it is read once
             adapted, once = sizes.head, sizes.reading.units
-        kept = graphs * (sizes.inputs + sizes.units - once) + once
+        kept = (graphs * (sizes.inputs + sizes.units - once) + once) / (1 if sizes.ways == 1 else graphs * sizes.folds)
         parts[f"gradients through {many(sizes.folds - 1)} steps on {many(sizes.trials)} tasks"] = (
             NUMBER * lived * kept + 2 * NUMBER * adapted * sizes.trials * sizes.folds
         )

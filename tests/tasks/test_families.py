@@ -140,6 +140,23 @@ def test_point_navigation_may_end_where_both_axes_are_within_a_hundredth_of_the_
         assert bool((ends.terminal(place, task) == there).all()) and not goes_on.terminal(place, task).any()
 
 
+def test_turned_axes_turn_every_action_and_leave_the_goal():
+    """Against complex numbers: a turn is a product with e^(i turn). One who is told turns back, and is there in five steps."""
+    ours, none = PointNavigation(layout="turned"), torch.zeros(0)
+    task = NativeTasks(ours).sample(400, "train", counter(0, 0, "tasks"))
+    assert task["turn"].min() < -3.1 and task["turn"].max() > 3.1
+    torch.testing.assert_close(ours.goal(task), torch.tensor([0.5, 0.0]).expand(400, 2))
+    action = torch.rand(400, 2, generator=counter(0, 0, "actions")) / 5 - 0.1
+    moved = torch.view_as_complex(ours.transition(torch.zeros(400, 2), action, task, none))
+    torch.testing.assert_close(moved, torch.view_as_complex(action) * torch.exp(1j * task["turn"]))
+    back = torch.stack([task["turn"].cos(), -task["turn"].sin()], dim=-1) / 10
+    place = torch.zeros(400, 2)
+    for _ in range(5):
+        place = ours.transition(place, back, task, none)
+    assert ours.distance(place, task).max() < 1e-5
+    assert float(ours.task_at((0.3, 0.3))["turn"]) == pytest.approx(0.7853982)
+
+
 def test_swapped_buttons_mirror_the_cart():
     ours = CartPole()
     task = {name: torch.tensor(value) for name, value in GYMNASIUM_DEFAULTS.items()}

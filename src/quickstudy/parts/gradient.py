@@ -361,13 +361,18 @@ def descent(inner: Inner, policy: WeightedPolicy, samples: Samples) -> Descent:
     return Descent(losses, torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1))
 
 
-def retraced(inner: Inner, trial: Trial, task: int) -> Retraced:
+Step = Callable[[Start, Experience, Shaped[Tensor, "task lane time entry"], Literal[0] | None], Start]
+"""An inner step: from where, on what, with the observations as vectors or features, and whether the weights are each task's."""
+
+
+def retraced(inner: Inner, trial: Trial, task: int, step: Step | None = None) -> Retraced:
     """Decisions of later episodes depend, by the inner steps, on what the first lane read and was paid in earlier ones.
 
     All actions and the other lanes stay as they were; log-probabilities are those that the agent would have recorded. Features
     that a reader makes are what was read, where it is the same in all episodes; where it adapts, only the pay is followed.
     """
     inner = inner._replace(first_order=False)  # which would cut the way that is asked about
+    step = step or (lambda start, lived, inputs, axis: adapted(inner, start, samples_of(inner, lived, inputs), axis))
     space, start, axis = inner.tasks.observation_space, trial.policies[0].start, trial.policies[0].axis
     alone = Trial((), [tree_map(lambda part: part[task : task + 1], each) for each in trial.episodes])
     own, shared = start.divided()
@@ -387,5 +392,5 @@ def retraced(inner: Inner, trial: Trial, task: int) -> Retraced:
         log_prob = inner.distribution.log_prob(forward(inner.net, start.weights, inputs, axis), each.act.action)
         found.append(log_prob[0, 0, : len(mine)])
         lived = each._replace(act=each.act._replace(log_prob=log_prob), transition=each.transition._replace(reward=reward))
-        start, axis = adapted(inner, start, samples_of(inner, lived, inputs), axis), 0
+        start, axis = step(start, lived, inputs, axis), 0
     return Retraced([seen], torch.cat(found))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.func import functional_call
 from torch.optim import Adam
@@ -20,7 +20,7 @@ from torch.optim import Adam
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import require_at_least, require_discounts, require_rates
-from quickstudy.insight import Descent, Known, Trial
+from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.nets.networks import Build, Weights, copy_into, head, initial_weights, skeleton
@@ -135,25 +135,38 @@ class NoRML:
             weights={name: weight + offsets[name] if name in offsets else weight for name, weight in after.weights.items()}
         )
 
-    def judged(self, learned: Weights, experience: Experience) -> gradient.Samples:
-        """Samples whose advantages are learned: of each observation, action and where they led."""
+    def judged(
+        self, learned: Weights, experience: Experience, inputs: Shaped[Tensor, "task lane time entry"] | None = None
+    ) -> gradient.Samples:
+        """Samples whose advantages are learned: of each observation, action and where they led.
+
+        `inputs` are the observations as vectors, where a gradient is asked of those.
+        """
         space, percept = self.tasks.observation_space, experience.percept
+        inputs = inputs_of(space, percept.observation) if inputs is None else inputs
         action, led = unit_vector(self.tasks.action_space, experience.act.action), experience.transition.arrival
         if is_read(space):
             told = as_row(space, (percept.observation, led), action)
         else:
-            told = torch.cat([as_vector(space, percept.observation), as_vector(space, led), action], dim=-1)
+            told = torch.cat([inputs, action, as_vector(space, led)], dim=-1)
         advantage = functional_call(self.judge, part_of(learned, "judge"), (told,))[..., 0]
-        log_prob, parameters = experience.act.log_prob, experience.act.notes["parameters"]
-        assert log_prob is not None
-        inputs = inputs_of(space, percept.observation)
-        return gradient.Samples(inputs, experience.act.action, log_prob, parameters, advantage, percept.first, experience.valid)
+        act, log_prob = experience.act, cast(Tensor, experience.act.log_prob)
+        first, valid = percept.first, experience.valid
+        return gradient.Samples(inputs, act.action, log_prob, act.notes["parameters"], advantage, first, valid)
 
     def known(self, trial: Trial) -> Known:
         return gradient.known(trial)
 
     def descent(self, policy: gradient.WeightedPolicy, experience: Experience) -> Descent:
         return gradient.descent(self.inner, policy, self.judged(self.learned, experience))
+
+    def retrace(self, trial: Trial, task: int) -> Retraced:
+        return gradient.retraced(
+            self.inner,
+            trial,
+            task,
+            lambda start, lived, inputs, axis: self.moved(start, self.learned, self.judged(self.learned, lived, inputs), axis),
+        )
 
     def session(self, *, seed: int = 0, greedy: bool = False) -> Session:
         """This agent at work in the world, step by step."""

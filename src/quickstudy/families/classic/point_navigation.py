@@ -113,14 +113,16 @@ class PointNavigation:
         half = 1.3 if self.layout == "half-circle" else 0.75
         while half < max(abs(x) + 0.1, abs(y) + 0.1, abs(goal_x) + GOAL_RADIUS, abs(goal_y) + GOAL_RADIUS):
             half *= 1.5
-        square = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
-        support = arc((0.0, 0.0), 1.0, 0.0, math.pi) if self.layout == "half-circle" else square
-        goal = (Disc((goal_x, goal_y), GOAL_RADIUS, tint(YELLOW, 0.3)), star((goal_x, goal_y), 0.07 * half, YELLOW))
-        if self.layout == "turned":  # where an action to the right leads
+        place = (Disc((goal_x, goal_y), GOAL_RADIUS, tint(YELLOW, 0.3)), star((goal_x, goal_y), 0.07 * half, YELLOW))
+        if self.layout == "turned":
             turn = float(task["turn"])
-            ahead = (0.3 * math.cos(turn), 0.3 * math.sin(turn))
-            goal = (*arrow((ahead[0] / 9, ahead[1] / 9), ahead, 0.012 * half, GREY), *goal)
-        ground = (Line(support, 0.008 * half, PALE), Disc((0.0, 0.0), 0.02 * half, PALE), *goal)
+            ahead = (math.cos(turn), math.sin(turn))
+            told = arrow(((0.04 * ahead[0], 0.04 * ahead[1]), (0.3 * ahead[0], 0.3 * ahead[1])), 0.012 * half, GREY)
+        else:
+            square = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
+            support = square if self.layout == "square" else arc((0.0, 0.0), 1.0, 0.0, math.pi)
+            told = (Line(support, 0.008 * half, PALE),)
+        ground = (*told, Disc((0.0, 0.0), 0.02 * half, PALE), *place)
         return Scene((-half, -half), (half, half), ground, agent((x, y), 0.05 * half), (x, y))
 
     def task_at(self, place: Point) -> Tasks:
