@@ -1,0 +1,148 @@
+"""Changes in mid-episode, against the families in which nothing changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import quickstudy as qs
+from quickstudy.families.classic.cart_pole import CartPole
+from quickstudy.families.classic.pendulum import Pendulum
+from quickstudy.protocol import Tasks, Transition, counter
+from quickstudy.scene import Line, Text
+
+LIMIT = 16
+NATIVE = ("pendulum", "cart-pole")
+
+
+def changing(name: str, **options: Any) -> qs.NativeTasks:
+    return qs.tasks.make(name, changes=True, max_episode_steps=LIMIT, **options)
+
+
+def actions(tasks: Any, steps: int, count: int = 5, lanes: int = 3) -> list[torch.Tensor]:
+    """Of a cart-pole left and right in turns, by which it stays up; else random ones within half the range."""
+    if isinstance(tasks.dynamics, CartPole):
+        return [torch.full((count, lanes), step % 2) for step in range(steps)]
+    shape, draws = (count, lanes, *tasks.action_space.shape), counter(0, 0, "actions")
+    return [torch.rand(shape, generator=draws) - 0.5 for _ in range(steps)]
+
+
+def lived(tasks: Any, drawn: Tasks, steps: int) -> tuple[torch.Tensor, list[Transition]]:
+    """What is seen first, and at so many steps."""
+    env = tasks.make(5, 3)
+    first = env.reset(drawn, counter(0, 0, "env"))
+    return first, [env.step(action) for action in actions(tasks, steps)]
+
+
+def unchanged(name: str, drawn: Tasks) -> tuple[Any, Tasks]:
+    """The family in which nothing changes, and what it draws of these tasks."""
+    plain = qs.tasks.make(name, max_episode_steps=LIMIT)
+    return plain, {key: drawn[key] for key in plain.parameters}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_every_episode_is_the_unchanged_one_until_its_change(name: str):
+    tasks = changing(name)
+    drawn = tasks.sample(5, "train", counter(0, 0, "tasks")) | {"change_step": torch.tensor([4.0, 7.5, 12.0, 15.0, 99.0])}
+    plain, same = unchanged(name, tasks.sample(5, "train", counter(0, 0, "tasks")))
+    assert all(torch.equal(value, plain.sample(5, "train", counter(0, 0, "tasks"))[key]) for key, value in same.items())
+    (first, ours), (still, theirs) = lived(tasks, drawn, 2 * LIMIT), lived(plain, same, 2 * LIMIT)
+    assert torch.equal(first[..., :-1], still) and (first[..., -1] == 0).all()
+    for step, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        before = step % LIMIT < drawn["change_step"].ceil()
+        equal = (one.arrival[..., :-1] == other.arrival).all(-1)
+        assert equal[before].all() and not equal[~before].any()
+        if step < LIMIT:
+            assert torch.equal(one.observation[..., :-1][before], other.observation[before])
+        assert torch.equal(one.arrival[..., -1], torch.full((5, 3), (step % LIMIT + 1) / LIMIT))
+        assert torch.equal(one.observation[..., -1], torch.full((5, 3), (step + 1) % LIMIT / LIMIT))
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_from_its_change_on_an_episode_is_that_of_the_later_world(name: str):
+    """A state reached under a change goes on as in the family in which nothing changes, whose task is the later one."""
+    dynamics: Any = changing(name).dynamics
+    still: Any = Pendulum() if name == "pendulum" else CartPole()
+    task = changing(name).sample(50, "train", counter(0, 0, "tasks"))
+    later = {key: task.get(f"after_{key}", value) for key, value in task.items()}
+    state = torch.rand(50, dynamics.initial_noise, generator=counter(0, 0, "state"))
+    action, none = torch.full((50,), 1) if name == "cart-pole" else torch.full((50, 1), 0.8), torch.zeros(0)
+    driven = action if name == "cart-pole" else action * task["after_motor"][:, None]
+    expected = still.transition(state, driven, later, none)
+    for passed, changed in ((task["change_step"].ceil() - 1, False), (task["change_step"].ceil(), True)):
+        arrival = dynamics.transition(torch.cat([state, passed[:, None]], -1), action, task, none)
+        assert torch.equal(arrival[:, -1], passed + 1)
+        close = torch.isclose(arrival[:, :-1], expected, rtol=0, atol=1e-6).all(-1)
+        assert close.all() if changed else not close.any()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_rewards_follow_from_what_is_seen_and_done(name: str):
+    """By the family's own reward, of a state read off the observation: as who plans in a model of observations reckons."""
+    tasks = changing(name)
+    first, steps = lived(tasks, tasks.sample(5, "train", counter(0, 0, "tasks")), LIMIT)
+    seen = [first, *(step.observation for step in steps)]
+    for here, action, step in zip(seen, actions(tasks, LIMIT), steps, strict=False):
+        state = here if name == "cart-pole" else torch.stack([torch.atan2(here[..., 1], here[..., 0]), here[..., 2]], -1)
+        torch.testing.assert_close(tasks.dynamics.reward(state, action, state, {}, torch.zeros(0)), step.reward)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_extrapolation_changes_to_worlds_and_at_times_beyond_those_of_training(name: str):
+    tasks = changing(name)
+    train, beyond = (tasks.sample(400, split, counter(0, 0, "tasks")) for split in ("train", "extrapolation"))
+    signed = "after_motor" if name == "pendulum" else "after_force"
+    assert (train[signed] < 0).all() and (beyond[signed] < 0).all()
+    for key in (signed, "after_length", "change_step"):
+        low, high = tasks.parameters[key].low, tasks.parameters[key].high
+        assert ((train[key] > low) & (train[key] < high)).all() and ((beyond[key] < low) | (beyond[key] > high)).all()
+    assert (beyond["change_step"] > 1).all() and (beyond["change_step"].ceil() < LIMIT).all()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_who_is_told_reads_what_comes_and_when_beside_the_time(name: str):
+    tasks = changing(name)
+    told, drawn = qs.Informed(tasks), tasks.sample(5, "train", counter(0, 0, "tasks"))
+    own, parameters = tasks.observation_space.shape[0], len(tasks.parameters)
+    _, steps = lived(tasks, drawn, 3)
+    env = told.make(5, 3)
+    env.reset(drawn, counter(0, 0, "env"))
+    informed = [env.step(action) for action in actions(tasks, 3)]
+    assert informed[2].observation.shape[-1] == own + parameters
+    assert torch.equal(informed[2].observation[..., :own], steps[2].observation)
+    assert torch.equal(informed[2].observation[:, 0, own:], tasks.normalise(drawn))
+    assert "change_step" in tasks.parameters and sum(key.startswith("after_") for key in tasks.parameters) == 4
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_changing_family_keeps_the_contract(name: str):
+    report = qs.check_tasks(changing(name))
+    assert not report.failed, str(report)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_an_episode_too_short_for_a_change_is_refused(name: str):
+    with pytest.raises(qs.UsageError, match="a change in mid-episode: max_episode_steps is 7, it must be at least 8"):
+        qs.tasks.make(name, changes=True, max_episode_steps=7)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_picture_tells_of_the_change_and_draws_the_push_as_it_acts(name: str):
+    tasks = changing(name)
+    env, drawn = tasks.make(1, 1), tasks.sample(1, "train", counter(0, 0, "tasks")) | {"change_step": torch.tensor([8.0])}
+    drawn |= {"direction": torch.tensor([1.0])} if name == "cart-pole" else {}
+    env.reset(drawn, counter(0, 0, "env"))
+    said, sides = [], []
+    for step in range(10):
+        action = torch.ones(1, 1, 1) if name == "pendulum" else torch.full((1, 1), int(step > 5))
+        env.step(action)
+        shapes = [*(scene := env.draw(0, 0)).ground, *scene.figures]
+        said += [shape.text for shape in shapes if isinstance(shape, Text)]
+        if step in (7, 8):
+            lines = [shape for shape in scene.figures if isinstance(shape, Line) and shape.color == "#d1603d"]
+            middle = 0.0 if name == "pendulum" else float(env._reached[0, 0, 0])
+            sides.append(sum(x for x, _ in lines[0].points) / len(lines[0].points) > middle)
+    assert said == ["changes at step 8"] * 8 + ["changed at step 8"] * 2
+    assert sides == ([False, True] if name == "pendulum" else [True, False])
