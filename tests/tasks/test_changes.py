@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,10 +16,15 @@ from quickstudy.scene import Line, Text
 
 LIMIT = 16
 NATIVE = ("pendulum", "cart-pole")
+ROBOTS = ("joint", "signs", "slope")
+"""What changes of the half-cheetah."""
 
 
-def changing(name: str, **options: Any) -> qs.NativeTasks:
-    return qs.tasks.make(name, changes=True, max_episode_steps=LIMIT, **options)
+def changing(name: str) -> Any:
+    if name in ROBOTS:
+        pytest.importorskip("mujoco")
+        return qs.tasks.make("half-cheetah-crippled", change=name, max_episode_steps=LIMIT)
+    return qs.tasks.make(name, changes=True, max_episode_steps=LIMIT)
 
 
 def actions(tasks: Any, steps: int, count: int = 5, lanes: int = 3) -> list[torch.Tensor]:
@@ -38,22 +44,23 @@ def lived(tasks: Any, drawn: Tasks, steps: int) -> tuple[torch.Tensor, list[Tran
 
 def unchanged(name: str, drawn: Tasks) -> tuple[Any, Tasks]:
     """The family in which nothing changes, and what it draws of these tasks."""
-    plain = qs.tasks.make(name, max_episode_steps=LIMIT)
-    return plain, {key: drawn[key] for key in plain.parameters}
+    plain = qs.tasks.make("half-cheetah-direction" if name in ROBOTS else name, max_episode_steps=LIMIT)
+    return plain, {"direction": torch.ones(5)} if name in ROBOTS else {key: drawn[key] for key in plain.parameters}
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", [*NATIVE, *ROBOTS])
 def test_every_episode_is_the_unchanged_one_until_its_change(name: str):
     tasks = changing(name)
     drawn = tasks.sample(5, "train", counter(0, 0, "tasks")) | {"change_step": torch.tensor([4.0, 7.5, 12.0, 15.0, 99.0])}
-    plain, same = unchanged(name, tasks.sample(5, "train", counter(0, 0, "tasks")))
-    assert all(torch.equal(value, plain.sample(5, "train", counter(0, 0, "tasks"))[key]) for key, value in same.items())
+    plain, same = unchanged(name, drawn)
     (first, ours), (still, theirs) = lived(tasks, drawn, 2 * LIMIT), lived(plain, same, 2 * LIMIT)
     assert torch.equal(first[..., :-1], still) and (first[..., -1] == 0).all()
     for step, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         before = step % LIMIT < drawn["change_step"].ceil()
         equal = (one.arrival[..., :-1] == other.arrival).all(-1)
+        before = before[:, None].expand(5, 3)
         assert equal[before].all() and not equal[~before].any()
+        assert torch.equal(one.reward[before], other.reward[before])
         if step < LIMIT:
             assert torch.equal(one.observation[..., :-1][before], other.observation[before])
         assert torch.equal(one.arrival[..., -1], torch.full((5, 3), (step % LIMIT + 1) / LIMIT))
@@ -79,6 +86,59 @@ def test_from_its_change_on_an_episode_is_that_of_the_later_world(name: str):
 
 
 @pytest.mark.parametrize("name", NATIVE)
+def test_what_comes_before_a_change_is_drawn_as_without_one(name: str):
+    drawn = changing(name).sample(5, "train", counter(0, 0, "tasks"))
+    plain, same = unchanged(name, drawn)
+    alone = plain.sample(5, "train", counter(0, 0, "tasks"))
+    assert same and all(torch.equal(same[key], alone[key]) for key in plain.parameters)
+
+
+@pytest.mark.parametrize("change", ROBOTS)
+def test_a_robot_goes_on_as_a_model_that_is_changed_by_hand(change: str):
+    tasks = changing(change)
+    import mujoco
+
+    drawn = tasks.sample(5, "train", counter(0, 0, "tasks"))
+    env = tasks.make(5, 3)
+    env.reset(drawn, counter(0, 0, "env"))
+    env._elapsed = drawn["change_step"].ceil().long()[:, None].expand(5, 3)
+    start, control = env._state.copy(), actions(tasks, 1)[0].double().flatten(0, 1).numpy()
+    after, _, _ = env._simulate(control)
+    for row in range(15):
+        model = tasks.dynamics.body.load()
+        if change == "slope":
+            angle = np.radians(float(drawn["after_slope"][row // 3]))
+            model.opt.gravity[:] = -9.81 * np.sin(angle), 0.0, -9.81 * np.cos(angle)
+        gear = np.ones(6) if change == "slope" else drawn["after_gear"][row // 3].double().numpy()
+        data = mujoco.MjData(model)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = start[row, 1:10], start[row, 10:19], gear * control[row]
+        mujoco.mj_step(model, data, nstep=tasks.dynamics.body.frame_skip)
+        np.testing.assert_allclose(after[row, 1:], np.concatenate([data.qpos, data.qvel]), rtol=0, atol=1e-9)
+
+
+def test_one_joint_of_the_half_cheetah_fails_or_some_signs_turn():
+    joint, signs = (
+        changing(change).sample(500, "train", counter(0, 0, "tasks"))["after_gear"] for change in ("joint", "signs")
+    )
+    assert {tuple(row) for row in joint.tolist()} == {tuple(float(n != failed) for n in range(6)) for failed in range(6)}
+    assert (
+        (signs.abs() == 1).all() and (signs < 0).any(1).all() and (signs < 0).all(1).any() and (signs < 0).float().mean() < 0.6
+    )
+
+
+@pytest.mark.parametrize("change", ROBOTS)
+def test_a_viewer_sees_what_became_of_a_robot_from_its_change_on(change: str):
+    task = {key: value[0] for key, value in changing(change).sample(1, "train", counter(0, 0, "tasks")).items()}
+    family, step = changing(change).dynamics, float(task["change_step"].ceil())
+    assert family.marks(task, 0.05 * step) == ()
+    marks = family.marks(task, 0.05 * (step + 1))
+    if change == "slope":
+        assert marks == (("direction", (-float(task["after_slope"].sign()), 0.0)),)
+    else:
+        assert marks == tuple(("joint", (float(joint), 0.0)) for joint in range(6) if task["after_gear"][joint] != 1)
+
+
+@pytest.mark.parametrize("name", NATIVE)
 def test_rewards_follow_from_what_is_seen_and_done(name: str):
     """By the family's own reward, of a state read off the observation: as who plans in a model of observations reckons."""
     tasks = changing(name)
@@ -101,11 +161,11 @@ def test_extrapolation_changes_to_worlds_and_at_times_beyond_those_of_training(n
     assert (beyond["change_step"] > 1).all() and (beyond["change_step"].ceil() < LIMIT).all()
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", [*NATIVE, "joint"])
 def test_who_is_told_reads_what_comes_and_when_beside_the_time(name: str):
     tasks = changing(name)
     told, drawn = qs.Informed(tasks), tasks.sample(5, "train", counter(0, 0, "tasks"))
-    own, parameters = tasks.observation_space.shape[0], len(tasks.parameters)
+    own, parameters = tasks.observation_space.shape[0], tasks.normalise(drawn).shape[1]
     _, steps = lived(tasks, drawn, 3)
     env = told.make(5, 3)
     env.reset(drawn, counter(0, 0, "env"))
@@ -113,19 +173,16 @@ def test_who_is_told_reads_what_comes_and_when_beside_the_time(name: str):
     assert informed[2].observation.shape[-1] == own + parameters
     assert torch.equal(informed[2].observation[..., :own], steps[2].observation)
     assert torch.equal(informed[2].observation[:, 0, own:], tasks.normalise(drawn))
-    assert "change_step" in tasks.parameters and sum(key.startswith("after_") for key in tasks.parameters) == 4
+    later = {key for key in drawn if key.startswith("after_") or key == "change_step"}
+    assert len(later) == (2 if name == "joint" else 5)
+    for key in later:
+        assert not torch.equal(tasks.normalise({**drawn, key: drawn[key].flip(0)}), tasks.normalise(drawn))
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", [*NATIVE, *(pytest.param(name, marks=pytest.mark.slow) for name in ROBOTS)])
 def test_a_changing_family_keeps_the_contract(name: str):
     report = qs.check_tasks(changing(name))
     assert not report.failed, str(report)
-
-
-@pytest.mark.parametrize("name", NATIVE)
-def test_an_episode_too_short_for_a_change_is_refused(name: str):
-    with pytest.raises(qs.UsageError, match="a change in mid-episode: max_episode_steps is 7, it must be at least 8"):
-        qs.tasks.make(name, changes=True, max_episode_steps=7)
 
 
 @pytest.mark.parametrize("name", NATIVE)

@@ -13,22 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.errors import require_counts
 from quickstudy.protocol import Tasks
 from quickstudy.scene import GREY, ORANGE, Point, Text
 from quickstudy.tasks.parameters import Parameter, Uniform
 
 AFTER, STEP = "after_", "change_step"
-SHORTEST = 8
-"""Steps of an episode from which on the latest change of the extrapolation split is before its end."""
 
 
 def with_change(limit: int, parameters: Mapping[str, Parameter], **after: Parameter) -> dict[str, Parameter]:
     """These parameters, `after_<name>` for what takes the place of some, and `change_step`, the step from which that holds.
 
-    The step lies in the middle half of an episode of at most `limit` steps; UsageError where there are too few of them.
+    The step lies in the middle half of an episode of at most `limit` steps, for extrapolation in the eighths before and behind.
     """
-    require_counts("a change in mid-episode", SHORTEST, max_episode_steps=limit)
     later = {AFTER + name: parameter for name, parameter in after.items()}
     return {**parameters, **later, STEP: Uniform(limit / 4, 3 * limit / 4)}
 
