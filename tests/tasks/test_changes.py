@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small import TINY
 
 import quickstudy as qs
 from quickstudy.families.classic.cart_pole import CartPole
 from quickstudy.families.classic.pendulum import Pendulum
 from quickstudy.protocol import Tasks, Transition, counter
 from quickstudy.scene import Line, Text
+from quickstudy.tasks.mujoco.bodies import simulator
 
 LIMIT = 16
 NATIVE = ("pendulum", "cart-pole")
@@ -44,7 +48,7 @@ def lived(tasks: Any, drawn: Tasks, steps: int) -> tuple[torch.Tensor, list[Tran
 
 def unchanged(name: str, drawn: Tasks) -> tuple[Any, Tasks]:
     """The family in which nothing changes, and what it draws of these tasks."""
-    plain = qs.tasks.make("half-cheetah-direction" if name in ROBOTS else name, max_episode_steps=LIMIT)
+    plain: Any = qs.tasks.make("half-cheetah-direction" if name in ROBOTS else name, max_episode_steps=LIMIT)
     return plain, {"direction": torch.ones(5)} if name in ROBOTS else {key: drawn[key] for key in plain.parameters}
 
 
@@ -96,8 +100,7 @@ def test_what_comes_before_a_change_is_drawn_as_without_one(name: str):
 @pytest.mark.parametrize("change", ROBOTS)
 def test_a_robot_goes_on_as_a_model_that_is_changed_by_hand(change: str):
     tasks = changing(change)
-    import mujoco
-
+    mujoco = simulator()
     drawn = tasks.sample(5, "train", counter(0, 0, "tasks"))
     env = tasks.make(5, 3)
     env.reset(drawn, counter(0, 0, "env"))
@@ -183,6 +186,46 @@ def test_who_is_told_reads_what_comes_and_when_beside_the_time(name: str):
 def test_a_changing_family_keeps_the_contract(name: str):
     report = qs.check_tasks(changing(name))
     assert not report.failed, str(report)
+
+
+def test_a_change_that_random_episodes_do_not_live_to_see_is_not_judged():
+    report = qs.check_tasks(qs.tasks.make("cart-pole", changes=True))
+    [found] = [finding for finding in report.findings if finding.check == "parameters"]
+    assert found.passed is None and found.detail == "no random episode lasted until its change, of which 'after_length' tells"
+
+
+def test_a_change_that_never_reaches_the_environment_is_found(monkeypatch: pytest.MonkeyPatch):
+    tasks = changing("pendulum")
+    monkeypatch.setattr(Pendulum, "physics", lambda self, task, *clock: {**task, "motor": torch.ones_like(task["mass"])})
+    report = qs.check_tasks(tasks)
+    assert report.failed == ["parameters"] and "'after_gravity' changed nothing" in str(report)
+
+
+@pytest.mark.parametrize("name", [*NATIVE, "joint"])
+def test_a_session_is_shown_the_time_as_the_evaluator_is(name: str):
+    """As far as an episode and the first step of the next; without the time it is refused."""
+    tasks = changing(name)
+    learner = qs.RL2(tasks, qs.RL2.Config(**TINY["rl2"]))
+    drawn, session = tasks.sample(1, "test", counter(0, 0, "tasks")), qs.Session(learner, greedy=True)
+    env = tasks.make(1, 1)
+    seen = env.reset(drawn, counter(0, 0, "env"))
+    with pytest.raises(ValueError, match="observation"):
+        session.act(seen[0, 0, :-1].numpy())
+    for step in range(LIMIT + 1):
+        answer = env.step(torch.as_tensor(session.act(seen[0, 0].numpy())).reshape(1, 1, *tasks.action_space.shape))
+        ended = bool(answer.terminated | answer.truncated)
+        session.feedback(float(answer.reward), bool(answer.terminated), bool(answer.truncated), answer.arrival[0, 0].numpy())
+        seen = answer.observation
+        assert float(seen[0, 0, -1]) == (0.0 if ended else (step % LIMIT + 1) / LIMIT)
+
+
+def test_the_python_of_its_page_runs():
+    page = (Path(__file__).parents[2] / "docs" / "changes.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    told: dict[str, Any] = {}
+    exec(compile(code, "changes.md", "exec"), told)
+    lived = told["env"].step(told["push"]).reward
+    torch.testing.assert_close(lived, told["reward"])
 
 
 @pytest.mark.parametrize("name", NATIVE)
