@@ -25,6 +25,7 @@ from quickstudy.check.walk import (
 )
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.senses import split
+from quickstudy.tasks.changes import AFTER, STEP
 
 UNBOUNDED = 1e6
 
@@ -117,11 +118,20 @@ def parameters(trial: Trial) -> str:
 
     for name in trial.drawn:
         if not matters(name, trial.walked()) and not matters(name, trial.walked("long_walk")):
+            if (name == STEP or name.startswith(AFTER)) and not changed(trial):
+                raise Unjudged(f"no random episode lasted until its change, of which '{name}' tells")
             raise Broken(
                 f"another value of '{name}' changed nothing in {len(trial.long_walk.actions)} random steps in {LANES} tasks:"
                 " it never reaches the environment"
             )
     return f"another value of {', '.join(trial.drawn)} makes a difference"
+
+
+def changed(trial: Trial) -> bool:
+    """Whether some random episode lasted until its task's change in mid-episode."""
+    steps = trial.drawn[STEP].flatten().tolist() if STEP in trial.drawn else []
+    lengths = episode_lengths(trial.walked("long_walk"))
+    return not steps or any(length > steps[task] for task, _, length, _ in lengths)
 
 
 def time_limit(trial: Trial) -> str:

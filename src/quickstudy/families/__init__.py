@@ -62,6 +62,7 @@ FAMILIES = {
     "glucose": Entry("health.glucose:Glucose", NATIVE),
     "half-cheetah-velocity": Entry("mujoco.robots:HalfCheetahVelocity", MUJOCO),
     "half-cheetah-direction": Entry("mujoco.robots:HalfCheetahDirection", MUJOCO),
+    "half-cheetah-crippled": Entry("mujoco.robots:HalfCheetahCrippled", MUJOCO),
     "ant-direction": Entry("mujoco.robots:AntDirection", MUJOCO),
     "ant-goal": Entry("mujoco.robots:AntGoal", MUJOCO),
     "humanoid-direction": Entry("mujoco.robots:HumanoidDirection", MUJOCO),

@@ -15,6 +15,7 @@ from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
 from quickstudy.scene import BLUE, GOLD, INK, ORANGE, PALE, Disc, Line, Scene, Shape, arrow, rectangle
+from quickstudy.tasks.changes import in_force, notice, with_change
 from quickstudy.tasks.parameters import Choice, Parameter, Uniform
 
 CART_MASS = 1.0
@@ -29,13 +30,17 @@ class CartPole:
     """Balance a pole on a cart: +1 for each step until it falls (Barto, Sutton & Anderson 1983).
 
     Tasks differ in half the pole's length (m), its mass (kg), gravity (m/s^2), the force of a push (N), and which button
-    pushes to the right (`direction` 1: the second, as in Gymnasium; -1: the first).
+    pushes to the right (`direction` 1: the second, as in Gymnasium; -1: the first). With `changes` a change in mid-episode, as
+    of Nagabandi et al. (2019, arXiv:1803.11347): to another pole and gravity, and to a negative force, which swaps the buttons.
+    The observation ends with the time then.
     """
 
     max_episode_steps: int = 500
     """The time limit of an episode."""
     episodes_per_trial: int = 2
     """Episodes of a trial, with the same cart."""
+    changes: bool = False
+    """Whether other physics and swapped buttons hold from a step of each episode on, the same in all of a trial."""
 
     initial_noise = 4
     step_noise = 0
@@ -45,7 +50,8 @@ class CartPole:
 
     @property
     def observation_space(self) -> spaces.Box:
-        bounds = np.array([MAX_POSITION * 2, math.inf, MAX_ANGLE * 2, math.inf], dtype=np.float32)
+        highest = [MAX_POSITION * 2, math.inf, MAX_ANGLE * 2, math.inf, 1.0][: 4 + self.changes]
+        bounds = np.array(highest, dtype=np.float32)
         return spaces.Box(-bounds, bounds)
 
     @property
@@ -54,25 +60,30 @@ class CartPole:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        return {
+        still = {
             "length": Uniform(0.25, 1.0),
             "pole_mass": Uniform(0.05, 0.5),
             "gravity": Uniform(5.0, 15.0),
             "force": Uniform(5.0, 20.0),
             "direction": Choice(-1.0, 1.0),
         }
+        if not self.changes:
+            return still
+        later = {name: still[name] for name in ("length", "pole_mass", "gravity")}
+        return with_change(self.max_episode_steps, still, **later, force=Uniform(-20.0, -5.0))
 
     def initial(self, task: Tasks, noise: Tensor) -> Tensor:
-        return noise * 0.1 - 0.05
+        return torch.nn.functional.pad(noise * 0.1 - 0.05, (0, int(self.changes)))
 
     def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
-        position, velocity, angle, spin = state.unbind(-1)
-        length, pole_mass = task["length"], task["pole_mass"]
+        position, velocity, angle, spin, *clock = state.unbind(-1)
+        now = in_force(task, *clock)
+        length, pole_mass = now["length"], now["pole_mass"]
         mass = CART_MASS + pole_mass
-        force = task["force"] * task["direction"] * (2 * action - 1)
+        force = now["force"] * now["direction"] * (2 * action - 1)
         cos, sin = angle.cos(), angle.sin()
         push = (force + pole_mass * length * spin.square() * sin) / mass
-        spin_rate = (task["gravity"] * sin - cos * push) / (length * (4.0 / 3.0 - pole_mass * cos.square() / mass))
+        spin_rate = (now["gravity"] * sin - cos * push) / (length * (4.0 / 3.0 - pole_mass * cos.square() / mass))
         acceleration = push - pole_mass * length * spin_rate * cos / mass
         return torch.stack(
             [
@@ -80,12 +91,15 @@ class CartPole:
                 velocity + TIME_STEP * acceleration,
                 angle + TIME_STEP * spin,
                 spin + TIME_STEP * spin_rate,
+                *(steps + 1 for steps in clock),
             ],
             dim=-1,
         )
 
     def observation(self, state: Tensor, task: Tasks) -> Tensor:
-        return state
+        if not self.changes:
+            return state
+        return torch.cat([state[..., :-1], state[..., -1:] / self.max_episode_steps], dim=-1)
 
     def reward(self, state: Tensor, action: Tensor, arrival: Tensor, task: Tasks, noise: Tensor) -> Tensor:
         return torch.ones_like(state[..., 0])
@@ -98,8 +112,8 @@ class CartPole:
 
     def scene(self, state: Tensor, task: Tasks, action: Tensor | None) -> Scene:
         """Cart and pole, which is thicker where it is heavier, the ends of the track, and the push of the last step."""
-        x, _, angle, _ = state.tolist()
-        values = {name: float(value) for name, value in task.items()}
+        x, angle, clock = float(state[0]), float(state[2]), state[4:]
+        values = {name: float(value) for name, value in in_force(task, *clock - 1).items()}
         tip = (x + 2 * values["length"] * math.sin(angle), 0.32 + 2 * values["length"] * math.cos(angle))
         ends = (Line(((end, -0.12), (end, 0.12)), 0.05, ORANGE) for end in (-MAX_POSITION, MAX_POSITION))
         ground = (Line(((-MAX_POSITION, 0.0), (MAX_POSITION, 0.0)), 0.03, PALE), *ends)
@@ -111,7 +125,10 @@ class CartPole:
         )
         push: tuple[Shape, ...] = ()
         if action is not None:
-            side = values["direction"] * (2 * int(action) - 1)
-            reach = side * (0.36 + 0.03 * values["force"])
+            force = values["force"] * values["direction"] * (2 * int(action) - 1)
+            side = math.copysign(1.0, force)
+            reach = side * (0.36 + 0.03 * abs(force))
             push = arrow(((x + 0.36 * side, 0.23), (x + reach, 0.23)), 0.06, ORANGE)
-        return Scene((-2.8, -0.3), (2.8, max(2.5, 0.5 + 2 * values["length"])), ground, (*push, *cart))
+        longest = max(float(task[name]) for name in ("length", "after_length") if name in task)
+        told = (notice(task, steps, (0.0, -0.2), 0.12) for steps in clock)
+        return Scene((-2.8, -0.3), (2.8, max(2.5, 0.5 + 2 * longest)), (*ground, *told), (*push, *cart))

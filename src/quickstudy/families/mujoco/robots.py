@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from quickstudy.arguments import checked
 from quickstudy.errors import require_at_least
 from quickstudy.protocol import Tasks
+from quickstudy.tasks.changes import with_change
 from quickstudy.tasks.mujoco.bodies import ANT, HALF_CHEETAH, HOPPER, HUMANOID, WALKER
 from quickstudy.tasks.mujoco.family import Mark, Motion
 from quickstudy.tasks.parameters import Choice, LogUniform, Parameter, Uniform
@@ -91,6 +93,56 @@ class HalfCheetahDirection:
 
     def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
         return (Mark("direction", (float(task["direction"]), 0.0)),)
+
+
+STEP_SECONDS = 0.05
+"""Of a step of the half-cheetah."""
+JOINTS = ("back thigh", "back shin", "back foot", "front thigh", "front shin", "front foot")
+"""Of the half-cheetah, in the order of its motors."""
+GEARS = {
+    "joint": [tuple(float(joint != failed) for joint in range(len(JOINTS))) for failed in range(len(JOINTS))],
+    "signs": [signs for signs in product((1.0, -1.0), repeat=len(JOINTS)) if min(signs) < 0],
+}
+"""What becomes of the torques of its motors: one of them gives none, or some are reversed."""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class HalfCheetahCrippled:
+    """Run forward though a joint fails on the way: the reward is the speed in metres a second, less 0.05 of the effort.
+
+    From a step of each episode on, the same in all of a trial, one motor gives no torque, as in Nagabandi et al. (2019,
+    arXiv:1803.11347). Effort is of what is asked of the motors. The observation ends with the share of the episode's time.
+    """
+
+    change: Literal["joint", "signs", "slope"] = "joint"
+    """A motor fails, the torques of some motors are reversed, or the track goes up or down by at most 15 degrees."""
+    max_episode_steps: int = 200
+    """Steps of an episode, a twentieth of a second each; 1,000 in the paper."""
+    episodes_per_trial: int = 2
+    """Episodes of a trial, with the same change."""
+
+    body = HALF_CHEETAH
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "half-cheetah-crippled", self, "max_episode_steps", "episodes_per_trial")
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        if self.change == "slope":
+            return with_change(self.max_episode_steps, {}, slope=Uniform(-15.0, 15.0))
+        return with_change(self.max_episode_steps, {}, gear=Choice(*GEARS[self.change], entries=JOINTS))
+
+    def reward(self, motion: Motion, action: Tensor, task: Tasks) -> Tensor:
+        return motion.velocity[..., 0] - 0.05 * effort(action)
+
+    def marks(self, task: Tasks, seconds: float) -> tuple[Mark, ...]:
+        if seconds / STEP_SECONDS < float(task["change_step"].ceil()) + 0.5:
+            return ()
+        if self.change == "slope":
+            return (Mark("direction", (-math.copysign(1.0, float(task["after_slope"])), 0.0)),)
+        gears = task["after_gear"].tolist()
+        return tuple(Mark("joint", (float(joint), 0.0)) for joint, gear in enumerate(gears) if gear != 1)
 
 
 @checked

@@ -18,6 +18,7 @@ from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
 from quickstudy.ops.tree import where_lane
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
+from quickstudy.tasks.changes import AFTER, STEP
 from quickstudy.tasks.mujoco.bodies import simulator
 from quickstudy.tasks.mujoco.family import SCALES, Family, Motion, shape
 from quickstudy.tasks.mujoco.stage import Stage
@@ -51,14 +52,25 @@ class MujocoEnv:
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
         self._task = {name: value[:, None].double() for name, value in tasks.items()}
         self._generator = generator
-        if any(name in SCALES for name in tasks):
-            self._models = [model for number in range(self._lead[0]) for model in [self._shaped(tasks, number)] * self._lead[1]]
+        later = {name.removeprefix(AFTER): value for name, value in tasks.items() if name.startswith(AFTER)}
+        if later or any(name in SCALES for name in tasks):
+            self._models = self._shaped(tasks)
+            self._later = self._shaped({**tasks, **later}) if later else self._models
         return self.restart()
 
-    def _shaped(self, tasks: Tasks, number: int) -> Any:
-        model = copy.copy(self._model)
-        shape(model, {name: value[number].double() for name, value in tasks.items()})
-        return model
+    def _shaped(self, tasks: Tasks) -> list[Any]:
+        """A model for each lane, the same for all of a task."""
+        models = [copy.copy(self._model) for _ in range(self._lead[0])]
+        for number, model in enumerate(models):
+            shape(model, {name: value[number].double() for name, value in tasks.items()})
+        return [model for model in models for _ in range(self._lead[1])]
+
+    def _in_force(self) -> Any:
+        """The model of each lane at the step that it is at."""
+        if STEP not in self._task:
+            return self._models
+        changed = (self._elapsed >= self._task[STEP]).flatten().tolist()
+        return [later if now else model for model, later, now in zip(self._models, self._later, changed, strict=True)]
 
     def restart(self) -> Observation:
         self._state = self._reached = self._first_states()
@@ -98,7 +110,10 @@ class MujocoEnv:
         return self._parts(state)[0][..., :axes]
 
     def _seen(self, state: np.ndarray) -> Observation:
-        return self._family.body.observation(*self._parts(state)).float().to(self._device)
+        seen = self._family.body.observation(*self._parts(state))
+        if STEP in self._task:
+            seen = torch.cat([seen, (self._elapsed / self._family.max_episode_steps)[..., None]], -1)
+        return seen.float().to(self._device)
 
     def step(self, action: Shaped[Tensor, "task lane actuator"]) -> Transition:
         body, family = self._family.body, self._family
@@ -123,8 +138,8 @@ class MujocoEnv:
         if bool(ended.any()):
             rows = ended.flatten().numpy()[:, None]
             after, guess = np.where(rows, fresh, after), np.where(rows, 0.0, guess)
-            observation, place = self._seen(after), self._places(after)
             self._elapsed = self._elapsed * ~ended
+            observation, place = self._seen(after), self._places(after)
         self._state, self._guess, self._place = after, guess, place
         if self._held is not None:
             self._stay(*before)
@@ -148,7 +163,7 @@ class MujocoEnv:
         skip, (nq, nv) = self._family.body.frame_skip, (self._model.nq, self._model.nv)
         repeated = np.repeat(control[:, None], skip, axis=1)
         states, _ = self._rollout.rollout(
-            self._models, self._data, self._state, repeated, initial_warmstart=self._guess, skip_checks=False
+            self._in_force(), self._data, self._state, repeated, initial_warmstart=self._guess, skip_checks=False
         )
         after, velocities = states[:, -1], slice(1 + nq, 1 + nq + nv)
         clock = self._state[:, 0] + skip * self._model.opt.timestep
@@ -189,7 +204,8 @@ class MujocoTasks:
         simulator()
         body = dynamics.body
         self.dynamics, self.threads = dynamics, threads or os.cpu_count() or 1
-        self.observation_space = spaces.Box(-np.inf, np.inf, (body.observation_size,))
+        size = body.observation_size + (STEP in dynamics.parameters)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (size,))
         self.action_space = spaces.Box(-body.action_limit, body.action_limit, (body.action_size,))
         self.max_episode_steps = dynamics.max_episode_steps
         self.episodes_per_trial = dynamics.episodes_per_trial

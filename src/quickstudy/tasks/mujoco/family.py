@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -38,15 +39,18 @@ class Motion(NamedTuple):
 class Mark(NamedTuple):
     """Something of a task that a viewer is shown and the agent doesn't see."""
 
-    kind: Literal["direction", "goal", "pacer"]
-    """An arrow from the robot, a disc on the ground, or a post beside the track that runs at the speed wanted."""
+    kind: Literal["direction", "goal", "pacer", "joint"]
+    """An arrow from the robot, a disc on the ground, a post beside the track that runs as fast as wanted, a ball at a joint."""
     where: tuple[float, float]
-    """In metres on the ground; of a direction its unit vector."""
+    """In metres on the ground; of a direction its unit vector, of a joint the number of its motor, and 0."""
 
 
 @runtime_checkable
 class Family(Protocol):
-    """A family of tasks for one body. Parameters named in `SCALES` change its physics, all others the reward alone."""
+    """A family of tasks for one body. Parameters named in `SCALES` change its physics, all others the reward alone.
+
+    `after_` one of those, as of `with_change`, it is what holds from `change_step` of each episode on.
+    """
 
     @property
     def body(self) -> Body: ...
@@ -62,13 +66,14 @@ class Family(Protocol):
         ...
 
 
-SCALES = ("mass", "damping", "friction", "gravity")
+SCALES = ("mass", "damping", "friction", "gravity", "gear", "slope")
 
 
 def shape(model: Any, task: Mapping[str, Tensor]) -> None:
     """Scales the physics of a model in place by the parameters of one task that are about physics.
 
-    Bodies are counted without the world, joints are those that are actuated, geoms include the floor.
+    Bodies are counted without the world, joints are those that are actuated, geoms include the floor. The gear is that of each
+    motor; the slope is in degrees, by which gravity is turned against who goes forward.
     """
     if "mass" in task:
         model.body_mass[1:] *= task["mass"].numpy()
@@ -79,3 +84,8 @@ def shape(model: Any, task: Mapping[str, Tensor]) -> None:
         model.geom_friction *= task["friction"].numpy()[:, None]
     if "gravity" in task:
         model.opt.gravity[:] *= float(task["gravity"])
+    if "gear" in task:
+        model.actuator_gear[:, 0] *= task["gear"].numpy()
+    if "slope" in task:
+        angle, down = math.radians(float(task["slope"])), float(model.opt.gravity[2])
+        model.opt.gravity[:] = math.sin(angle) * down, 0.0, math.cos(angle) * down

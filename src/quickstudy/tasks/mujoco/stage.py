@@ -68,7 +68,10 @@ class Stage:
             "goal": (mujoco.mjtGeom.mjGEOM_CYLINDER, [0.5, 0.01, 0.0], [x, y, 0.01]),
             "pacer": (mujoco.mjtGeom.mjGEOM_CAPSULE, [0.035, 0.5, 0.0], [x, y + 0.6, 0.5]),
             "direction": (mujoco.mjtGeom.mjGEOM_ARROW, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+            "joint": (mujoco.mjtGeom.mjGEOM_SPHERE, [0.075, 0.0, 0.0], [0.0, 0.0, 0.0]),
         }[mark.kind]
+        if mark.kind == "joint":
+            place = self._data.xanchor[self._model.actuator_trnid[int(x), 0]]
         mujoco.mjv_initGeom(geom, kind, np.array(size), np.array(place), np.eye(3).ravel(), np.array(TOLD))
         geom.emission = 0.25  # seen in the shade too
         if mark.kind == "direction":
