@@ -13,7 +13,7 @@ from quickstudy.ops.tree import tensors_in
 from quickstudy.parts.collecting import shards_of
 from quickstudy.work import InProcess
 
-SMALL = {"meta_batch_size": 4, "lanes": 5, "hidden_size": 6}
+SMALL: dict[str, Any] = {"meta_batch_size": 4, "lanes": 5, "hidden_size": 6}
 
 
 def make(tasks: Any = None, **options: Any) -> qs.ESMAML:

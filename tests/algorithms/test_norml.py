@@ -20,7 +20,7 @@ from quickstudy.protocol import Experience, Tasks
 from quickstudy.tasks.parameters import Choice, Parameter
 from quickstudy.work import InProcess
 
-SMALL = {"meta_batch_size": 4, "lanes": 5, "hidden_size": 6}
+SMALL: dict[str, Any] = {"meta_batch_size": 4, "lanes": 5, "hidden_size": 6}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ def pushed(theta: Tensor) -> Tensor:
         away = means - GOALS
         gains.append(-(away * torch.einsum("tij,ptj->pti", CURVES, away)).sum((1, 2)) / 2)
     weighed = {"mean": PAIRS * (len(PAIRS) * CHANCE)[:, None]}
-    return theta + 3.0 * slope(*gains, weighed, size)["mean"]
+    return theta + 3.0 * slope(gains[0], gains[1], weighed, size)["mean"]
 
 
 METHODS: dict[str, Any] = {
