@@ -121,9 +121,10 @@ FAMILIES = {
             "Insulin for a patient whose body is hidden; an episode is a day, a step of adapting learns from ten days.",
             {"episodes_per_trial": 4},
             1,
-            100,
+            60,
             0.3,
             FEW,
+            steps=250_000,
         ),
     )
 }
