@@ -1,4 +1,4 @@
-"""Planning by shooting: noise for sequences of actions, how much each counts by what it returned, and what is fitted to them."""
+"""Planning by shooting: noise for sequences of actions, how much each counts by its return, and what is fitted to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A planner: many sequences of actions are tried in a model at once, and the next ones are drawn where the best lay.
 
 It knows no model: what it plans with is a function from plans to returns. Plans are what networks read of actions
-(`unit_vector`): entries of a Box in [-1, 1], clipped before they are tried as the environment clips them; one of n for Discrete.
+(`unit_vector`): entries of a Box in [-1, 1], clipped before they are tried as the environment clips them; one of n, Discrete.
 Axes are task, lane, candidate, time, entry.
 """
 
@@ -32,8 +32,8 @@ Score = Callable[[Plans], Float[Tensor, "task lane candidate"]]
 Planner = Annotated[
     Literal["cem", "mppi", "random"],
     Doc(
-        "How plans are found: drawn anew around the best ones (cross-entropy method), around all by their returns (MPPI), or the"
-        " best of many random ones."
+        "How plans are found: drawn anew around the best ones (cross-entropy method), around all by their returns (MPPI), or"
+        " the best of many random ones."
     ),
 ]
 PlanSteps = Annotated[int, Doc("Steps that a plan looks ahead.")]
@@ -270,8 +270,10 @@ def acted(
     tasks, lanes, steps, _ = plan.shape
     blank = actions.first(tasks, lanes, steps, plan.device)
     proposal = blank._replace(mean=where_lane(first, blank.mean, plan))
-    noise = draws(actions, config, tasks, lanes, generator, plan.device)
-    mean = search(actions, config, proposal, score, noise).proposal.mean
+    mean = proposal.mean
+    if random_share < 1:
+        noise = draws(actions, config, tasks, lanes, generator, plan.device)
+        mean = search(actions, config, proposal, score, noise).proposal.mean
     action, rest = mean[:, :, 0], torch.cat([mean[:, :, 1:], blank.mean[:, :, -1:]], dim=2)
     if generator is not None and random_share:
         strays = torch.rand(tasks, lanes, generator=generator, device=plan.device) < random_share
