@@ -209,7 +209,7 @@ def test_a_share_of_the_actions_is_drawn_from_all_there_are():
 
 
 def test_actions_without_bounds_are_refused():
-    with pytest.raises(qs.UsageError, match="mpc: action space .*: a planner takes Discrete, or Box with bounds"):
+    with pytest.raises(qs.UsageError, match=r"mpc: action space .*: a planner takes Discrete, or Box with bounds"):
         actions_for("mpc", spaces.Box(0, float("inf"), (2,)))
     with pytest.raises(qs.UsageError, match="a planner takes Discrete, or Box with bounds"):
         actions_for("mpc", spaces.MultiDiscrete([2, 3]))

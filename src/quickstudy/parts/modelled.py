@@ -68,9 +68,9 @@ def windows(learner: Modelled, count: int, past: int, future: int, generator: Ge
     return before, after._replace(valid=up_to_the_end(after.valid, ended[:, past:]))
 
 
-def all_weights(learner: Modelled) -> list[torch.Tensor]:
+def all_weights(weights: Mapping[str, Weights]) -> list[torch.Tensor]:
     """What the optimiser moves."""
-    return [weight for part in learner.weights.values() for weight in part.values() if weight.requires_grad]
+    return [weight for part in weights.values() for weight in part.values() if weight.requires_grad]
 
 
 def kept(learner: Modelled) -> State:

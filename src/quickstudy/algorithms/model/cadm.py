@@ -201,7 +201,7 @@ class CaDM:
         if config.backward_weight:
             generator = counter(seed, 0, "backward weights")
             self.weights["backward"] = initial_weights(self.net, generator, small_end(config), device)
-        self.optimiser = Adam(modelled.all_weights(self), lr=config.learning_rate)
+        self.optimiser = Adam(modelled.all_weights(self.weights), lr=config.learning_rate)
         self.scales = no_scales(tasks, device)
         self.replay = modelled.trial_replay(tasks, config.buffer_trials, config.trials, device)
 
@@ -230,7 +230,7 @@ class CaDM:
         return metrics | numbers(parts)
 
     def update(self, units: Units, generator: Generator) -> dict[str, Tensor]:
-        """One step of the optimiser, forwards and backwards, on the steps that follow, from the context before the first one."""
+        """One step of the optimiser, forwards and backwards, on steps that follow, from the context before the first one."""
         config = self.config
         count = config.members * config.batch_size
         before, after = modelled.windows(self, count, config.past_steps, config.future_steps, generator)
@@ -240,7 +240,7 @@ class CaDM:
         parts = measured(units, outputs, after)
         if config.backward_weight:
             loss = loss + config.backward_weight * self.loss("backward", units, turned(after), context)[0]
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self), max_norm=config.max_grad_norm)
+        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=config.max_grad_norm)
         return {"train/loss": loss.detach(), "train/grad_norm": norm} | parts
 
     def loss(

@@ -193,7 +193,7 @@ class GrBAL:
             for name, weight in weights.items()
         }
         self.weights = {"model": weights, "rates": rates}
-        self.optimiser = Adam(modelled.all_weights(self), lr=config.learning_rate)
+        self.optimiser = Adam(modelled.all_weights(self.weights), lr=config.learning_rate)
         self.scales = no_scales(tasks, device)
         self.replay = modelled.trial_replay(tasks, config.buffer_trials, config.trials, device)
 
@@ -225,7 +225,7 @@ class GrBAL:
         weights = adapted(self.net, Start(self.weights["model"], self.weights["rates"]), units, before)
         outputs = by_row(self.net, weights, read(units, after.seen, after.action))
         loss = model_loss(units, outputs, after)
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self), max_norm=config.max_grad_norm)
+        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=config.max_grad_norm)
         return {"train/loss": loss.detach(), "train/grad_norm": norm} | measured(units, outputs, after)
 
     def known(self, trial: Trial) -> Known:

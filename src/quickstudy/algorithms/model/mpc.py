@@ -143,7 +143,7 @@ class MPC:
         self.actions = planning.actions_for(self.name, tasks.action_space)
         self.net = model_net(tasks, config, config.members, gaussian=config.dynamics == "probabilistic")
         self.weights = {"model": initial_weights(self.net, counter(seed, 0, "weights"), small_end(config), device)}
-        self.optimiser = Adam(modelled.all_weights(self), lr=config.learning_rate)
+        self.optimiser = Adam(modelled.all_weights(self.weights), lr=config.learning_rate)
         self.scales = no_scales(tasks, device)
         self.replay = modelled.trial_replay(tasks, config.buffer_trials, config.trials, device)
 
@@ -175,7 +175,7 @@ class MPC:
         steps = tree_map(lambda part: part.reshape(self.config.members, -1, *part.shape[3:]), drawn)
         outputs = functional_call(self.net, self.weights["model"], (read(units, steps.seen, steps.action),))
         loss = model_loss(units, outputs, steps)
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self), max_norm=self.config.max_grad_norm)
+        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=self.config.max_grad_norm)
         return {"train/loss": loss.detach(), "train/grad_norm": norm} | measured(units, outputs, steps)
 
     def state_dict(self) -> State:

@@ -153,6 +153,14 @@ class RememberingPolicy:
         return where_lane(step.valid, after.view_as(state), state)
 
 
+def held_before(
+    recurrent: Recurrent, weights: Weights, told: Float[Tensor, "time trial evidence"]
+) -> Float[Tensor, "time trial hidden"]:
+    """What is remembered before each step, from nothing on, of the steps that came before it."""
+    after, _ = functional_call(recurrent, weights, (told, told.new_zeros(told.shape[1], recurrent.state_size)))
+    return torch.cat([torch.zeros_like(after[:1]), after[:-1]])
+
+
 @checked
 class ReBAL:
     """Learns a memory of a trial's steps and a model that reads it, and plans in that; adapting is remembering."""
@@ -173,7 +181,7 @@ class ReBAL:
             "model": initial_weights(self.net, counter(seed, 0, "weights"), small_end(config), device),
             "memory": initial_weights(self.recurrent, counter(seed, 0, "memory weights"), {}, device),
         }
-        self.optimiser = Adam(modelled.all_weights(self), lr=config.learning_rate)
+        self.optimiser = Adam(modelled.all_weights(self.weights), lr=config.learning_rate)
         self.scales = no_scales(tasks, device)
         self.replay = modelled.trial_replay(tasks, config.buffer_trials, config.trials, device)
 
@@ -206,15 +214,13 @@ class ReBAL:
         drawn = self.replay.slices(modelled.ALL, config.batch_size, length, generator)
         steps = steps_of(self.tasks, {name: value[0] for name, value in drawn.items()})
         told = evidence_of(units, steps).transpose(0, 1)
-        start = told.new_zeros(told.shape[1], self.recurrent.state_size)
-        after, _ = functional_call(self.recurrent, self.weights["memory"], (told, start))
-        held = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
+        held = held_before(self.recurrent, self.weights["memory"], told)
         inputs = read(units, steps.seen, steps.action, held.transpose(0, 1))
         outputs = functional_call(self.net, self.weights["model"], (inputs.flatten(0, 1)[None],))[0].unflatten(
             0, told.shape[1::-1]
         )
         loss = model_loss(units, outputs, steps)
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self), max_norm=config.max_grad_norm)
+        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=config.max_grad_norm)
         return {"train/loss": loss.detach(), "train/grad_norm": norm} | measured(units, outputs, steps)
 
     def known(self, trial: Trial) -> Known:
