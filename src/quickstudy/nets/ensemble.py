@@ -34,7 +34,6 @@ class Ensemble(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int, sizes: Sizes):
         super().__init__()
-        self.members = members
         widths = [inputs, *[sizes.hidden_size] * sizes.hidden_layers, outputs]
         self.weights = nn.ParameterList(torch.empty(members, after, before) for before, after in pairwise(widths))
         # flat, since first weights are drawn for what has more than one axis
@@ -44,7 +43,7 @@ class Ensemble(nn.Module):
     def forward(self, inputs: Float[Tensor, "member row feature"]) -> Float[Tensor, "member row output"]:
         values, last = inputs, len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = torch.baddbmm(bias.view(self.members, 1, -1), values, weight.mT)
+            values = torch.baddbmm(bias.view(len(weight), 1, -1), values, weight.mT)
             values = values if layer == last else self.activation(values)
         return values
 

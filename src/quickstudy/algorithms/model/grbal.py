@@ -126,9 +126,9 @@ def adapted(net: Ensemble, start: Start, units: Units, past: Steps) -> Weights:
 
 
 def by_row(net: Ensemble, weights: Weights, inputs: Float[Tensor, "row *lead input"]) -> Float[Tensor, "row *lead output"]:
-    """The network on each row's inputs, with the row's own weights."""
-    flat = inputs.flatten(1, -2)
-    found = vmap(lambda own, seen: functional_call(net, own, (seen[None],))[0])(weights, flat)
+    """The network on each row's inputs, with the row's own weights: an ensemble whose members are the rows."""
+    members = {name: weight.flatten(0, 1) for name, weight in weights.items()}
+    found = functional_call(net, members, (inputs.flatten(1, -2),))
     return found.unflatten(1, inputs.shape[1:-1])
 
 
