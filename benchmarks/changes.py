@@ -32,7 +32,7 @@ from quickstudy.work.local import InProcess, LocalSite
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 FOLDER = RESULTS / "changes"
-TASKS = 64
+TASKS = 32
 """Held-out tasks on which each cell is scored, an episode each."""
 BEFORE, AFTER = 50, 150
 """Steps around the change that are looked at; recovery is over those from 50 on after it."""
@@ -54,12 +54,12 @@ WORLDS = {
     "pendulum": World(
         {"changes": True, "max_episode_steps": 300, "episodes_per_trial": 1},
         SEARCH,
-        {name: (10, {"trials": 10, "updates": 400, **options}) for name, options in MODELS.items()},
+        {name: (8, {"trials": 6, "updates": 300, **options}) for name, options in MODELS.items()},
     ),
     "cart-pole": World(
         {"changes": True, "max_episode_steps": 300, "episodes_per_trial": 1},
         {**SEARCH, "plan_steps": 20, "noise_color": 0.0},
-        {name: (16, {"trials": 16, "updates": 400, **options}) for name, options in MODELS.items()},
+        {name: (12, {"trials": 12, "updates": 300, **options}) for name, options in MODELS.items()},
     ),
 }
 CEILING, CHANCE, UNADAPTED = "planner, told", "random", "mpc"
