@@ -6,6 +6,7 @@ from gymnasium.spaces import Discrete
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.families import make
+from quickstudy.ops.senses import is_read
 from quickstudy.protocol import TaskDistribution
 from quickstudy.wrappers.normalised import Normalisation
 
@@ -22,7 +23,9 @@ NUMBERED: dict[str, dict[str, Any]] = {
 
 def takes(name: str, tasks: TaskDistribution) -> bool:
     """Whether an algorithm takes the observations of these tasks."""
-    return ALGORITHMS[name].observations == "any" or isinstance(tasks.observation_space, Discrete)
+    taken = ALGORITHMS[name].observations
+    seen = tasks.observation_space
+    return isinstance(seen, Discrete) or taken == "any" or (taken == "vector" and not is_read(seen))
 
 
 def taken(name: str, tasks: TaskDistribution) -> TaskDistribution:
@@ -32,7 +35,7 @@ def taken(name: str, tasks: TaskDistribution) -> TaskDistribution:
 
 def normalisation(name: str) -> Normalisation:
     """Of all that there is to normalise where an algorithm learns."""
-    return Normalisation(normalise_observation=ALGORITHMS[name].observations == "any", normalise_reward=True)
+    return Normalisation(normalise_observation=ALGORITHMS[name].observations != "discrete", normalise_reward=True)
 
 
 def as_options(settings: dict[str, Any]) -> list[str]:

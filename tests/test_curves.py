@@ -23,7 +23,7 @@ from quickstudy.work import InProcess
 STORED = Path(__file__).parent / "curves.json"
 ITERATIONS = 4
 CREDITED = "recurrent-sac", "rl2", "varibad"
-NUMBERED = {name for name, entry in ALGORITHMS.items() if entry.observations != "any"}
+NUMBERED = {name for name, entry in ALGORITHMS.items() if entry.observations == "discrete"}
 """Who takes numbered observations alone: on hidden buttons, and on a ledge whose places have numbers."""
 SETTINGS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     **{f"{name}, side": (name, HiddenSide(), {}) for name in sorted(ALGORITHMS) if name not in NUMBERED},

@@ -94,6 +94,10 @@ MEASURED: dict[str, list[dict[str, Any]]] = {
         {"updates": 3, "batch_size": 1024, "buffer_size": 300},
         {"updates": 3, "hidden_size": 300, "batch_size": 512, "buffer_size": 300},
     ],
+    **{
+        name: [{"trials": 512, "updates": 2, "buffer_trials": 512}, {"trials": 1024, "updates": 2, "buffer_trials": 1024}]
+        for name in ("cadm", "grbal", "mpc", "rebal")
+    },
     "multi-task": [{"n_envs": 2048, "n_epochs": 1}, {"n_envs": 1024, "hidden_size": 128, "minibatches": 1, "n_epochs": 1}],
     "task-informed": [{"n_envs": 2048, "n_epochs": 1}, {"n_envs": 1024, "hidden_size": 128, "minibatches": 1, "n_epochs": 1}],
     "multi-task-sac": [

@@ -71,10 +71,11 @@ def train(run: Run) -> str | None:
     common = ["--iterations", "1", "--threads", "1", "--evaluate-every", "1", "--evaluate-tasks", "2"]
     command = ["train", run.algorithm, run.tasks, *place, *common, *short(run.tasks), *LEARNERS[run.algorithm]]
     if not takes(run.algorithm, load_tasks(run.tasks) if run.tasks in OWN else qs.tasks.make(run.tasks)):
-        refused(run, command, "observations and actions must be Discrete")
+        numbered = ALGORITHMS[run.algorithm].observations == "discrete"
+        refused(run, command, "observations and actions must be Discrete" if numbered else "predicts vectors")
         return REFUSED
     if run.tasks.endswith(":panel") and ALGORITHMS[run.algorithm].actions == "discrete or bounded":
-        refused(run, command, "a soft actor-critic takes Discrete, or Box with bounds")
+        refused(run, command, "takes Discrete, or Box with bounds")
         return REFUSED
     run.call(*command)
     assert tomllib.loads((run.path / "config.toml").read_text())["training"]["seed"] == 0

@@ -47,7 +47,11 @@ LOOKS: dict[str, Look] = {
         Look("task-informed", "#b18c15", "#c9c162", "diamond", (10, 3, 2, 3)),
         Look("rl3", "#2a2f5b", "#595dfc", "circle", (5, 2, 2, 2)),
         Look("reptile", "#6400cd", "#be73dc", "diamond", (2, 2)),
-        # no more colours lie apart for everybody: who is akin to another one has its colour, and line and mark of its own
+        Look("grbal", "#af0a3a", "#f80305", "triangle", (5, 2)),
+        Look("rebal", "#9b3769", "#d52c7e", "circle", (8, 3, 2, 3)),
+        Look("cadm", "#bb2e9d", "#cb07d9", "star", (2, 2)),
+        Look("mpc", "#5b5009", "#a9b199", "square", (12, 3)),
+        # who is akin to another one has its colour, and line and mark of its own
         Look("norml", "#65a261", "#bce50d", "circle", (9, 2, 2, 2)),
         Look("es-maml", "#0f5b47", "#58b060", "cross", (1, 3)),
         Look("random", *CHANCE, "triangle", (2, 4)),

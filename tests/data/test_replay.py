@@ -323,3 +323,20 @@ def test_records_of_tasks_that_are_not_there_are_refused(tmp_path: Path):
     small = Replay(2, 20, 15)
     with pytest.raises(ValueError, match="column task has entries from 0 to 2"):
         small.load(load_checkpoint(tmp_path / "checkpoints" / "00000002")["learner"]["replay"])
+
+
+def test_steps_around_a_moment_are_those_of_its_trial_and_every_moment_is_as_likely():
+    """Steps before the trial began, and after it was over, are told as never lived."""
+    replay = Replay(1, 2, 0)
+    valid = torch.tensor([[True] * 5 + [False], [True] * 2 + [False] * 4])
+    replay.extend(torch.zeros(2, dtype=torch.long), {"step": 10 * torch.arange(2)[:, None] + torch.arange(6), "valid": valid})
+    drawn = replay.around(torch.zeros(1, dtype=torch.long), 8000, 2, 2, generator())
+    step, lived = drawn["step"][0], drawn["valid"][0]
+    moment, trial = step[:, 2] % 10, step[:, 2] // 10
+    offset = torch.arange(-2, 2)
+    wanted = moment[:, None] + offset
+    expected = (wanted >= 0) & (wanted < torch.tensor([5, 2])[trial][:, None])
+    assert torch.equal(lived, expected) and bool((step - 10 * trial[:, None] == wanted)[expected].all())
+    for number, length in enumerate((5, 2)):
+        counts = torch.bincount(moment[trial == number], minlength=length).float()
+        torch.testing.assert_close(counts / 4000, torch.full((length,), 1 / length), rtol=0, atol=0.04)

@@ -50,7 +50,7 @@ def main():
         ends = []
         for place in (open_work, InProcess):
             tasks = qs.tasks.make("cart-pole", max_episode_steps=8, episodes_per_trial=2)
-            tasks = tasks if ALGORITHMS[name].observations == "any" else qs.tasks.make("tabular-mdp", states=4)
+            tasks = tasks if ALGORITHMS[name].observations != "discrete" else qs.tasks.make("tabular-mdp", states=4)
             learner = ALGORITHMS[name].make(tasks, ALGORITHMS[name].config(**options), seed=5)
             work = place(learner.tasks)
             assert isinstance(work, Ranks) == (place is open_work)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:  # what the public door opens on, for editors and type checker
     from quickstudy.algorithms.memory.recurrent_sac import RecurrentSAC as RecurrentSAC
     from quickstudy.algorithms.memory.rl2 import RL2 as RL2
     from quickstudy.algorithms.memory.rl3 import RL3 as RL3
+    from quickstudy.algorithms.model.cadm import CaDM as CaDM
+    from quickstudy.algorithms.model.grbal import GrBAL as GrBAL
+    from quickstudy.algorithms.model.mpc import MPC as MPC
+    from quickstudy.algorithms.model.rebal import ReBAL as ReBAL
     from quickstudy.protocol import Agent, Learner
 
 
@@ -39,8 +43,8 @@ class Algorithm:
     """One line for lists."""
     extra: str | None = None
     """The optional packages that it needs."""
-    observations: Literal["any", "discrete"] = "any"
-    """Observation spaces that it takes: all, or Discrete."""
+    observations: Literal["any", "vector", "discrete"] = "any"
+    """Observation spaces that it takes: all, those that are vectors at once (no images, sounds or texts), or Discrete."""
     actions: Literal["any", "discrete or bounded", "discrete"] = "any"
     """Action spaces that it takes, of those that there are: all, Discrete and Box with bounds, or Discrete."""
     knows: Literal["trial", "task", "nothing"] = "trial"
@@ -202,6 +206,87 @@ ALGORITHMS: dict[str, Algorithm] = {
         least={"num_train_tasks": 8, "trials": 4, "updates": 2, "meta_batch_size": 4, "batch_size": 8},
         # as if a sample of its belief were the task it walks to one side at first, for 0.5 on average; the middle pays 0.75
         shortfall={"continuous": 0.4},
+    ),
+    "grbal": Algorithm(
+        place="model.grbal:GrBAL",
+        summary="plans in a model whose weights adapt to the last steps by a gradient, at every step anew",
+        observations="vector",
+        actions="discrete or bounded",
+        small={
+            "trials": 16,
+            "updates": 40,
+            "batch_size": 64,
+            "hidden_size": 16,
+            "past_steps": 2,
+            "future_steps": 1,
+            "learning_rate": 1e-2,
+            "plan_steps": 2,
+            "candidates": 32,
+            "refits": 2,
+            "buffer_trials": 512,
+        },
+        least={"trials": 4, "updates": 2, "batch_size": 8, "candidates": 6, "refits": 1},
+    ),
+    "rebal": Algorithm(
+        place="model.rebal:ReBAL",
+        summary="plans in a model that reads a memory of the trial's steps",
+        observations="vector",
+        actions="discrete or bounded",
+        small={
+            "trials": 16,
+            "updates": 20,
+            "batch_size": 64,
+            "hidden_size": 16,
+            "learning_rate": 5e-3,
+            "plan_steps": 2,
+            "candidates": 32,
+            "refits": 2,
+            "buffer_trials": 512,
+        },
+        least={"trials": 4, "updates": 2, "batch_size": 8, "candidates": 6, "refits": 1},
+    ),
+    "cadm": Algorithm(
+        place="model.cadm:CaDM",
+        summary="plans in a model that reads a context of the last steps",
+        observations="vector",
+        actions="discrete or bounded",
+        small={
+            "trials": 16,
+            "updates": 20,
+            "batch_size": 64,
+            "hidden_size": 16,
+            "past_steps": 2,
+            "future_steps": 1,
+            "learning_rate": 5e-3,
+            "members": 2,
+            "particles": 2,
+            "plan_steps": 2,
+            "candidates": 32,
+            "refits": 2,
+            "buffer_trials": 512,
+        },
+        least={"trials": 4, "updates": 2, "batch_size": 8, "candidates": 6, "refits": 1},
+    ),
+    "mpc": Algorithm(
+        place="model.mpc:MPC",
+        summary="plans in a learnt model of all tasks together, which doesn't adapt",
+        observations="vector",
+        actions="discrete or bounded",
+        knows="nothing",
+        small={
+            "trials": 16,
+            "updates": 20,
+            "batch_size": 64,
+            "hidden_size": 16,
+            "learning_rate": 5e-3,
+            "members": 2,
+            "particles": 2,
+            "plan_steps": 2,
+            "candidates": 32,
+            "refits": 2,
+            "buffer_trials": 512,
+        },
+        least={"trials": 4, "updates": 2, "batch_size": 8, "candidates": 6, "refits": 1},
     ),
     "multi-task": Algorithm(
         place="baselines.multi_task:MultiTask",

@@ -98,17 +98,37 @@ class Replay:
         """
         number = self.draw(tasks, count, generator, recent)
         place = self.place(tasks[:, None], number)
-        lived = self.fields["valid"].index_select(0, place.flatten()).sum(-1).view(place.shape).cpu()
+        lived = self._lived(place)
         share = torch.rand(place.shape, generator=generator, dtype=torch.float64)
         start = (share * (lived - steps + 1).clamp(min=1)).long()
-        longest = self.fields["valid"].shape[1]
-        step = (start[..., None] + torch.arange(steps)).clamp(max=longest - 1)
-        at = (place[..., None] * longest + step.to(place.device)).flatten()
-        shape = (*place.shape, steps)
-        found = {name: field for name, field in self.fields.items() if name != "ending"}
-        stretches = {name: field.flatten(0, 1).index_select(0, at).unflatten(0, shape) for name, field in found.items()}
         whole = {"ending": self.at(tasks[:, None], number)["ending"]} if "ending" in self.fields else {}
-        return stretches | whole
+        return self._stretches(place, start[..., None] + torch.arange(steps)) | whole
+
+    def around(
+        self, tasks: Int[Tensor, "batch"], count: int, before: int, steps: int, generator: Generator
+    ) -> Mapping[str, Shaped[Tensor, "batch {count} {before}+{steps} ..."]]:
+        """Draws `steps` consecutive steps out of records that are trials, and the `before` steps that came before them.
+
+        As in `slices`, but the first of the steps is uniform over those of the trial; `valid` is false where the trial hadn't
+        begun, or was over.
+        """
+        place = self.place(tasks[:, None], self.draw(tasks, count, generator))
+        share = torch.rand(place.shape, generator=generator, dtype=torch.float64)
+        start = (share * self._lived(place)).long() - before
+        step = start[..., None] + torch.arange(before + steps)
+        found = self._stretches(place, step.clamp(min=0))
+        return found | {"valid": found["valid"] & ((step >= 0) & (step < self.fields["valid"].shape[1])).to(self.device)}
+
+    def _lived(self, place: Int[Tensor, "*lead"]) -> Int[Tensor, "*lead"]:
+        """How many steps were lived in each trial."""
+        return self.fields["valid"].index_select(0, place.flatten()).sum(-1).view(place.shape).cpu()
+
+    def _stretches(self, place: Int[Tensor, "*lead"], step: Int[Tensor, "*lead steps"]) -> Records:
+        """Some steps of each trial; past its end the last there is."""
+        longest = self.fields["valid"].shape[1]
+        at = (place[..., None] * longest + step.clamp(max=longest - 1).to(place.device)).flatten()
+        found = {name: field for name, field in self.fields.items() if name != "ending"}
+        return {name: field.flatten(0, 1).index_select(0, at).unflatten(0, step.shape) for name, field in found.items()}
 
     def at(self, task: Int[Tensor, "*#lead"], number: Int[Tensor, "*lead"]) -> Mapping[str, Shaped[Tensor, "*lead ..."]]:
         """Records by task and number."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from quickstudy.arguments import checked, described, shown
@@ -14,7 +15,18 @@ from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import describe
 from quickstudy.families.classic.bandit import Bandit
 from quickstudy.families.classic.grid_navigation import GridNavigation
-from quickstudy.oracles import bandit_optimum, bandits, glucose, grid, key_door, mission, poker, tabular, traffic_signal
+from quickstudy.oracles import (
+    bandit_optimum,
+    bandits,
+    glucose,
+    grid,
+    key_door,
+    mission,
+    planner,
+    poker,
+    tabular,
+    traffic_signal,
+)
 from quickstudy.oracles.agent import Oracle
 from quickstudy.parts.planner import planner_for
 from quickstudy.protocol import TaskDistribution
@@ -175,6 +187,11 @@ ORACLES: dict[str, Entry] = {
             )
         },
         "as greedy, but planned anew at every step, for those that are left in the episode",
+    ),
+    "planner": Entry(
+        planner.PlannerOptions,
+        {name: partial(planner.planned, state_of=state_of) for name, state_of in planner.STATES.items()},
+        "plans at every step in the true dynamics, told the task's parameters or with their mean",
     ),
     "epsilon-greedy": Entry(
         EpsilonGreedyOptions,
