@@ -49,6 +49,7 @@ mutations: install
 
 bench: install
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/robots.py
 	$(BIN)/python benchmarks/replay.py

@@ -148,12 +148,13 @@ def page() -> str:
     lines = [
         "# Worlds that change in mid-episode",
         "",
-        f"Written by `python benchmarks/changes.py`: {TASKS} held-out tasks a seed, an episode each. In each the physics change at a"
-        " hidden step, and the motor or the buttons are reversed. The figure is the mean reward of a step from 50 to 150 steps after"
-        " the change, as far as episodes go; after an episode's end nothing is paid. Recovery is (agent - unadapted) /"
-        " (told - unadapted), where unadapted is `mpc`, which learns one model of all tasks, and told is the oracle `planner`, which"
-        " plans in the task's true dynamics. Minutes are of one core, to train and to score. The settings of a cell are in its file"
-        " in `docs/results/changes`.",
+        f"Written by `python benchmarks/changes.py`: {TASKS} held-out tasks a seed, an episode each. In each the "
+        "physics change at a hidden step, and the motor or the buttons are reversed. The figure is the mean reward of "
+        "a step from 50 to 150 steps after the change, as far as episodes go; after an episode's end nothing is paid. "
+        "Recovery is (agent - unadapted) / (told - unadapted), where unadapted is `mpc`, which learns one model of "
+        "all tasks, with the same seed, and told is the oracle `planner`, which plans in the task's true dynamics. "
+        "Minutes are of one core, to train and to score. The settings of a cell are in its file in "
+        "`docs/results/changes`. What was asked for is a recovery of .9.",
         "",
         "![Mean reward by step around the change](changes.png)",
     ]
@@ -163,20 +164,21 @@ def page() -> str:
             continue
         means = {name: float(np.mean([recovered(each) for each in found])) for name, found in cells.items()}
         told, floor, chance = means[CEILING], means[UNADAPTED], means[CHANCE]
+        cost = (told - floor) / (told - chance)
         lines += ["", f"## {world}", ""]
-        lines += [
-            f"The change costs the unadapted planner {(told - floor) / (told - chance):.2f} of what is between told and chance.",
-            "",
-        ]
-        lines += [
-            "| agent | reward a step, 50 to 150 after | by seed | recovery | steps to train | minutes |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
+        lines += [f"The change costs the unadapted planner {cost:.2f} of what lies between told and chance.", ""]
+        lines += ["| agent | reward a step, 50 to 150 after | by seed | recovery, by seed | steps to train | minutes |"]
+        lines += ["| --- | --- | --- | --- | --- | --- |"]
         for name, found in cells.items():
-            seeds = ", ".join(f"{recovered(each):.3f}" for each in found)
-            share = f"{(means[name] - floor) / (told - floor):.2f}"
+            figures = [recovered(each) for each in found]
+            shares = [
+                (figure - recovered(low)) / (recovered(high) - recovered(low))
+                for figure, low, high in zip(figures, cells[UNADAPTED], cells[CEILING], strict=False)
+            ]
+            told_of = ", ".join(f"{figure:.3f}" for figure in figures)
+            share = f"{np.mean(shares):.2f} ({', '.join(f'{each:.2f}' for each in shares)})"
             minutes = " + ".join(f"{np.mean([each['minutes'][part] for each in found]):.1f}" for part in (0, 1))
-            lines.append(f"| {name} | {means[name]:.3f} | {seeds} | {share} | {found[0]['steps']:,} | {minutes} |")
+            lines.append(f"| {name} | {means[name]:.3f} | {told_of} | {share} | {found[0]['steps']:,} | {minutes} |")
     return "\n".join(lines) + "\n"
 
 
