@@ -15,7 +15,10 @@ from quickstudy.oracles import ORACLES
 EVERY = [(name, tasks) for name, entry in ORACLES.items() for tasks in entry.make]
 
 
-SHORT: dict[str, dict[str, int]] = {"glucose": {"max_episode_steps": 12}, "traffic-signal": {"max_episode_steps": 24}}
+SHORT: dict[str, dict[str, int]] = {
+    **{name: {"max_episode_steps": 12} for name in ("cart-pole", "glucose", "pendulum")},
+    "traffic-signal": {"max_episode_steps": 24},
+}
 """Families of whose episodes a part does."""
 
 

@@ -113,4 +113,4 @@ def planned(tasks: NativeTasks, family: Any, options: PlannerOptions, state_of: 
     def policy(told: Told | None) -> TruePlanner:
         return TruePlanner(tasks.dynamics, state_of, actions, options, told, mean_task(tasks))
 
-    return ruled(f"planner, {options.settings}", tasks, options.settings, policy)
+    return ruled("planner", tasks, options.settings, policy)
