@@ -114,7 +114,8 @@ def test_the_inner_step_of_any_model_goes_down_its_own_loss():
     net = model_net(qs.NativeTasks(Pushed()), GrBAL.Config(hidden_size=4, hidden_layers=1), 1)
     draws = counter(0, 0, "w")
     weights = {name: torch.randn(each.shape, generator=draws).double() for name, each in net.named_parameters()}
-    steps, units = (tree_map(lambda each: each.double() if each.is_floating_point() else each, tree) for tree in (steps, PLAIN))
+    steps = tree_map(lambda each: each.double() if each.is_floating_point() else each, steps)
+    units = tree_map(lambda each: each.double(), PLAIN)
 
     def loss(own: dict[str, Tensor]) -> Tensor:
         alone = Steps(*(part[0] for part in steps))
@@ -131,7 +132,7 @@ def test_the_inner_step_of_any_model_goes_down_its_own_loss():
 @pytest.mark.parametrize("past", [4, 16])
 def test_one_gradient_step_lies_between_no_adaptation_and_least_squares(past: int):
     """Of Gaussian worlds the best that can be known is Kalman's; one step from the mean world gets part of the way."""
-    worlds, steps = linear(4000, past, 8)
+    _, steps = linear(4000, past, 8)
     before, after = parted(steps, past)
     net, weights = plain_net()
     inputs, change = read(PLAIN, before.seen, before.action), (before.arrival - before.seen)[..., 0]
@@ -145,7 +146,6 @@ def test_one_gradient_step_lies_between_no_adaptation_and_least_squares(past: in
         errors[rate] = (by_row(net, own, later)[..., 0] - truth).square().mean()
     assert float(least) < float(errors[0.5]) < 0.8 * float(errors[0.0])
     torch.testing.assert_close(errors[0.0], truth.square().mean())
-    assert len(worlds) == 4000
 
 
 def test_without_last_steps_a_context_model_is_the_plain_ensemble_bit_for_bit():

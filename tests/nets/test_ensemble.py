@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.func import functional_call
@@ -13,11 +14,16 @@ from quickstudy.nets.ensemble import LOG_VARIANCE, Ensemble, bounded_log_varianc
 from quickstudy.nets.networks import initial_weights, skeleton
 from quickstudy.protocol import counter
 
-SIZES = SimpleNamespace(hidden_size=5, hidden_layers=2, activation="tanh")
+
+@dataclass(frozen=True)
+class Small:
+    hidden_size: int = 5
+    hidden_layers: int = 2
+    activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"
 
 
 def test_each_member_reads_its_own_rows_with_its_own_weights():
-    net = skeleton(lambda: Ensemble(3, 4, 2, SIZES))
+    net = skeleton(lambda: Ensemble(3, 4, 2, Small()))
     weights = initial_weights(net, counter(0, 0, "weights"), {}, "cpu")
     weights = {
         name: weight + 0.1 * torch.arange(weight.numel()).view_as(weight) / weight.numel() for name, weight in weights.items()

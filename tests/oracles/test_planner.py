@@ -40,7 +40,7 @@ def test_plans_return_what_the_environment_pays_for_them(family: str, changes: b
 
 def test_knowing_the_task_is_worth_something_to_a_planner():
     tasks = qs.tasks.make("pendulum", max_episode_steps=60, episodes_per_trial=1)
-    settings = {"candidates": 60, "refits": 3}
+    settings: dict[str, Any] = {"candidates": 60, "refits": 3}
     told, mean = (
         float(qs.evaluate(oracle("planner", tasks, PlannerOptions(settings=each, **settings)), num_tasks=12).returns.mean())
         for each in ("told", "mean")
