@@ -167,8 +167,10 @@ def page() -> str:
         cost = (told - floor) / (told - chance)
         lines += ["", f"## {world}", ""]
         lines += [f"The change costs the unadapted planner {cost:.2f} of what lies between told and chance.", ""]
-        lines += ["| agent | reward a step, 50 to 150 after | by seed | recovery, by seed | steps to train | minutes |"]
-        lines += ["| --- | --- | --- | --- | --- | --- |"]
+        lines += [
+            "| agent | reward a step before | 50 to 150 steps after | by seed | recovery, by seed | steps to train | minutes |"
+        ]
+        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
         for name, found in cells.items():
             figures = [recovered(each) for each in found]
             shares = [
@@ -178,7 +180,10 @@ def page() -> str:
             told_of = ", ".join(f"{figure:.3f}" for figure in figures)
             share = f"{np.mean(shares):.2f} ({', '.join(f'{each:.2f}' for each in shares)})"
             minutes = " + ".join(f"{np.mean([each['minutes'][part] for each in found]):.1f}" for part in (0, 1))
-            lines.append(f"| {name} | {means[name]:.3f} | {told_of} | {share} | {found[0]['steps']:,} | {minutes} |")
+            before = np.mean([each["reward"][:BEFORE] for each in found])
+            lines.append(
+                f"| {name} | {before:.3f} | {means[name]:.3f} | {told_of} | {share} | {found[0]['steps']:,} | {minutes} |"
+            )
     return "\n".join(lines) + "\n"
 
 
