@@ -36,28 +36,36 @@ TASKS = 32
 """Held-out tasks on which each cell is scored, an episode each."""
 BEFORE, AFTER = 50, 150
 """Steps around the change that are looked at; recovery is over those from 50 on after it."""
-SEEDS = 3
 
 
 class World(NamedTuple):
     """A family that changes, how plans are found in it, and how long each learner is trained."""
 
+    family: str
     options: Mapping[str, Any]
     search: Mapping[str, Any]
     learners: Mapping[str, tuple[int, Mapping[str, Any]]]
     """Each with its meta-iterations and what differs from its defaults."""
+    seeds: int = 3
 
 
 SEARCH = {"plan_steps": 15, "candidates": 64, "refits": 3}
 MODELS = {"grbal": {}, "rebal": {}, "cadm": {"members": 1, "particles": 1}, "mpc": {"members": 1, "particles": 1}}
+PENDULUM = {"changes": True, "max_episode_steps": 300, "episodes_per_trial": 1}
 WORLDS = {
     "pendulum": World(
-        {"changes": True, "max_episode_steps": 300, "episodes_per_trial": 1},
+        "pendulum", PENDULUM, SEARCH, {name: (8, {"trials": 6, "updates": 300, **options}) for name, options in MODELS.items()}
+    ),
+    "pendulum, trained longer": World(
+        "pendulum",
+        PENDULUM,
         SEARCH,
-        {name: (8, {"trials": 6, "updates": 300, **options}) for name, options in MODELS.items()},
+        {name: (16, {"trials": 8, "updates": 400, **MODELS[name]}) for name in ("grbal", "mpc")},
+        seeds=1,
     ),
     "cart-pole": World(
-        {"changes": True, "max_episode_steps": 300, "episodes_per_trial": 1},
+        "cart-pole",
+        PENDULUM,
         {**SEARCH, "plan_steps": 20, "noise_color": 0.0},
         {name: (12, {"trials": 12, "updates": 300, **options}) for name, options in MODELS.items()},
     ),
@@ -108,7 +116,7 @@ def cell(name: str, world: str, seed: int) -> dict[str, Any]:
     settings = json.loads(json.dumps(settings))
     if file.exists() and (stored := json.loads(file.read_text()))["settings"] == settings:
         return stored
-    began, tasks = time.process_time(), make(world, **here.options)
+    began, tasks = time.process_time(), make(here.family, **here.options)
     agent, steps = agent_of(name, world, tasks, seed)
     trained = time.process_time()
     reward, count = around_the_change(agent, seed)
@@ -136,7 +144,9 @@ def stored(world: str) -> dict[str, list[dict[str, Any]]]:
     """The cells of a world that there are, by agent."""
     found = {
         name: [
-            json.loads(file.read_text()) for seed in range(SEEDS) if (file := FOLDER / f"{world}, {name}, {seed}.json").exists()
+            json.loads(file.read_text())
+            for seed in range(WORLDS[world].seeds)
+            if (file := FOLDER / f"{world}, {name}, {seed}.json").exists()
         ]
         for name in names_of(world)
     }
@@ -217,13 +227,13 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(WORLDS), help="one world")
     parser.add_argument("--agents", nargs="+", help="these agents alone")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, default=3, help="at most so many of each cell")
     parser.add_argument("--page", action="store_true", help="page and picture alone")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for seed in range(0 if options.page else options.seeds):
         for world in [options.only] if options.only else WORLDS:
-            for name in options.agents or names_of(world):
+            for name in options.agents or names_of(world) if seed < WORLDS[world].seeds else ():
                 cell(name, world, seed)
     (RESULTS / "changes.md").write_text(page())
     picture()
