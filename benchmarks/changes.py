@@ -164,7 +164,7 @@ def page() -> str:
         "Recovery is (agent - unadapted) / (told - unadapted), where unadapted is `mpc`, which learns one model of "
         "all tasks, with the same seed, and told is the oracle `planner`, which plans in the task's true dynamics. "
         "Minutes are of one core, to train and to score. The settings of a cell are in its file in "
-        "`docs/results/changes`. What was asked for is a recovery of .9.",
+        "`docs/results/changes`.",
         "",
         "![Mean reward by step around the change](changes.png)",
     ]
