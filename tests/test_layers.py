@@ -44,6 +44,7 @@ FLOORS = {
     "display": 6,
     "profiling": 6,
     "check": 7,
+    "libraries": 7,
     "plots": 7,
     "report": 7,
     "video": 7,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from quickstudy.errors import QuickstudyError as QuickstudyError
     from quickstudy.errors import UsageError as UsageError
     from quickstudy.evaluation import evaluate as evaluate
+    from quickstudy.libraries.folder import library as library
+    from quickstudy.libraries.library import Library as Library
+    from quickstudy.libraries.library import Weighing as Weighing
     from quickstudy.oracles import oracle as oracle
     from quickstudy.plots import plot_adaptation as plot_adaptation
     from quickstudy.recipes.tuned import tuned as tuned
@@ -66,6 +69,9 @@ PUBLIC = METHODS | {
     "Normal": "tasks.parameters",
     "Choice": "tasks.parameters",
     "LogUniform": "tasks.parameters",
+    "library": "libraries.folder",
+    "Library": "libraries.library",
+    "Weighing": "libraries.library",
     "Session": "data.session",
     "oracle": "oracles",
     "tuned": "recipes.tuned",

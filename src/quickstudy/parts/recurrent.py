@@ -79,6 +79,8 @@ class RecurrentPolicy:
     distribution: Distribution
     keep_states: bool = False
     """Record the memory after each step, which values at time limits need."""
+    keep_parameters: bool = False
+    """Record the parameters of the distribution, which who mixes policies needs."""
     start: Memory | None = None
 
     @cached_property
@@ -104,6 +106,7 @@ class RecurrentPolicy:
         parameters, state = parameters[0].unflatten(0, lead), state.unflatten(0, lead)
         action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
         notes = {"value": value[0].unflatten(0, lead)} | ({"state": state} if self.keep_states else {})
+        notes |= {"parameters": parameters} if self.keep_parameters else {}
         memory = {"state": state, "step": memory["step"] + 1, "episode": episode} | noise
         return Act(action, self.distribution.log_prob(parameters, action), notes), memory
 

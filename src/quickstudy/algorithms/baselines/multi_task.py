@@ -103,6 +103,8 @@ class MemorylessPolicy:
     weights: Weights
     tasks: TaskDistribution
     distribution: Distribution
+    keep_parameters: bool = False
+    """Record the parameters of the distribution, which who mixes policies needs."""
 
     @cached_property
     def acting(self) -> nn.Module:
@@ -115,7 +117,8 @@ class MemorylessPolicy:
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         parameters, value = self(percept.observation)
         action, noise = drawn(self.distribution, parameters, percept.first, memory, generator)
-        return Act(action, self.distribution.log_prob(parameters, action), {"value": value}), noise
+        notes = {"value": value} | ({"parameters": parameters} if self.keep_parameters else {})
+        return Act(action, self.distribution.log_prob(parameters, action), notes), noise
 
     def __call__(self, observation: Shaped[Tensor, "*lead ..."]) -> tuple[Tensor, Tensor]:
         """The action distribution's parameters and the value, on the head's own scale."""

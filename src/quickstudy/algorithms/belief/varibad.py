@@ -171,6 +171,8 @@ class BeliefPolicy:
     encoder_weights: Weights
     tasks: TaskDistribution
     distribution: Distribution
+    keep_parameters: bool = False
+    """Record the parameters of the distribution, which who mixes policies needs."""
     start: Memory | None = None
 
     @cached_property
@@ -194,7 +196,7 @@ class BeliefPolicy:
         parameters = self.acting(inputs)
         distribution = self.distribution
         action = distribution.mode(parameters) if generator is None else distribution.sample(parameters, generator)
-        notes = {"inputs": inputs, "state": state}
+        notes = {"inputs": inputs, "state": state} | ({"parameters": parameters} if self.keep_parameters else {})
         memory = {"state": state, "step": memory["step"] + 1, "episode": episode}
         return Act(action, distribution.log_prob(parameters, action), notes), memory
 
