@@ -37,9 +37,12 @@ def evaluate(arguments: list[str]) -> int:
         prog="quickstudy evaluate",
         description="Adapts a trained agent to tasks it has not seen and shows the return of each episode.",
         epilog="Baselines and oracles need no run: quickstudy evaluate thompson-sampling bandit --arms 5 --pulls 100."
-        " Their names: quickstudy list",
+        " Their names: quickstudy list. Runs of a folder act together with --weights exp4, bayes or greedy:"
+        f" quickstudy evaluate {LIBRARY}FOLDER TASKS",
     )
-    parser.add_argument("run", metavar="RUN", help="the folder of a run or of seeds, or the name of a baseline or an oracle")
+    parser.add_argument(
+        "run", metavar="RUN", help=f"the folder of a run or of seeds, {LIBRARY}FOLDER, or the name of a baseline or an oracle"
+    )
     parser.add_argument(
         "baseline_tasks", metavar="TASKS", nargs="?", help="for a baseline or an oracle: the tasks, with their options"
     )
@@ -189,15 +192,20 @@ def evaluate_runs(runs: list[Any], given: argparse.Namespace, **more: Any) -> An
 def untrained(name: str, tasks: str, rest: list[str], parser: Parser) -> Callable[[], Any]:
     """What makes a baseline or an oracle for some tasks, once the rest of the arguments has been read as options of both."""
     baselines, oracles = index()["baselines"], index()["oracles"]
-    if name not in baselines and name not in oracles:
+    folder = name.removeprefix(LIBRARY) if name.startswith(LIBRARY) else None
+    if folder is not None:
+        require_library(folder)
+    elif name not in baselines and name not in oracles:
         if "algorithms" in sections_of(name):
             raise UsageError(f"{name} is trained first: quickstudy train {shlex.join([name, tasks])}")
         raise UsageError(f"unknown baseline '{name}'; {did_you_mean(name, [*baselines, *oracles])}")
     read: Callable[[], dict[str, Any]] = dict
-    if is_own(tasks):
+    if is_own(tasks) and folder is None:
         parser.refuse(rest)
     else:
-        parts = {"tasks": part("tasks", tasks)} | ({"oracle": part("oracles", name)} if name in oracles else {})
+        parts = {} if is_own(tasks) else {"tasks": part("tasks", tasks)}
+        parts |= {"oracle": part("oracles", name)} if name in oracles else {}
+        parts |= {"library": part("library")} if folder is not None else {}
         see = f"quickstudy list {tasks}, {parser.prog} --help"
         read = read_fields(shlex.join([*parser.prog.split(), name, tasks]), parts, rest, parser, see)
 
@@ -206,10 +214,24 @@ def untrained(name: str, tasks: str, rest: list[str], parser: Parser) -> Callabl
         from quickstudy.oracles import oracle
 
         options = read()
-        distribution = make_tasks(tasks, options["tasks"]) if options else load_tasks(tasks)
+        distribution = make_tasks(tasks, options["tasks"]) if "tasks" in options else load_tasks(tasks)
+        if folder is not None:
+            from quickstudy.libraries.folder import library
+
+            return library(folder, distribution, options["library"])
         return BASELINES[name].make(distribution) if name in baselines else oracle(name, distribution, options.get("oracle"))
 
     return make
+
+
+LIBRARY = "library:"
+"""With what the name of a folder of runs begins that act together."""
+
+
+def require_library(folder: str) -> None:
+    """Raises UsageError where a folder holds no runs, before that is found out by what takes seconds to import."""
+    if not any(Path(folder).glob("*/config.toml")):
+        raise UsageError(f"{folder} is no library: it holds no folder of a run, none that has a config.toml")
 
 
 def add_agent(parser: argparse.ArgumentParser) -> None:

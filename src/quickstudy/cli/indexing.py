@@ -10,6 +10,7 @@ from typing import Any
 from quickstudy.algorithms import ALGORITHMS, BASELINES
 from quickstudy.families import FAMILIES
 from quickstudy.index import table_of
+from quickstudy.libraries.library import Weighing
 from quickstudy.oracles import ORACLES
 from quickstudy.runs.config import Training
 from quickstudy.storage import write_atomically
@@ -40,6 +41,7 @@ def written() -> str:
         "tasks": {name: tasks_entry(entry) for name, entry in FAMILIES.items()},
         "training": table_of(Training),
         "normalisation": table_of(Normalisation),
+        "library": table_of(Weighing),
     }
     return json.dumps(sections, indent=1, ensure_ascii=False) + "\n"
 

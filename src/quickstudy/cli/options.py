@@ -51,6 +51,10 @@ def configuration(section: str, name: str) -> type[Any]:
             from quickstudy.wrappers.normalised import Normalisation
 
             return Normalisation
+        case "library":
+            from quickstudy.libraries.library import Weighing
+
+            return Weighing
     from quickstudy.runs.config import Training
 
     return Training
