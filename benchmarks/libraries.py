@@ -1,4 +1,4 @@
-"""Libraries on two families of bandits, beside the exact answer, the members alone and RL2: writes the table of docs/libraries.md.
+"""Libraries on two families of bandits, beside the exact answer, members and RL2: writes the table of docs/libraries.md.
 
     python benchmarks/libraries.py --rl2 runs/both [--num-tasks 4000]
 
