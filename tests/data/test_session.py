@@ -79,7 +79,7 @@ def test_a_session_takes_an_environment_as_it_is():
 
     tasks = qs.GymnasiumTasks(Composite, max_episode_steps=6, gain=qs.Uniform(0.5, 2.0))
     for name in ALGORITHMS:
-        if name in ("pearl", "recurrent-sac", "multi-task-sac"):
+        if ALGORITHMS[name].actions == "discrete or bounded":
             with pytest.raises(qs.UsageError, match="takes Discrete, or Box with bounds"):
                 make(name, tasks)
             continue

@@ -143,7 +143,7 @@ def test_what_was_learnt_is_kept_over_the_episodes_of_a_trial(name: str):
         ("bayes-optimal", "bandit", {"payoff": "gaussian"}, "bernoulli"),
         ("gittins", "bandit", {"payoff": "gaussian"}, "thompson-sampling takes both"),
         ("gittins", "grid-navigation", {}, "for these tasks there is bayes-optimal, optimal, posterior-sampling"),
-        ("psrl", "cart-pole", {}, "for these tasks there is none"),
+        ("psrl", "point-navigation", {}, "for these tasks there is none"),
         ("gitins", "bandit", {}, "did you mean 'gittins'"),
     ],
 )
