@@ -49,7 +49,7 @@ def takes_long(algorithm: str, family: str) -> bool:
 def test_a_configuration_survives_its_file_and_builds_the_same_learner(algorithm: str, family: str, tmp_path: Path):
     tasks = qs.tasks.make(family)
     if not takes(algorithm, tasks):
-        with pytest.raises(qs.UsageError, match="observations and actions must be Discrete|predicts vectors"):
+        with pytest.raises(qs.UsageError, match=r"observations and actions must be Discrete|predicts vectors"):
             ALGORITHMS[algorithm].make(tasks)
         return
     learner = ALGORITHMS[algorithm].make(tasks, seed=3)
