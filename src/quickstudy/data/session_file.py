@@ -22,6 +22,8 @@ from quickstudy.protocol import Act, Memory, Percept, Transition
 from quickstudy.storage import parse_json, read_bytes, write_atomically
 
 FORMAT = 1
+LATER = {"keep_parameters"}
+"""Fields of policies that older sessions don't tell: they stay as they are by default."""
 MAX_BYTES = 2**28
 """A session of more is neither written nor read."""
 
@@ -165,6 +167,8 @@ def with_fields(policy: Any, state: Mapping[str, Any]) -> Any:
     """A policy with stored fields in place of its own; ValueError where they don't fit."""
     changed = {}
     for name, own in policy_fields(policy).items():
+        if name in LATER and name not in state:
+            continue
         if is_policy(getattr(policy, name)):
             changed[name] = with_fields(getattr(policy, name), state[name])
             continue
