@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gradients import row
 from results import operations_of
 
 import quickstudy as qs
@@ -249,11 +250,6 @@ def table(family: Family) -> list[str]:
 
 
 FORMS = "{:.2f}", "{:.0f}", "{:.1f}", "{:,}"
-
-
-def row(*cells: str) -> str:
-    """A line of a table."""
-    return "| " + " | ".join(cells) + " |"
 
 
 def draw(family: Family) -> None:

@@ -203,14 +203,17 @@ def to_train(tasks: Any, config: Any) -> Parts:
         f"counts of {many(sizes.trials)} trials": sizes.trials * sizes.tables,
     }
     if sizes.folds > 1:
-        graphs = 3 if getattr(config, "outer", "") == "trpo" else 2  # which a trust region keeps for its products
+        # a trust region keeps one more for its products; who searches by pushes has that of one step at a time
+        graphs, deep = 3 if getattr(config, "outer", "") == "trpo" else 2, lived
+        if sizes.ways > 1:
+            graphs, deep = 1, lived / sizes.folds
         adapted, once = sizes.weights, 0
         if sizes.reading and getattr(config, "adapt", None) != "all":
             # the head alone adapts, and what stands before it is read once
             adapted, once = sizes.head, sizes.reading.units
-        kept = (graphs * (sizes.inputs + sizes.units - once) + once) / (1 if sizes.ways == 1 else graphs * sizes.folds)
+        kept = graphs * (sizes.inputs + sizes.units - once) + once
         parts[f"gradients through {many(sizes.folds - 1)} steps on {many(sizes.trials)} tasks"] = (
-            NUMBER * lived * kept + 2 * NUMBER * adapted * sizes.trials * sizes.folds
+            NUMBER * deep * kept + 2 * NUMBER * adapted * sizes.trials * sizes.folds
         )
     elif sizes.soft:
         name, drawn = learnt_from(sizes)

@@ -18,8 +18,8 @@ from quickstudy.algorithms import ALGORITHMS
 from quickstudy.data.rollout import Lifetime, Plan, collect, live
 from quickstudy.errors import UsageError
 from quickstudy.libraries.foresight import beta_arms, foresight_of
-from quickstudy.libraries.rules import Bayes, Exp4, Played, Praise, owned, part
-from quickstudy.ops.tree import tensors_in, tree_map
+from quickstudy.libraries.rules import Bayes, Exp4, Played, Praise
+from quickstudy.ops.tree import tensors_in, tree_map, within
 from quickstudy.protocol import Agent, Memory, Percept, Shard, TaskDistribution, begin_trial
 from quickstudy.work import LocalSite
 
@@ -78,7 +78,7 @@ def test_a_library_of_one_is_that_member_bit_for_bit(name: str, weights: Any, gr
         assert torch.equal(alone.act.action, inside.act.action)
         assert torch.equal(alone.transition.reward, inside.transition.reward)
         assert (inside.act.notes["weights"] == 1).all()
-        for mine, its in zip(alone.end_memory.items(), part(inside.end_memory, "member 0").items(), strict=True):
+        for mine, its in zip(alone.end_memory.items(), within("member 0 ", inside.end_memory).items(), strict=True):
             assert mine[0] == its[0] and torch.equal(mine[1], its[1])
         if alone.act.log_prob is not None and weights != "greedy":
             assert torch.equal(alone.act.log_prob, inside.act.log_prob)
@@ -210,7 +210,7 @@ def test_the_mixture_is_exact_for_discrete_actions_and_for_continuous_ones():
         [episode, _] = lived(library, tasks)
         total = torch.zeros_like(episode.act.log_prob)
         for number, share in enumerate(shares):
-            own = part(episode.act.notes, f"member {number}")
+            own = within(f"member {number} ", episode.act.notes)
             distribution = library.explorer().distribution
             total += share * distribution.log_prob(own["parameters"], episode.act.action).exp()
         assert torch.allclose(episode.act.log_prob, total.log(), atol=1e-5)
@@ -316,7 +316,7 @@ def test_a_value_is_told_in_the_units_of_rewards_and_only_where_all_members_tell
             mean=torch.tensor(5.0).double(), variance=torch.tensor(4.0).double(), weight=torch.tensor(1.0).double()
         )
     [episode, _] = lived(weighed(qs.Library(BANDIT, agents), Given(torch.tensor([0.4, 0.6]))), BANDIT)
-    own = [part(episode.act.notes, f"member {number}")["value"] for number in range(2)]
+    own = [within(f"member {number} ", episode.act.notes)["value"] for number in range(2)]
     assert torch.allclose(episode.act.notes["value"], 0.4 * (5 + 2 * own[0]) + 0.6 * (5 + 2 * own[1].double()))
     [episode, _] = lived(qs.Library(BANDIT, [*agents, learner("maml", BANDIT)]), BANDIT)
     assert "value" not in episode.act.notes
@@ -333,11 +333,13 @@ def test_any_methods_share_a_library_and_a_trial_goes_on_from_episode_to_episode
     first, second = episodes
     assert all(
         torch.equal(a, b)
-        for a, b in zip(tensors_in(part(first.end_memory, "rule")), tensors_in(part(second.start_memory, "rule")), strict=True)
+        for a, b in zip(
+            tensors_in(within("rule ", first.end_memory)), tensors_in(within("rule ", second.start_memory)), strict=True
+        )
     )
     assert (second.end_memory["rule gain"] >= second.start_memory["rule gain"]).all()
     assert second.end_memory["rule gain"].max() > 0
-    assert owned(part(second.start_memory, "member 0"), "member 0")["member 0 step"].unique().tolist() == [4.0]
+    assert within("member 0 ", second.start_memory)["step"].unique().tolist() == [4.0]
 
 
 def test_a_sampled_action_of_one_that_tells_no_distribution_is_its_advice():

@@ -28,7 +28,11 @@ from quickstudy.cli.words import Parser
 from quickstudy.display import following
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.index import index, sections_of
+from quickstudy.libraries.shelf import runs_in
 from quickstudy.printed import say, tell
+
+LIBRARY = "library:"
+"""With what the name of a folder of runs begins that act together."""
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -194,7 +198,7 @@ def untrained(name: str, tasks: str, rest: list[str], parser: Parser) -> Callabl
     baselines, oracles = index()["baselines"], index()["oracles"]
     folder = name.removeprefix(LIBRARY) if name.startswith(LIBRARY) else None
     if folder is not None:
-        require_library(folder)
+        runs_in(Path(folder))
     elif name not in baselines and name not in oracles:
         if "algorithms" in sections_of(name):
             raise UsageError(f"{name} is trained first: quickstudy train {shlex.join([name, tasks])}")
@@ -222,16 +226,6 @@ def untrained(name: str, tasks: str, rest: list[str], parser: Parser) -> Callabl
         return BASELINES[name].make(distribution) if name in baselines else oracle(name, distribution, options.get("oracle"))
 
     return make
-
-
-LIBRARY = "library:"
-"""With what the name of a folder of runs begins that act together."""
-
-
-def require_library(folder: str) -> None:
-    """Raises UsageError where a folder holds no runs, before that is found out by what takes seconds to import."""
-    if not any(Path(folder).glob("*/config.toml")):
-        raise UsageError(f"{folder} is no library: it holds no folder of a run, none that has a config.toml")
 
 
 def add_agent(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from quickstudy.data.priorities import Priorities
 from quickstudy.errors import shorten
 from quickstudy.ops.fit import MAX_COUNT, is_finite, require_range
 from quickstudy.ops.state import Ledger, Segment, Table
+from quickstudy.ops.tree import within
 
 Records = dict[str, Tensor]
 """Named tensors with the same leading axes."""
@@ -235,7 +236,7 @@ def parts_of(table: Table) -> tuple[Tensor, Tensor, Records]:
     task, number = (table.get(name) for name in ("task", "number"))
     if task is None or number is None or any(not name.startswith("record.") for name in table.keys() - {"task", "number"}):
         raise ValueError(f"the replay has a table with {shorten(sorted(table))}, not with task, number and records")
-    return task, number, {name.removeprefix("record."): value for name, value in table.items() if name.startswith("record.")}
+    return task, number, within("record.", table)
 
 
 def require_records(like: Mapping[str, Tensor], task: Tensor, number: Tensor, records: Records, tasks: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from quickstudy.arguments import checked
 from quickstudy.errors import UsageError
 from quickstudy.libraries.library import Library, Weighing
+from quickstudy.libraries.shelf import runs_in
 from quickstudy.protocol import TaskDistribution
 from quickstudy.runs import warn_of
 from quickstudy.runs.folder import stored_config
@@ -32,11 +33,3 @@ def library(folder: str | Path, tasks: TaskDistribution, weighing: Weighing | No
             warn_of(opened.complaints)
             members.append(opened.learner)
     return Library(tasks, members, weighing)
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The folders of runs within a folder; UsageError where there is none."""
-    runs = sorted(path.parent for path in folder.glob("*/config.toml"))
-    if not runs:
-        raise UsageError(f"{folder} is no library: it holds no folder of a run, none that has a config.toml")
-    return runs

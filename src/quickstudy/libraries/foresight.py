@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quickstudy.families.classic.bandit import Bandit
+from quickstudy.nets.ensemble import gaussian_error
 from quickstudy.protocol import Memory, Percept, TaskDistribution, has_past
 from quickstudy.tasks.native import NativeTasks
 
@@ -70,7 +71,7 @@ def gaussian_arms(arms: int, device: str = "cpu") -> Payoffs:
 
     def log_prob(reward: Tensor, pulls: Tensor, paid: Tensor, arm: Tensor) -> Tensor:
         variance = 1 + 1 / (1 + pulls)
-        density = -0.5 * ((reward - paid / (1 + pulls)).square() / variance + variance.log() + math.log(2 * math.pi))
+        density = -gaussian_error(paid / (1 + pulls), variance.log(), reward)
         # beside arms that pay 0 or 1 with a chance, a density has no mass there
         return torch.where((reward == 0) | (reward == 1), torch.full_like(reward, -math.inf), density)
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Generator, Tensor
 
-from quickstudy.libraries.rules import Played, Rule, owned, part
+from quickstudy.libraries.rules import Played, Rule
 from quickstudy.nets.distributions import Categorical, Distribution
+from quickstudy.ops.tree import under, within
 from quickstudy.protocol import Act, Experience, Memory, Percept, Policy
 
 Restore = Callable[[Tensor], Tensor]
@@ -37,28 +38,27 @@ class LibraryPolicy:
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         blank = torch.zeros(tasks, lanes, len(self.policies), device=self.device)
-        memory = self.start or owned(Played(blank, blank[..., 0])._asdict(), "played") | owned(
-            self.rule.initial_memory(tasks, lanes), "rule"
-        )
+        played, rule = Played(blank, blank[..., 0])._asdict(), self.rule.initial_memory(tasks, lanes)
+        memory = self.start or under("played ", played) | under("rule ", rule)
         for number, policy in enumerate(self.policies):
-            memory |= owned(policy.initial_memory(tasks, lanes), member(number))
+            memory |= under(own(number), policy.initial_memory(tasks, lanes))
         return memory
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        weights, rule = self.rule.weigh(percept, Played(**part(memory, "played")), part(memory, "rule"))
-        acts, kept = [], owned(rule, "rule")
+        weights, rule = self.rule.weigh(percept, Played(**within("played ", memory)), within("rule ", memory))
+        acts, kept = [], under("rule ", rule)
         for number, policy in enumerate(self.policies):
-            act, after = policy.act(percept, part(memory, member(number)), generator)
+            act, after = policy.act(percept, within(own(number), memory), generator)
             acts.append(act)
-            kept |= owned(after, member(number))
+            kept |= under(own(number), after)
         action = self.chosen(weights, acts, generator)
         told = [chance_of(self.distribution, act, action) for act in acts]
         by_member = torch.stack(told, -1)
         mixed = (weights.clamp(min=0).log() + by_member).logsumexp(-1)
-        kept |= owned(Played(by_member, mixed)._asdict(), "played")
+        kept |= under("played ", Played(by_member, mixed)._asdict())
         notes = {"weights": weights} | self.valued(weights, acts)
         for number, act in enumerate(acts):
-            notes |= owned(act.notes | {"log_prob": told[number]}, member(number))
+            notes |= under(own(number), act.notes | {"log_prob": told[number]})
         sure = self.rule.best_only or not all(tells(self.distribution, act) for act in acts)
         return Act(action, None if sure else mixed, notes), kept
 
@@ -84,19 +84,23 @@ class LibraryPolicy:
 
     def seen_by(self, number: int, experience: Experience) -> Experience:
         """Experience as a member has lived it: its own memory, its own notes, how likely the action was to it."""
-        own = member(number)
-        notes = part(experience.act.notes, own)
+        notes = within(own(number), experience.act.notes)
         log_prob = notes.pop("log_prob") if "parameters" in notes else None
         return experience._replace(
             act=experience.act._replace(log_prob=log_prob, notes=notes),
-            start_memory=part(experience.start_memory, own),
-            end_memory=part(experience.end_memory, own),
+            start_memory=within(own(number), experience.start_memory),
+            end_memory=within(own(number), experience.end_memory),
         )
 
 
 def member(number: int) -> str:
-    """What a member's part of memory and notes is called."""
+    """What a member is called."""
     return f"member {number}"
+
+
+def own(number: int) -> str:
+    """With what the names begin of a member's part of memory and notes."""
+    return f"{member(number)} "
 
 
 def taken(acts: list[Act], choice: Int64[Tensor, "task lane"]) -> Shaped[Tensor, "task lane ..."]:
@@ -130,6 +134,6 @@ def telling(policy: Any) -> Any:
     """The same policy, which notes the distribution that it draws from where it, or one within it, can."""
     if is_dataclass(policy) and hasattr(policy, "keep_parameters"):
         return replace(policy, keep_parameters=True)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if is_dataclass(policy) and isinstance(within := getattr(policy, "policy", None), Policy):
-        return replace(policy, policy=telling(within))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if is_dataclass(policy) and isinstance(inner := getattr(policy, "policy", None), Policy):
+        return replace(policy, policy=telling(inner))  # pyright: ignore[reportArgumentType, reportCallIssue]
     return policy

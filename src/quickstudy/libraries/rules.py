@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.libraries.foresight import Foresight
+from quickstudy.ops.tree import under, within
 from quickstudy.protocol import Memory, Percept, has_past
 
 Weights = Float[Tensor, "task lane member"]
@@ -39,16 +40,6 @@ class Rule(Protocol):
 
     def initial_memory(self, tasks: int, lanes: int) -> Memory: ...
     def weigh(self, percept: Percept, played: Played, memory: Memory) -> tuple[Weights, Memory]: ...
-
-
-def part(memory: Memory, owner: str) -> Memory:
-    """Of a memory that several share, what is one's own."""
-    return {name.removeprefix(f"{owner} "): value for name, value in memory.items() if name.startswith(f"{owner} ")}
-
-
-def owned(memory: Memory, owner: str) -> Memory:
-    """A memory under names that tell whose it is."""
-    return {f"{owner} {name}": value for name, value in memory.items()}
 
 
 def floored(weights: Weights, floor: float) -> Weights:
@@ -78,15 +69,15 @@ class Bayes:
         count = len(self.foresights)
         memory = {"log_weights": torch.full((tasks, lanes, count), -math.log(count), device=self.device)}
         for number, foresight in enumerate(self.foresights):
-            memory |= owned(foresight.initial_memory(tasks, lanes), str(number))
+            memory |= under(f"{number} ", foresight.initial_memory(tasks, lanes))
         return memory
 
     def weigh(self, percept: Percept, played: Played, memory: Memory) -> tuple[Weights, Memory]:
         told, kept = [], {}
         for number, foresight in enumerate(self.foresights):
-            log_prob, after = foresight.surprise(percept, part(memory, str(number)))
+            log_prob, after = foresight.surprise(percept, within(f"{number} ", memory))
             told.append(log_prob)
-            kept |= owned(after, str(number))
+            kept |= under(f"{number} ", after)
         before = memory["log_weights"]
         sums = before + only_past(percept, torch.stack(told, -1))
         impossible = sums.isneginf().all(-1, keepdim=True)

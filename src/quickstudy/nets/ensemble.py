@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,21 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quickstudy.nets.networks import ACTIVATIONS
+from quickstudy.nets.options import Sizes
 
 LOG_VARIANCE = -6.0, 1.0
 """Between these a log-variance stays, smoothly: where nothing was learnt it could be anything (Chua et al. 2018, app. A.1)."""
-
-
-@runtime_checkable
-class Sizes(Protocol):
-    """A configuration that says how large a network is."""
-
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def hidden_layers(self) -> int: ...
-    @property
-    def activation(self) -> Literal["tanh", "relu", "elu", "gelu", "silu"]: ...
 
 
 class Ensemble(nn.Module):

@@ -77,17 +77,23 @@ class Senses(Protocol):
 
 
 @runtime_checkable
-class Network(Protocol):
-    """A configuration that has these options, those of memories and of what is seen aside."""
+class Sizes(Protocol):
+    """A configuration that says how large a network is."""
 
-    @property
-    def encoder(self) -> Literal["none", "layer"]: ...
     @property
     def hidden_size(self) -> int: ...
     @property
     def hidden_layers(self) -> int: ...
     @property
     def activation(self) -> Literal["tanh", "relu", "elu", "gelu", "silu"]: ...
+
+
+@runtime_checkable
+class Network(Sizes, Protocol):
+    """A configuration that has these options, those of memories and of what is seen aside."""
+
+    @property
+    def encoder(self) -> Literal["none", "layer"]: ...
     @property
     def layer_norm(self) -> bool: ...
 

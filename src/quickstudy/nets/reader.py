@@ -23,6 +23,7 @@ from quickstudy.nets.options import Senses as Options
 from quickstudy.nets.senses import Choices, Image, Sound, Text, Vector, is_batched
 from quickstudy.ops.features import vector_size
 from quickstudy.ops.senses import bytes_of, from_bytes, is_read, numbers_in, parts_of, sense_of, split
+from quickstudy.ops.tree import within
 
 Space = gymnasium.Space[Any]
 Net = TypeVar("Net", bound=nn.Module)
@@ -63,8 +64,7 @@ def read(net: nn.Module, weights: Weights, inputs: Shaped[Tensor, "*lead entry"]
     """What a network's reader makes of its inputs; they themselves where it has none, or where they have been read."""
     if inputs.is_floating_point():
         return inputs
-    own = {name.removeprefix("reader."): weight for name, weight in weights.items() if name.startswith("reader.")}
-    return functional_call(net.get_submodule("reader"), own, (inputs,))
+    return functional_call(net.get_submodule("reader"), within("reader.", weights), (inputs,))
 
 
 class Reader(nn.Module):

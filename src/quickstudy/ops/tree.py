@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 Tree = TypeVar("Tree")
+Value = TypeVar("Value")
 
 
 def tree_map(function: Callable[..., Tensor], tree: Tree, *others: Any) -> Tree:
@@ -27,6 +28,16 @@ def tensors_in(tree: Any) -> list[Tensor]:
     if tree is None or isinstance(tree, Tensor):
         return [] if tree is None else [tree]
     return [tensor for part in (tree.values() if isinstance(tree, dict) else tree) for tensor in tensors_in(part)]
+
+
+def under(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Values under names that begin so."""
+    return {f"{prefix}{name}": value for name, value in values.items()}
+
+
+def within(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Those whose names begin so, under the rest of their names: what `under` put there."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def as_mapping(tree: Any) -> Any:

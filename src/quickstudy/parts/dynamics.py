@@ -15,11 +15,13 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from quickstudy.errors import UsageError
-from quickstudy.nets.ensemble import Ensemble, Sizes, bounded_log_variance, gaussian_error
+from quickstudy.nets.ensemble import Ensemble, bounded_log_variance, gaussian_error
 from quickstudy.nets.networks import skeleton
+from quickstudy.nets.options import Sizes
 from quickstudy.ops.features import as_vector, unit_vector, vector_size
 from quickstudy.ops.moments import Moments, merged, moments_of, no_moments
 from quickstudy.ops.policy_gradient import masked_mean
+from quickstudy.ops.returns import episode_index
 from quickstudy.ops.senses import is_read
 from quickstudy.protocol import Percept, TaskDistribution, counter, has_past
 
@@ -55,7 +57,7 @@ def steps_of(tasks: TaskDistribution, records: Mapping[str, Shaped[Tensor, "*lea
 
 def up_to_the_end(valid: Bool[Tensor, "*lead time"], ended: Bool[Tensor, "*lead time"]) -> Bool[Tensor, "*lead time"]:
     """Which steps belong to the episode of the first one."""
-    return valid & (ended.long().cumsum(-1) - ended.long() == 0)
+    return valid & (episode_index(ended) == 0)
 
 
 class Scales(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is stored of a learner that PPO alone moves: weights, an optimiser's moments, the scale of its values."""
+"""What is stored of a learner that one optimiser moves: weights, its moments, and, where PPO does, the scale of its values."""
 
 from __future__ import annotations
 
@@ -23,6 +23,34 @@ class Improved(Protocol):
     optimiser: Adam
     scale: ValueScale
     device: str
+
+
+@runtime_checkable
+class Descending(Protocol):
+    """A learner of which an optimiser moves all that is learned, under names of its own."""
+
+    iteration: int
+    learned: Weights
+    optimiser: Adam
+
+    def state_dict(self) -> State: ...
+
+
+def kept_learned(learner: Descending) -> State:
+    """All that its next meta-iteration depends on, besides its settings and tasks."""
+    return {
+        "iteration": learner.iteration,
+        "learned": {name: value.detach() for name, value in learner.learned.items()},
+        "optimiser": adam_state(learner.optimiser),
+    }
+
+
+def take_learned(learner: Descending, state: Mapping[str, Any]) -> None:
+    """Puts back what `kept_learned` gave; ValueError, before anything changes, where it doesn't fit the learner's own state."""
+    require_fit("", state, {**learner.state_dict(), "iteration": COUNTED, "optimiser": adam_fits(learner.optimiser)})
+    learner.iteration = state["iteration"]
+    copy_into(learner.learned, state["learned"])
+    load_adam_state(learner.optimiser, state["optimiser"])
 
 
 def kept(learner: Improved) -> State:

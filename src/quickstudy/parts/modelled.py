@@ -1,4 +1,4 @@
-"""What learners of a model share: trials that go into a replay, the moments of their steps, and what is stored of them."""
+"""What learners of a model share: trials that go into a replay, a meta-iteration on them, and what is stored of them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Generator
+from jaxtyping import Float
+from torch import Generator, Tensor
 from torch.optim import Adam
 
 from quickstudy.data.replay import Replay
+from quickstudy.errors import UsageError, require_at_least, require_rates, require_share
 from quickstudy.nets.networks import Weights, copy_into
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.moments import Moments, moments_fit
 from quickstudy.parts.belief import as_records
-from quickstudy.parts.collecting import collected_trials, some_experience, trial_metrics, trial_steps
-from quickstudy.parts.dynamics import Scales, Steps, steps_of, up_to_the_end, with_steps
-from quickstudy.protocol import Metrics, State, TaskDistribution, Work
+from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics, trial_steps
+from quickstudy.parts.descend import descend
+from quickstudy.parts.dynamics import Scales, Steps, Units, packed_size, steps_of, units_of, up_to_the_end, with_steps
+from quickstudy.parts.planning import Actions, require_search
+from quickstudy.protocol import Metrics, State, TaskDistribution, Work, counter
 
 ALL = torch.zeros(1, dtype=torch.long)
 """The one row of the replay: trials of all tasks lie together."""
@@ -42,6 +46,50 @@ def trial_replay(tasks: TaskDistribution, trials: int, spare: int, device: str) 
     """An empty replay of whole trials."""
     like = as_records(tasks, some_experience(tasks, device), trial_steps(tasks))
     return Replay(1, trials, spare, like=like, device=device)
+
+
+def require_modelled(what: str, config: Any, *counts: str, least: tuple[str, ...] = ()) -> None:
+    """Raises UsageError where a learner of a model can't be so: besides its search, `counts` are to be 1 or more, `least` 0."""
+    require_search(what, config)
+    require_rates(what, config)
+    require_at_least(1, what, config, "shards", "hidden_size", "trials", "batch_size", "buffer_trials", *counts)
+    require_at_least(0, what, config, "updates", "hidden_layers", *least)
+    require_share(what, config, "gamma")
+    require_share(what, config, "random_share", zero=True)
+    require_shards(what, config, "trials")
+
+
+def require_particles(what: str, config: Any) -> None:
+    """Raises UsageError where particles can't be dealt out to an ensemble's members alike."""
+    if config.particles % config.members:
+        raise UsageError(f"{what}: particles ({config.particles}) must be a multiple of members ({config.members})")
+
+
+def meta_iteration(work: Work, learner: Any) -> Metrics:
+    """Lives trials, and then learns from the replay: so many updates, as the learner's own `update` makes one."""
+    draws = counter(learner.seed, learner.iteration, "replay")
+    metrics, parts = lived(work, learner), {}
+    units = units_of(learner.scales)
+    for _ in range(learner.config.updates):
+        parts = learner.update(units, draws)
+    learner.iteration += 1
+    return metrics | numbers(parts)
+
+
+def descended(learner: Any, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
+    """One step of the optimiser along a loss; what is told of it."""
+    [norm] = descend(learner, loss, learner.optimiser, all_weights(learner.weights), max_norm=learner.config.max_grad_norm)
+    return {"train/loss": loss.detach(), "train/grad_norm": norm}
+
+
+def nothing_past(tasks: int, lanes: int, actions: Actions, units: Units, past_steps: int, plan_steps: int) -> dict[str, Tensor]:
+    """A memory of so many last steps, none of which there has been, and of a plan."""
+    features, device = len(units.center), units.center.device
+    return {
+        "plan": actions.first(tasks, lanes, plan_steps, device).mean,
+        "past": torch.zeros(tasks, lanes, past_steps, packed_size(features, actions.size), device=device),
+        "seen": torch.zeros(tasks, lanes, features, device=device),
+    }
 
 
 def lived(work: Work, learner: Any) -> Metrics:

@@ -13,6 +13,7 @@ from quickstudy.arguments import checked
 from quickstudy.errors import UsageError
 from quickstudy.nets.reader import reader_of
 from quickstudy.ops.senses import as_bytes
+from quickstudy.ops.tree import within
 from quickstudy.protocol import Agent
 
 
@@ -37,7 +38,7 @@ class Reading(nn.Module):
         self.space: Any = learner.tasks.observation_space
         self.size = reader.features
         self.reader = copy.deepcopy(reader).to_empty(device=learner.device)
-        own = {name.removeprefix("reader."): weight for name, weight in weights.items() if name.startswith("reader.")}
+        own = within("reader.", weights)
         self.reader.load_state_dict(own)
         self.requires_grad_(False)
 

@@ -51,6 +51,7 @@ from quickstudy.ops.moments import Moments, moments_fit, no_moments
 from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.ops.senses import is_read, numbers_in
+from quickstudy.ops.tree import within
 from quickstudy.parts import ppo
 from quickstudy.parts.belief import (
     Trials,
@@ -302,7 +303,7 @@ class VariBAD:
         names = [name for name in ("reader", "encoder", "policy") if hasattr(self.net, name)]
         parts: OrderedDict[str, nn.Module] = OrderedDict((part, getattr(self.net, part)) for part in names)
         if isinstance(parts["encoder"], nn.Identity) and "reader" not in parts:
-            return parts["policy"], {n.removeprefix("policy."): w for n, w in self.weights.items() if n.startswith("policy.")}
+            return parts["policy"], within("policy.", self.weights)
         return nn.Sequential(parts), {name: w for name, w in self.weights.items() if name.split(".")[0] in parts}
 
     def adapt(self, policy: BeliefPolicy, experience: Experience) -> BeliefPolicy:

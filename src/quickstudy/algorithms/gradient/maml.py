@@ -23,10 +23,8 @@ from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import Distribution, distribution_over
-from quickstudy.nets.networks import Build, Weights, copy_into
-from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.networks import Build, Weights
 from quickstudy.ops.features import inputs_of
-from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean, root
 from quickstudy.ops.trust_region import flatten, line_search, linear_maps, trust_region_step, unflatten
 from quickstudy.parts.collecting import require_shards
@@ -47,6 +45,7 @@ from quickstudy.parts.gradient import (
     retraced,
     samples_of,
 )
+from quickstudy.parts.kept import kept_learned, take_learned
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work
 
 
@@ -269,18 +268,10 @@ class MAML:
         return metrics
 
     def state_dict(self) -> State:
-        return {
-            "iteration": self.iteration,
-            "learned": {name: value.detach() for name, value in self.learned.items()},
-            "optimiser": adam_state(self.optimiser),
-        }
+        return kept_learned(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
-        require_fit("", state, {**self.state_dict(), **patterns})
-        self.iteration = state["iteration"]
-        copy_into(self.learned, state["learned"])
-        load_adam_state(self.optimiser, state["optimiser"])
+        take_learned(self, state)
 
 
 def improvement(

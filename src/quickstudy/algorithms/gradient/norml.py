@@ -23,16 +23,16 @@ from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
-from quickstudy.nets.networks import Build, Weights, copy_into, head, initial_weights, skeleton
-from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.nets.networks import Build, Weights, head, initial_weights, skeleton
 from quickstudy.nets.reader import behind, inputs_for
 from quickstudy.ops.features import as_vector, inputs_of, unit_vector, vector_size
-from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
 from quickstudy.ops.senses import as_row, is_read
+from quickstudy.ops.tree import under, within
 from quickstudy.parts import gradient
 from quickstudy.parts.collecting import numbers, require_shards
 from quickstudy.parts.descend import descend
+from quickstudy.parts.kept import kept_learned, take_learned
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work, counter
 
 
@@ -110,8 +110,8 @@ class NoRML:
         own, _ = self.start.divided()
         self.learned = {
             **self.start.learned(),
-            **named("judge", initial_weights(self.judge, counter(seed, 0, "judge"), {}, device)),
-            **named("offset", {name: torch.zeros_like(weight).requires_grad_() for name, weight in own.items()}),
+            **under("judge of ", initial_weights(self.judge, counter(seed, 0, "judge"), {}, device)),
+            **under("offset of ", {name: torch.zeros_like(weight).requires_grad_() for name, weight in own.items()}),
         }
         self.optimiser = Adam(self.learned.values(), lr=config.learning_rate, eps=1e-5)
 
@@ -130,7 +130,7 @@ class NoRML:
         after = gradient.adapted(self.inner, start, samples, axis)
         if axis is not None:
             return after
-        offsets = part_of(learned, "offset")
+        offsets = within("offset of ", learned)
         return after._replace(
             weights={name: weight + offsets[name] if name in offsets else weight for name, weight in after.weights.items()}
         )
@@ -149,7 +149,7 @@ class NoRML:
             told = as_row(space, (percept.observation, led), action)
         else:
             told = torch.cat([inputs, action, as_vector(space, led)], dim=-1)
-        advantage = functional_call(self.judge, part_of(learned, "judge"), (told,))[..., 0]
+        advantage = functional_call(self.judge, within("judge of ", learned), (told,))[..., 0]
         act, log_prob = experience.act, cast(Tensor, experience.act.log_prob)
         first, valid = percept.first, experience.valid
         return gradient.Samples(inputs, act.action, log_prob, act.notes["parameters"], advantage, first, valid)
@@ -195,25 +195,7 @@ class NoRML:
         return loss, {"train/loss": loss.detach(), "train/approx_kl": kl.detach()}
 
     def state_dict(self) -> State:
-        return {
-            "iteration": self.iteration,
-            "learned": {name: value.detach() for name, value in self.learned.items()},
-            "optimiser": adam_state(self.optimiser),
-        }
+        return kept_learned(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
-        require_fit("", state, {**self.state_dict(), **patterns})
-        self.iteration = state["iteration"]
-        copy_into(self.learned, state["learned"])
-        load_adam_state(self.optimiser, state["optimiser"])
-
-
-def named(part: str, weights: Weights) -> Weights:
-    """Weights of a part, under names that say so."""
-    return {f"{part} of {name}": weight for name, weight in weights.items()}
-
-
-def part_of(learned: Weights, part: str) -> Weights:
-    """The weights of a part, under their own names."""
-    return {name.removeprefix(f"{part} of "): weight for name, weight in learned.items() if name.startswith(f"{part} of ")}
+        take_learned(self, state)

@@ -22,13 +22,12 @@ from quickstudy.errors import require_at_least, require_discounts, require_rates
 from quickstudy.insight import Descent, Known, Retraced, Trial
 from quickstudy.nets import options
 from quickstudy.nets.distributions import distribution_over
-from quickstudy.nets.networks import Build, copy_into
-from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
-from quickstudy.ops.fit import COUNTED, require_fit
+from quickstudy.nets.networks import Build
 from quickstudy.ops.policy_gradient import clipped_surrogate, masked_mean
 from quickstudy.parts import gradient
 from quickstudy.parts.collecting import numbers, require_shards
 from quickstudy.parts.descend import descend
+from quickstudy.parts.kept import kept_learned, take_learned
 from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work
 
 
@@ -163,20 +162,11 @@ class ProMP:
         return total, {name: part.detach() for name, part in parts.items()}
 
     def state_dict(self) -> State:
-        return {
-            "iteration": self.iteration,
-            "learned": {name: value.detach() for name, value in self.learned.items()},
-            "optimiser": adam_state(self.optimiser),
-            **({"kl_weight": self.kl_weight} if self.config.target_kl else {}),
-        }
+        return {**kept_learned(self), **({"kl_weight": self.kl_weight} if self.config.target_kl else {})}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        patterns = {"iteration": COUNTED, "optimiser": adam_fits(self.optimiser)}
-        require_fit("", state, {**self.state_dict(), **patterns})
-        self.iteration = state["iteration"]
+        take_learned(self, state)
         self.kl_weight = state.get("kl_weight", self.config.kl_weight)
-        copy_into(self.learned, state["learned"])
-        load_adam_state(self.optimiser, state["optimiser"])
 
 
 def weight_for(weight: float, kl: float, target: float) -> float:

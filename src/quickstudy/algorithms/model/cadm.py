@@ -20,15 +20,12 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import UsageError, require_at_least, require_rates, require_share
 from quickstudy.insight import Known, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
 from quickstudy.nets.networks import ACTIVATIONS, Weights, bound, copied, initial_weights, multilayer, skeleton
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.parts import modelled, planning
-from quickstudy.parts.collecting import numbers, require_shards
-from quickstudy.parts.descend import descend
 from quickstudy.parts.dynamics import (
     Steps,
     Units,
@@ -42,7 +39,6 @@ from quickstudy.parts.dynamics import (
     model_net,
     no_scales,
     pack,
-    packed_size,
     pushed,
     read,
     require_vectors,
@@ -103,16 +99,10 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        planning.require_search("cadm", self)
-        require_rates("cadm", self)
-        sizes = "hidden_size", "future_steps", "latent_size", "members", "particles", "trials", "batch_size", "buffer_trials"
-        require_at_least(1, "cadm", self, "shards", *sizes)
-        require_at_least(0, "cadm", self, "updates", "hidden_layers", "past_steps", "backward_weight")
-        require_share("cadm", self, "gamma")
-        require_share("cadm", self, "random_share", zero=True)
-        require_shards("cadm", self, "trials")
-        if self.particles % self.members:
-            raise UsageError(f"cadm: particles ({self.particles}) must be a multiple of members ({self.members})")
+        modelled.require_modelled(
+            "cadm", self, "future_steps", "latent_size", "members", "particles", least=("past_steps", "backward_weight")
+        )
+        modelled.require_particles("cadm", self)
 
 
 @dataclass(frozen=True)
@@ -138,10 +128,8 @@ class ContextPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        features, device = len(self.units.center), self.units.center.device
-        past = torch.zeros(tasks, lanes, self.config.past_steps, packed_size(features, self.actions.size), device=device)
-        plan = self.actions.first(tasks, lanes, self.config.plan_steps, device).mean
-        return {"plan": plan, "past": past, "seen": torch.zeros(tasks, lanes, features, device=device)}
+        config = self.config
+        return modelled.nothing_past(tasks, lanes, self.actions, self.units, config.past_steps, config.plan_steps)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         config, seen = self.config, as_vector(self.tasks.observation_space, percept.observation)
@@ -221,13 +209,7 @@ class CaDM:
         return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
-        config, draws = self.config, counter(self.seed, self.iteration, "replay")
-        metrics, parts = modelled.lived(work, self), {}
-        units = units_of(self.scales)
-        for _ in range(config.updates):
-            parts = self.update(units, draws)
-        self.iteration += 1
-        return metrics | numbers(parts)
+        return modelled.meta_iteration(work, self)
 
     def update(self, units: Units, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser, forwards and backwards, on steps that follow, from the context before the first one."""
@@ -240,8 +222,7 @@ class CaDM:
         parts = measured(units, outputs, after)
         if config.backward_weight:
             loss = loss + config.backward_weight * self.loss("backward", units, turned(after), context)[0]
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=config.max_grad_norm)
-        return {"train/loss": loss.detach(), "train/grad_norm": norm} | parts
+        return modelled.descended(self, loss) | parts
 
     def loss(
         self, name: str, units: Units, steps: Steps, context: Float[Tensor, "row time context"]

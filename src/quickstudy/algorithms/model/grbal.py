@@ -20,7 +20,6 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_rates, require_share
 from quickstudy.insight import Known, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
@@ -28,8 +27,6 @@ from quickstudy.nets.networks import Weights, copied, initial_weights
 from quickstudy.ops.adaptation import inner_step
 from quickstudy.ops.features import as_vector
 from quickstudy.parts import modelled, planning
-from quickstudy.parts.collecting import numbers, require_shards
-from quickstudy.parts.descend import descend
 from quickstudy.parts.dynamics import (
     Steps,
     Units,
@@ -40,7 +37,6 @@ from quickstudy.parts.dynamics import (
     model_net,
     no_scales,
     pack,
-    packed_size,
     pushed,
     read,
     require_vectors,
@@ -95,14 +91,7 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        planning.require_search("grbal", self)
-        require_rates("grbal", self)
-        sizes = "hidden_size", "past_steps", "future_steps", "trials", "batch_size", "buffer_trials"
-        require_at_least(1, "grbal", self, "shards", *sizes)
-        require_at_least(0, "grbal", self, "updates", "hidden_layers")
-        require_share("grbal", self, "gamma")
-        require_share("grbal", self, "random_share", zero=True)
-        require_shards("grbal", self, "trials")
+        modelled.require_modelled("grbal", self, "past_steps", "future_steps")
 
 
 class Start(NamedTuple):
@@ -148,10 +137,8 @@ class AdaptingPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         if self.start is not None:
             return self.start
-        features, device = len(self.units.center), self.units.center.device
-        past = torch.zeros(tasks, lanes, self.config.past_steps, packed_size(features, self.actions.size), device=device)
-        plan = self.actions.first(tasks, lanes, self.config.plan_steps, device).mean
-        return {"plan": plan, "past": past, "seen": past[:, :, 0, :features]}
+        config = self.config
+        return modelled.nothing_past(tasks, lanes, self.actions, self.units, config.past_steps, config.plan_steps)
 
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         config, seen = self.config, as_vector(self.tasks.observation_space, percept.observation)
@@ -210,13 +197,7 @@ class GrBAL:
         return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
-        config, draws = self.config, counter(self.seed, self.iteration, "replay")
-        metrics, parts = modelled.lived(work, self), {}
-        units = units_of(self.scales)
-        for _ in range(config.updates):
-            parts = self.update(units, draws)
-        self.iteration += 1
-        return metrics | numbers(parts)
+        return modelled.meta_iteration(work, self)
 
     def update(self, units: Units, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser, along the error on what follows of weights that adapted to what came before."""
@@ -225,8 +206,7 @@ class GrBAL:
         weights = adapted(self.net, Start(self.weights["model"], self.weights["rates"]), units, before)
         outputs = by_row(self.net, weights, read(units, after.seen, after.action))
         loss = model_loss(units, outputs, after)
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=config.max_grad_norm)
-        return {"train/loss": loss.detach(), "train/grad_norm": norm} | measured(units, outputs, after)
+        return modelled.descended(self, loss) | measured(units, outputs, after)
 
     def known(self, trial: Trial) -> Known:
         """How far the last steps move each weight."""

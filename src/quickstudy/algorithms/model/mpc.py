@@ -18,15 +18,12 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import UsageError, require_at_least, require_rates, require_share
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
 from quickstudy.nets.networks import Weights, bound, copied, initial_weights
 from quickstudy.ops.features import as_vector
 from quickstudy.ops.tree import tree_map
 from quickstudy.parts import modelled, planning
-from quickstudy.parts.collecting import numbers, require_shards
-from quickstudy.parts.descend import descend
 from quickstudy.parts.dynamics import (
     Units,
     by_member,
@@ -86,16 +83,8 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        planning.require_search("mpc", self)
-        require_rates("mpc", self)
-        sizes = "hidden_size", "members", "particles", "trials", "batch_size", "buffer_trials"
-        require_at_least(1, "mpc", self, "shards", *sizes)
-        require_at_least(0, "mpc", self, "updates", "hidden_layers")
-        require_share("mpc", self, "gamma")
-        require_share("mpc", self, "random_share", zero=True)
-        require_shards("mpc", self, "trials")
-        if self.particles % self.members:
-            raise UsageError(f"mpc: particles ({self.particles}) must be a multiple of members ({self.members})")
+        modelled.require_modelled("mpc", self, "members", "particles")
+        modelled.require_particles("mpc", self)
 
 
 @dataclass(frozen=True)
@@ -160,13 +149,7 @@ class MPC:
         return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
-        config, draws = self.config, counter(self.seed, self.iteration, "replay")
-        metrics, parts = modelled.lived(work, self), {}
-        units = units_of(self.scales)
-        for _ in range(config.updates):
-            parts = self.update(units, draws)
-        self.iteration += 1
-        return metrics | numbers(parts)
+        return modelled.meta_iteration(work, self)
 
     def update(self, units: Units, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser: each member learns from steps of its own."""
@@ -175,8 +158,7 @@ class MPC:
         steps = tree_map(lambda part: part.reshape(self.config.members, -1, *part.shape[3:]), drawn)
         outputs = functional_call(self.net, self.weights["model"], (read(units, steps.seen, steps.action),))
         loss = model_loss(units, outputs, steps)
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=self.config.max_grad_norm)
-        return {"train/loss": loss.detach(), "train/grad_norm": norm} | measured(units, outputs, steps)
+        return modelled.descended(self, loss) | measured(units, outputs, steps)
 
     def state_dict(self) -> State:
         return modelled.kept(self)

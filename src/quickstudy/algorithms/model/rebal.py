@@ -19,7 +19,6 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.errors import require_at_least, require_rates, require_share
 from quickstudy.insight import Known, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
@@ -27,8 +26,7 @@ from quickstudy.nets.networks import Recurrent, Weights, bound, copied, initial_
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.ops.tree import where_lane
 from quickstudy.parts import modelled, planning
-from quickstudy.parts.collecting import numbers, require_shards, trial_steps
-from quickstudy.parts.descend import descend
+from quickstudy.parts.collecting import trial_steps
 from quickstudy.parts.dynamics import (
     Steps,
     Units,
@@ -89,14 +87,7 @@ class Config:
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
     def __post_init__(self) -> None:
-        planning.require_search("rebal", self)
-        require_rates("rebal", self)
-        sizes = "hidden_size", "trials", "batch_size", "buffer_trials"
-        require_at_least(1, "rebal", self, "shards", *sizes)
-        require_at_least(0, "rebal", self, "updates", "hidden_layers", "slice_length")
-        require_share("rebal", self, "gamma")
-        require_share("rebal", self, "random_share", zero=True)
-        require_shards("rebal", self, "trials")
+        modelled.require_modelled("rebal", self, least=("slice_length",))
 
 
 @dataclass(frozen=True)
@@ -199,13 +190,7 @@ class ReBAL:
         return Session(self, seed=seed, greedy=greedy)
 
     def train_step(self, work: Work) -> Metrics:
-        config, draws = self.config, counter(self.seed, self.iteration, "replay")
-        metrics, parts = modelled.lived(work, self), {}
-        units = units_of(self.scales)
-        for _ in range(config.updates):
-            parts = self.update(units, draws)
-        self.iteration += 1
-        return metrics | numbers(parts)
+        return modelled.meta_iteration(work, self)
 
     def update(self, units: Units, generator: Generator) -> dict[str, Tensor]:
         """One step of the optimiser, along the error on each step of what was remembered before it."""
@@ -220,8 +205,7 @@ class ReBAL:
             0, told.shape[1::-1]
         )
         loss = model_loss(units, outputs, steps)
-        [norm] = descend(self, loss, self.optimiser, modelled.all_weights(self.weights), max_norm=config.max_grad_norm)
-        return {"train/loss": loss.detach(), "train/grad_norm": norm} | measured(units, outputs, steps)
+        return modelled.descended(self, loss) | measured(units, outputs, steps)
 
     def known(self, trial: Trial) -> Known:
         """What the memory holds when the trial is over."""

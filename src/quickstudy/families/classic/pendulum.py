@@ -67,14 +67,14 @@ class Pendulum:
     def transition(self, state: Tensor, action: Tensor, task: Tasks, noise: Tensor) -> Tensor:
         angle, speed, *clock = state.unbind(-1)
         now = self.physics(task, *clock)
-        torque, mass, length = now["motor"] * action[..., 0].clamp(-MAX_TORQUE, MAX_TORQUE), now["mass"], now["length"]
+        torque, mass, length = now.get("motor", 1.0) * action[..., 0].clamp(-MAX_TORQUE, MAX_TORQUE), now["mass"], now["length"]
         push = 3 * now["gravity"] / (2 * length) * angle.sin() + 3 / (mass * length**2) * torque
         speed = (speed + push * TIME_STEP).clamp(-MAX_SPEED, MAX_SPEED)
         return torch.stack([angle + speed * TIME_STEP, speed, *(steps + 1 for steps in clock)], dim=-1)
 
     def physics(self, task: Tasks, *clock: Tensor) -> Tasks:
         """What holds after so many steps of an episode."""
-        return in_force({**task, "motor": torch.ones_like(task["mass"])}, *clock)
+        return in_force({**task, "motor": torch.ones_like(task["mass"])}, *clock) if clock else task
 
     def observation(self, state: Tensor, task: Tasks) -> Tensor:
         angle, speed, *clock = state.unbind(-1)
@@ -98,7 +98,7 @@ class Pendulum:
         lived = {name: float(value) for name, value in self.physics(task, *clock - 1).items()}
         angle, length, mass = float(state[0]), lived["length"], lived["mass"]
         tip = (-length * math.sin(angle), length * math.cos(angle))
-        torque = 0.0 if action is None else lived["motor"] * float(action[0])
+        torque = 0.0 if action is None else lived.get("motor", 1.0) * float(action[0])
         turn: tuple[Shape, ...] = ()
         if abs(torque) > 0.05 * MAX_TORQUE:
             turn = arrow(arc((0.0, 0.0), 0.32, math.pi / 2, math.pi / 2 + 0.6 * math.pi * torque / MAX_TORQUE), 0.05, ORANGE)

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from quickstudy.arguments import checked
 from quickstudy.errors import EnvironmentFault
 from quickstudy.ops.spaces import action_fault, decode, encode
-from quickstudy.ops.tree import where_lane
+from quickstudy.ops.tree import where_lane, within
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.tasks.changes import AFTER, STEP
 from quickstudy.tasks.mujoco.bodies import simulator
@@ -52,7 +52,7 @@ class MujocoEnv:
     def reset(self, tasks: Tasks, generator: Generator) -> Observation:
         self._task = {name: value[:, None].double() for name, value in tasks.items()}
         self._generator = generator
-        later = {name.removeprefix(AFTER): value for name, value in tasks.items() if name.startswith(AFTER)}
+        later = within(AFTER, tasks)
         if later or any(name in SCALES for name in tasks):
             self._models = self._shaped(tasks)
             self._later = self._shaped({**tasks, **later}) if later else self._models
