@@ -7,6 +7,7 @@ there again.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import secrets
 import time
@@ -85,28 +86,37 @@ def require_writer(log: str) -> None:
 
 
 class TensorBoard:
-    """Event files in `tensorboard/`."""
+    """Event files in `tensorboard/`, a row at once: SummaryWriter's thread tells of a folder that is gone by a traceback."""
 
     def __init__(self, folder: Path, timesteps: int):
-        # it takes a second to import, which nothing else here needs
-        from torch.utils.tensorboard.writer import SummaryWriter
+        # what nothing else here needs takes a third of a second to import; the classes are made when it is, which types don't know
+        protocol, records = "tensorboard.compat.proto", import_module("tensorboard.summary.writer.record_writer")
+        event, self._summary = (import_module(f"{protocol}.{name}_pb2") for name in ("event", "summary"))
+        self._event = event.Event
+        folder = folder / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # a name that nobody can guess, opened only where there is nothing of that name
+        file = folder / f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}.{secrets.token_hex(8)}"
+        self._records = records.RecordWriter(file.open("xb"))
+        self._add(file_version="brain.Event:2")
+        if timesteps:
+            # what an earlier session wrote from here on is shown no longer
+            self._add(step=timesteps + 1, session_log=event.SessionLog(status=event.SessionLog.START))
+        self.flush()
 
-        # it opens whatever has the name of its file, so that has to be one that nobody can guess
-        end, purged = f".{secrets.token_hex(8)}", timesteps + 1 if timesteps else None
-        self._folder = folder / "tensorboard"
-        self._board = SummaryWriter(str(self._folder), purge_step=purged, filename_suffix=end)
+    def _add(self, **said: Any) -> None:
+        self._records.write(self._event(wall_time=time.time(), **said).SerializeToString())
 
     def write(self, row: Metrics, timesteps: int) -> None:
-        for name, value in row.items():
-            self._board.add_scalar(name, value, timesteps)
+        values = [self._summary.Summary.Value(tag=name, simple_value=value) for name, value in row.items()]
+        self._add(step=timesteps, summary=self._summary.Summary(value=values))
+        self.flush()
 
     def flush(self) -> None:
-        self._board.flush()
+        self._records.flush()
 
     def close(self) -> None:
-        # its thread would complain of a folder that is gone, which is said already
-        if self._folder.is_dir():
-            self._board.close()
+        self._records.close()
 
 
 class WandB:
