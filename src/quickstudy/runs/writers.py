@@ -89,7 +89,7 @@ class TensorBoard:
     """Event files in `tensorboard/`, a row at once: SummaryWriter's thread tells of a folder that is gone by a traceback."""
 
     def __init__(self, folder: Path, timesteps: int):
-        # what nothing else here needs takes a third of a second to import; the classes are made when it is, which types don't know
+        # it takes a third of a second to import, which nothing else here needs; type checkers don't see what it makes then
         protocol, records = "tensorboard.compat.proto", import_module("tensorboard.summary.writer.record_writer")
         event, self._summary = (import_module(f"{protocol}.{name}_pb2") for name in ("event", "summary"))
         self._event = event.Event
