@@ -36,7 +36,7 @@ def test_a_folder_is_its_runs_in_the_order_of_their_names(shelf: Path):
     assert torch.equal(*(qs.evaluate(agent, num_tasks=20).returns for agent in (found, again)))
 
 
-@pytest.mark.parametrize("weights", ["exp4", "bayes", "greedy"])
+@pytest.mark.parametrize("weights", ["exp4", "bayes", "greedy", "reuse"])
 def test_the_command_line_evaluates_a_library(shelf: Path, weights: str, capsys: pytest.CaptureFixture[str]):
     words = ["evaluate", f"library:{shelf}", "bandit", *PULLS, "--weights", weights, "--num-tasks", "20", "--json"]
     assert main(words) == 0

@@ -68,7 +68,7 @@ def told(step: tuple[int, float] | None, lead: tuple[int, ...] = (1, 1)) -> Perc
     )
 
 
-@pytest.mark.parametrize("weights", ["exp4", "greedy", "bayes"])
+@pytest.mark.parametrize("weights", ["exp4", "greedy", "bayes", "reuse"])
 @pytest.mark.parametrize("greedy", [False, True])
 @pytest.mark.parametrize("name", ["rl2", "rl3", "maml", "varibad", "pearl", "multi-task"])
 def test_a_library_of_one_is_that_member_bit_for_bit(name: str, weights: Any, greedy: bool):
@@ -359,12 +359,18 @@ def test_what_cannot_be_a_library_is_refused_in_a_line():
         ([], {}, BANDIT, "it needs at least one member"),
         ([rl2], {}, BANDIT4, "member 0, rl2, has action space Discrete\\(3\\), the tasks have Discrete\\(4\\)"),
         ([learner("rl2", POINT)], {"weights": "greedy"}, POINT, "greedy is for Discrete actions"),
-        ([learner("rl2", POINT)], {"weights": "bayes"}, POINT, "bayes knows no likelihood of the family of member 0, rl2"),
+        (
+            [learner("rl2", POINT)],
+            {"weights": "bayes"},
+            POINT,
+            "nobody has reckoned a likelihood of the family of member 0, rl2",
+        ),
         ([rl2], {"floor": 0.0}, BANDIT, "floor is 0, for exp4 it must be more than 0"),
         ([rl2], {"weights": "greedy", "floor": 0.1}, BANDIT, "greedy has no floor"),
+        ([rl2], {"measured_tasks": 0}, BANDIT, "measured_tasks is 0, it must be at least 1"),
         ([rl2], {"reward_low": 1.0}, BANDIT, "reward_low is 1, it must be less"),
     ]:
         with pytest.raises(UsageError, match=says):
             qs.Library(tasks, members, qs.Weighing(**weighing))
-    with pytest.raises(UsageError, match="foresights are for bayes, one for each of 1 members"):
+    with pytest.raises(UsageError, match="foresights are for bayes, or reuse by steps, one for each of 1 members"):
         qs.Library(BANDIT, [rl2], foresights=[beta_arms(((1.0, 1.0),) * 3)])

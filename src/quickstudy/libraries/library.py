@@ -11,8 +11,10 @@ from gymnasium.spaces import Discrete
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
 from quickstudy.errors import UsageError
+from quickstudy.libraries.fitted import fitted
 from quickstudy.libraries.foresight import Foresight, foresight_of
 from quickstudy.libraries.policy import LibraryPolicy, Restore, member, telling
+from quickstudy.libraries.reuse import Choose, Reuse, performance_of
 from quickstudy.libraries.rules import Bayes, Exp4, Praise, Rule
 from quickstudy.nets.distributions import distribution_over
 from quickstudy.protocol import Agent, Experience, TaskDistribution
@@ -24,11 +26,19 @@ from quickstudy.wrappers.normalised import Normalised
 class Weighing:
     """How the members of a library are weighed."""
 
-    weights: Literal["exp4", "bayes", "greedy"] = "exp4"
-    """By what a member's actions have earned (exp4), by how likely what happened is in its family (bayes), or the action of the
-    greatest sum of members' chances by reward (greedy)."""
+    weights: Literal["exp4", "bayes", "reuse", "greedy"] = "exp4"
+    """By what a member's actions have earned (exp4), by how likely what happened is in its family (bayes), a member for a whole
+    episode by what is believed (reuse), or the action of the greatest sum of members' chances by reward (greedy)."""
     floor: float | None = None
-    """The share of trust that is dealt out evenly; without it 0.1 for exp4 and 0 for bayes."""
+    """The share of trust that is dealt out evenly; without it 0.1 for exp4, 0.01 for reuse and 0 for bayes."""
+    likelihood: Literal["known", "fitted"] = "known"
+    """Of steps in a member's family: as somebody has reckoned it, or by a network that is fitted to trials first."""
+    choose: Choose = "expected-improvement"
+    """How reuse chooses the member that acts in an episode."""
+    signal: Literal["returns", "steps"] = "returns"
+    """What moves the belief of reuse: what an episode returned, or the likelihood of each step."""
+    measured_tasks: int = 64
+    """Training tasks of each member's family on which reuse measures every member first."""
     reward_low: float = 0.0
     """For exp4, the least that a step pays; what pays less counts as that."""
     reward_high: float = 1.0
@@ -40,6 +50,8 @@ class Weighing:
             raise UsageError(f"library: floor is {self.floor:g}, for {self.weights} it must be {least} and at most 1")
         if self.floor is not None and self.weights == "greedy":
             raise UsageError("library: greedy has no floor; take exp4, which explores")
+        if self.measured_tasks < 1:
+            raise UsageError(f"library: measured_tasks is {self.measured_tasks}, it must be at least 1")
         if not self.reward_low < self.reward_high:
             raise UsageError(f"library: reward_low is {self.reward_low:g}, it must be less than reward_high")
 
@@ -51,9 +63,9 @@ class Library:
         qs.Library(tasks, [qs.load("runs/a"), qs.load("runs/b")], qs.Weighing(weights="exp4"))
 
     Each member acts with a memory of its own and adapts as it does alone. Its notes hold the weights and, where all members
-    tell a value, V_meta(h) = sum_i w_i(h) V_i(s_i), as `value`. `foresights` gives a likelihood for each member, for bayes;
-    by default that of the family that it was trained on. UsageError where a member's spaces aren't the tasks', or there is no
-    such likelihood.
+    tell a value, V_meta(h) = sum_i w_i(h) V_i(s_i), as `value`. `foresights` gives a likelihood for each member, for bayes and
+    for reuse by steps; by default that of the family that it was trained on. UsageError where a member's spaces aren't the
+    tasks', or there is no such likelihood.
     """
 
     def __init__(
@@ -108,8 +120,9 @@ def rule_of(
 ) -> Rule:
     """What weighs the members; UsageError where it can't."""
     count, device = len(members), members[0].device
-    if foresights is not None and (weighing.weights != "bayes" or len(foresights) != count):
-        raise UsageError(f"library: foresights are for bayes, one for each of {count} members")
+    by_steps = weighing.weights == "bayes" or (weighing.weights == "reuse" and weighing.signal == "steps")
+    if foresights is not None and (not by_steps or len(foresights) != count):
+        raise UsageError(f"library: foresights are for bayes, or reuse by steps, one for each of {count} members")
     match weighing.weights:
         case "exp4":
             floor = 0.1 if weighing.floor is None else weighing.floor
@@ -118,14 +131,28 @@ def rule_of(
             if not isinstance(tasks.action_space, Discrete):
                 raise UsageError(f"library: greedy is for Discrete actions, these are {tasks.action_space}; take exp4")
             return Praise(count, device)
-    found = [foresight_of(agent.tasks, device) for agent in members] if foresights is None else foresights
+        case "bayes":
+            return bayes_of(weighing.likelihood, weighing.floor or 0.0, members, foresights)
+    floor = 0.01 if weighing.floor is None else weighing.floor
+    steps = bayes_of(weighing.likelihood, floor, members, foresights) if by_steps else None
+    return Reuse(performance_of(members, weighing.measured_tasks), weighing.choose, floor, steps)
+
+
+def bayes_of(likelihood: str, floor: float, members: Sequence[Agent], foresights: Sequence[Foresight] | None) -> Bayes:
+    """Weights by likelihoods that are given, known, or fitted here."""
+    device = members[0].device
+    if foresights is not None:
+        return Bayes(tuple(foresights), floor, device)
+    if likelihood == "fitted":
+        return Bayes(tuple(fitted(agent) for agent in members), floor, device)
+    found = [foresight_of(agent.tasks, device) for agent in members]
     for number, foresight in enumerate(found):
         if foresight is None:
             raise UsageError(
-                f"library: bayes knows no likelihood of the family of {member(number)}, {members[number].name}; take exp4, or"
-                " give foresights"
+                f"library: nobody has reckoned a likelihood of the family of {member(number)}, {members[number].name}; fit one"
+                " (likelihood fitted), take exp4, or give foresights"
             )
-    return Bayes(tuple(each for each in found if each is not None), weighing.floor or 0.0, device)
+    return Bayes(tuple(each for each in found if each is not None), floor, device)
 
 
 def restore_of(agent: Any) -> Restore | None:
