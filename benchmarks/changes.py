@@ -54,14 +54,16 @@ SEARCH = {"plan_steps": 20, "candidates": 64, "refits": 3}
 BUTTONS = {**SEARCH, "candidates": 128, "elite_share": 0.2, "noise_color": 0.0}
 ONE = {"members": 1, "particles": 1}
 MODELS = {"grbal": {"past_steps": 6, "future_steps": 10}, "rebal": {}, "cadm": {"past_steps": 6, **ONE}, "mpc": ONE}
-WITHOUT_MODEL = {"rl2": (60, {"trials": 256, "learning_rate": 0.002, "minibatch_trials": 32})}
+WITHOUT_MODEL: Mapping[str, tuple[int, Mapping[str, Any]]] = {
+    "rl2": (60, {"trials": 256, "learning_rate": 0.002, "minibatch_trials": 32})
+}
 ONCE = {"episodes_per_trial": 1}
 WHOLE = {"changes": True, "max_episode_steps": 300, **ONCE}
 
 
-def trained(iterations: int, *names: str, **options: Any) -> dict[str, tuple[int, Mapping[str, Any]]]:
+def trained(iterations: int, *names: str, **options: Any) -> Mapping[str, tuple[int, Mapping[str, Any]]]:
     """Methods that plan, all on as much, and RL2 without a model."""
-    return {name: (iterations, {**options, **MODELS[name]}) for name in names or MODELS} | WITHOUT_MODEL
+    return {**{name: (iterations, {**options, **MODELS[name]}) for name in names or MODELS}, **WITHOUT_MODEL}
 
 
 WORLDS = {
@@ -204,7 +206,8 @@ def table(cells: Mapping[str, list[dict[str, Any]]]) -> list[str]:
             ]
             row.append(f"{np.mean(shares):.2f} ({', '.join(f'{each:.2f}' for each in shares)})")
         minutes = " + ".join(f"{np.mean([each['minutes'][part] for each in found]):.1f}" for part in (0, 1))
-        lines.append(f"| {' | '.join([*row, f'{found[0]["steps"]:,}', minutes])} |")
+        row += [f"{found[0]['steps']:,}", minutes]
+        lines.append(f"| {' | '.join(row)} |")
     return lines
 
 
