@@ -28,12 +28,11 @@ from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of, warn_of_machine
 from quickstudy.runs.budget import extended, require_left, tell_schedules, write_budget
 from quickstudy.runs.checkpoint import kept_iterations
-from quickstudy.runs.config import MACHINE, RunConfig, Training, config_of, flags, machine_of, require_memory
+from quickstudy.runs.config import ENDS, MACHINE, RunConfig, Training, config_of, flags, machine_of, require_memory
 from quickstudy.runs.course import RETURN, returns_of
 from quickstudy.runs.folder import (
     NOTHING,
     Opened,
-    Progress,
     Run,
     amended,
     create_run,
@@ -43,13 +42,12 @@ from quickstudy.runs.folder import (
     stored_config,
 )
 from quickstudy.runs.lock import sole_trainer
+from quickstudy.runs.progress import Progress, ending, is_over, out_of_patience
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
 from quickstudy.runs.writers import require_writer
 from quickstudy.storage import read_text, remove_leftovers, require_folder
 from quickstudy.work import open_work, threads
-
-BUDGET = ("iterations", "steps")
 
 
 @checked
@@ -91,14 +89,15 @@ def resume(
     *,
     iterations: int | None = None,
     steps: int | None = None,
+    patience: int | None = None,
     quiet: bool = False,
     **here: Any,
 ) -> Metrics:
     """Goes on with a stored run to the end of its budget; on the CPU it ends with the same bits as one that never stopped.
 
-    `iterations` and `steps` are another budget, which may go beyond what a finished run has done. `here` is what belongs to
-    this machine (`workers`, `deadline`, `attempts`, `device`, `threads`, `log`, `profile`), of which nothing is taken from the
-    folder.
+    `iterations` and `steps` are another budget, which may go beyond what a finished run has done, and `patience` is another
+    patience: 0 goes on with a run that has none left. `here` is what belongs to this machine (`workers`, `deadline`,
+    `attempts`, `device`, `threads`, `log`, `profile`), of which nothing is taken from the folder.
     """
     require_machine(here)
     folder = Path(run)
@@ -108,9 +107,9 @@ def resume(
         warn_of_machine(config.elsewhere(MACHINE, here), config.command("resume", folder))
         opened = open_run(folder, tasks, algorithm, here)
         warn_of(opened.complaints)
-        opened = extended(folder, opened, iterations, steps)
+        opened = extended(folder, opened, iterations, steps, patience)
         if is_done(folder, opened):
-            say(f"{folder} is finished: it has done its {opened.config.training.budget}")
+            say(f"{folder} is finished: {ending(opened.config.training, opened.progress)}")
             return {}
         return go_on(folder, opened, quiet)
 
@@ -122,6 +121,7 @@ def train_seeds(
     *,
     iterations: int | None = None,
     steps: int | None = None,
+    patience: int | None = None,
     quiet: bool = False,
     **here: Any,
 ) -> None:
@@ -136,11 +136,13 @@ def train_seeds(
         remove_leftovers(folder)
         config = stored_config(folder).told(tasks, algorithm)
         warn_of_machine(config.elsewhere(MACHINE, here), config.command("resume", folder))
-        if iterations or steps:
-            extend_seeds(folder, tasks, algorithm, config.extended(iterations, steps))
+        if config != (longer := config.extended(iterations, steps, patience)):
+            extend_seeds(folder, tasks, algorithm, longer)
         runs = read_seeds(folder)
         if not any([train_seed(run, tasks, algorithm, quiet, here) for run in runs]):
-            say(f"{folder} is finished: its {len(runs)} seeds have done their {runs[0].config.training.budget}")
+            training = runs[0].config.training
+            waited = ", or waited for a better score as long as they may" if training.patience else ""
+            say(f"{folder} is finished: its {len(runs)} seeds have done their {training.budget}{waited}")
 
 
 def train_seed(
@@ -186,7 +188,7 @@ def require_machine(here: Mapping[str, Any]) -> None:
     for name in here:
         if name not in MACHINE:
             raise UsageError(
-                f"resume has no argument '{name}'; {did_you_mean(name, (*BUDGET, *MACHINE))}; the rest stays as the run began"
+                f"resume has no argument '{name}'; {did_you_mean(name, (*ENDS, *MACHINE))}; the rest stays as the run began"
             )
 
 
@@ -234,8 +236,9 @@ def loop(
     `together` is the folder of seeds that the run belongs to, which is what to resume.
     """
     training, row = config.training, {}
-    if training.not_finite == "rollback" and run is None:
-        raise UsageError("not_finite is rollback, which needs a folder with checkpoints; name one: run=...")
+    if run is None and (training.keep_best or training.not_finite == "rollback"):
+        asked = "keep_best is asked for" if training.keep_best else "not_finite is rollback"
+        raise UsageError(f"{asked}, which needs a folder with checkpoints; name one: run=...")
     limits = {"deadline": training.deadline, "attempts": training.attempts}
     work = open_work(learner.tasks, learner.device, training.workers, **limits)
     started, returns = time.monotonic(), returns_of(run.folder) if run else {}
@@ -247,7 +250,7 @@ def loop(
             profiled(training.profile, learner.iteration, run and run.folder / "profile") as profile_step,
             Display(title, training, complete.iteration, complete.timesteps, quiet) as display,
         ):
-            while training.share(complete.iteration, complete.timesteps) < 1:
+            while not is_over(training, complete):
                 began = time.monotonic()
                 counted()
                 try:
@@ -261,8 +264,10 @@ def loop(
                 returns |= {learner.iteration: metrics[RETURN]} if RETURN in metrics else {}
                 timing = {"iteration": learner.iteration, "time/time_elapsed": time.monotonic() - started}
                 timing |= phases(metrics["rollout/timesteps"], stepped - began, counted())
+                judged = complete
                 if training.evaluate_every and learner.iteration % training.evaluate_every == 0:
-                    row |= validation(learner, work, training.evaluate_tasks)
+                    scores = validation(learner, work, training.evaluate_tasks)
+                    row, judged = row | scores, complete.judged(learner.iteration, scores)
                     seconds = time.monotonic() - stepped
                     timing |= {"time/evaluation_seconds": seconds, "time/evaluation_fps": counted()["steps"] / seconds}
                 timing |= {
@@ -272,9 +277,10 @@ def loop(
                 }
                 with stops.held():
                     size = run.log(row, timesteps) if run else 0
-                    complete = Progress(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
+                    complete = judged.reached(learner.iteration, copy_state(learner.state_dict()), timesteps, size)
                     due = learner.iteration % training.checkpoint_every == 0
-                    if run and (due or training.share(learner.iteration, timesteps) >= 1):
+                    due = due or (training.keep_best and complete.best_iteration == learner.iteration)
+                    if run and (due or is_over(training, complete)):
                         timing |= run.save(complete)
                     if run:
                         run.log_timing(timing, timesteps)
@@ -287,6 +293,8 @@ def loop(
                     with stops.held():
                         run.amend(scores, complete.timesteps)
         if not quiet:
+            if out_of_patience(training, complete.since_best):
+                say(f"it ends with meta-iteration {complete.iteration} of {training.budget}: {ending(training, complete)}")
             tell_fall(returns, run)
     except BaseException as stop:
         if run:

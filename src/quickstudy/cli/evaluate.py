@@ -15,6 +15,7 @@ from quickstudy.cli.options import (
     add_places,
     make_tasks,
     name_next,
+    natural,
     one_of,
     part,
     places_of,
@@ -61,12 +62,20 @@ def evaluate(arguments: list[str]) -> int:
         metavar="K",
         help="then score K more, each begun where adaptation ended (Meta-World's protocol: 10 and 3)",
     )
+    parser.add_argument(
+        "--checkpoint",
+        type=checkpoint,
+        metavar="{best,N}",
+        help="of a run: the one that did best on validation tasks, or that of meta-iteration N (default: the newest)",
+    )
     add_csv(parser)
     add_own_algorithm(parser)
     given, rest = parser.parse_known_args(arguments)
 
     if given.baseline_tasks and not Path(given.run).is_dir():
         refuse_device(given)
+        if given.checkpoint is not None:
+            raise UsageError(f"{given.run} was not trained; --checkpoint {given.checkpoint} is for a run")
         make = untrained(given.run, given.baseline_tasks, rest, parser)
         with following(f"evaluating {given.run} on {given.baseline_tasks}"):
             from quickstudy.evaluation import evaluate as score
@@ -81,7 +90,7 @@ def evaluate(arguments: list[str]) -> int:
         with following(f"evaluating {given.run}"):
             tasks = load_tasks(given.tasks) if given.tasks else None
             algorithm = load_algorithm(given.algorithm) if given.algorithm else None
-            runs = open_folder(given.run, tasks, algorithm, given.device)
+            runs = open_folder(given.run, tasks, algorithm, given.device, iteration=given.checkpoint)
             evaluation, says = evaluate_runs(runs, given, **protocol_of(given)), ""
         following_step, flags = ["report", given.run], runs[0].config.own_flags
     if given.csv:
@@ -154,10 +163,17 @@ def protocol_of(given: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(given, name) for name in ("adapt_episodes", "frozen_episodes")}
 
 
-def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = None, command: str = "evaluate") -> list[Any]:
+def checkpoint(text: str) -> int | str:
+    """The best checkpoint, or that of a meta-iteration."""
+    return "best" if text == "best" else natural(text)
+
+
+def open_folder(
+    folder: str, tasks: Any, algorithm: Any, device: str | None = None, command: str = "evaluate", iteration: Any = None
+) -> list[Any]:
     """Opens a run, or all runs of a folder of seeds; says on stderr what is damaged, and which seeds aren't finished.
 
-    `device` is where its agents are to live, wherever they were trained, as `command` was told.
+    `device` is where its agents are to live, wherever they were trained, as `command` was told. `iteration` is that of `load`.
     """
     require_run(folder)
 
@@ -169,10 +185,10 @@ def open_folder(folder: str, tasks: Any, algorithm: Any, device: str | None = No
     config = config.told(tasks, algorithm)
     config.require_own(folder, tasks, algorithm)
     warn_of_machine(config.elsewhere(["device"], given), config.command(command, folder))
-    runs = open_runs(Path(folder), tasks, algorithm, given)
+    runs = open_runs(Path(folder), tasks, algorithm, given, iteration)
     for run in runs:
         warn_of(run.complaints)
-        if len(runs) > 1 and not run.finished:
+        if len(runs) > 1 and iteration is None and not run.finished:
             training = run.config.training
             done = f"{run.progress.iteration} meta-iterations, {run.progress.timesteps:,} environment steps,"
             if training.last and not training.steps:

@@ -35,6 +35,7 @@ usage: quickstudy train ALGORITHM TASKS [--iterations N] [--steps N] [--seed S] 
 Meta-trains and keeps everything in the folder DIR (default: runs/ALGORITHM-TASKS-seedS).
 --steps N ends with the meta-iteration in which so many environment steps are taken; with --iterations, whichever is first.
 --seeds N trains N times, one after the other, from the seeds S, S + 1 ...; each is a run of its own, DIR/seed-S ...
+--keep-best keeps the checkpoint that did best on validation tasks, --patience N ends where N evaluations brought no better one.
 --config reads options from a file such as a run's own config.toml, which may also name ALGORITHM and TASKS; options here win.
 --tuned takes settings known to work for these, and says which; options here win. Those there are: quickstudy list recipes
 ALGORITHM is a registered name or FILE.py:CLASS, TASKS a registered name or FILE.py:OBJECT.
@@ -112,7 +113,8 @@ def train(arguments: list[str]) -> int:
         else:
             create_seeds(run, config, seeds, command)
             train_seeds(run, own_tasks, make_learner if config.own_algorithm else None, **machine_of(training))
-        say(f"saved in {run}; see how it adapts to held-out tasks: {config.command('evaluate', run)}")
+        best = " --checkpoint best" if training.keep_best else ""
+        say(f"saved in {run}; see how it adapts to held-out tasks: {config.command('evaluate', run)}{best}")
 
     return interruptible_status(work)
 
@@ -198,6 +200,9 @@ def resume(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or of seeds")
     parser.add_argument("--iterations", type=positive, metavar="N", help="another budget: meta-iterations in all")
     parser.add_argument("--steps", type=positive, metavar="N", help="another budget: environment steps in all")
+    parser.add_argument(
+        "--patience", type=natural, metavar="N", help="evaluations without a better score after which it ends; 0: it goes on"
+    )
     add_own_tasks(parser)
     add_own_algorithm(parser)
     add_places(parser, None, None)
@@ -218,7 +223,7 @@ def resume(arguments: list[str]) -> int:
     say(f"going on with {given.run} ...")
 
     from quickstudy.recipes.demo import finish, is_unfinished
-    from quickstudy.runs.config import MACHINE
+    from quickstudy.runs.config import ENDS, MACHINE
     from quickstudy.runs.folder import stored_config
     from quickstudy.runs.seeds import holds_seeds
     from quickstudy.training import resume as resume_run
@@ -231,9 +236,10 @@ def resume(arguments: list[str]) -> int:
     go_on = train_seeds if holds_seeds(given.run) else resume_run
 
     here = {name: getattr(given, name) for name in MACHINE if getattr(given, name) is not None}
+    ends = {name: getattr(given, name) for name in ENDS}
 
     def work() -> None:
-        go_on(given.run, tasks, algorithm, iterations=given.iterations, steps=given.steps, **here)
+        go_on(given.run, tasks, algorithm, **ends, **here)
         name_next("evaluate", str(given.run), flags=config.own_flags)
         if is_unfinished(given.run):
             finish(given.run)

@@ -28,6 +28,7 @@ from quickstudy.report.series import (
     validated,
 )
 from quickstudy.runs.folder import stored_config
+from quickstudy.runs.progress import out_of_patience, since_best
 from quickstudy.runs.seeds import SeedRun, holds_seeds, read_seeds
 from quickstudy.runs.trainer import trainer_of
 from quickstudy.storage import opened, read_lines
@@ -158,7 +159,10 @@ class Follower:
         # seeds that are trained one after the other are one training
         found = [trainer_of(folder) for folder in {self.folder, *(line.folder for line in lines)}]
         known = [state for state in ("alive", "elsewhere", "dead") if state in found]
-        finished = all(training.share(line.last, line.steps) >= 1 for line in lines)
+        finished = all(
+            training.share(line.last, line.steps) >= 1 or out_of_patience(training, since_best(training, line.validation))
+            for line in lines
+        )
         state = known[0] if known else "finished" if finished else "stopped"
         command = {"finished": "report", "dead": "resume", "stopped": "resume"}.get(state)
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from quickstudy.arguments import checked
 from quickstudy.printed import say
@@ -20,9 +20,12 @@ def load(
     algorithm: Any = None,
     *,
     device: str = "cpu",
-    iteration: int | None = None,
+    iteration: int | Literal["best"] | None = None,
 ) -> Learner:
     """The learner of a stored run, as last saved, or as it was saved after `iteration`. Runs no code that the folder names.
+
+    "best" is the iteration after which the score on validation tasks was best, whose checkpoint `train(..., keep_best=True)`
+    keeps.
 
     A run on tasks of one's own needs them again as `tasks`, one with a learner of one's own its class as `algorithm`.
     A damaged checkpoint is named on stderr and the one before used. `device` is where it is to live, wherever it was trained.

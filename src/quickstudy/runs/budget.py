@@ -1,4 +1,4 @@
-"""The budget of a stored run: meta-iterations, environment steps or both, which may be extended afterwards."""
+"""The budget of a stored run, meta-iterations, environment steps or both, and its patience: they may be extended afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from quickstudy.errors import UsageError
 from quickstudy.printed import say
 from quickstudy.runs.config import RunConfig, Training
-from quickstudy.runs.folder import Opened, Progress, stored_config
+from quickstudy.runs.folder import Opened, stored_config
+from quickstudy.runs.progress import Progress
 from quickstudy.storage import write_atomically
 
 SCHEDULES = {
@@ -18,11 +19,11 @@ SCHEDULES = {
 """Settings by which a learner changes with its meta-iterations, whatever the budget, and what they do."""
 
 
-def extended(folder: Path, opened: Opened, iterations: int | None, steps: int | None) -> Opened:
-    """A run with another budget, where one is given; UsageError where it has done more."""
-    if not (iterations or steps):
+def extended(folder: Path, opened: Opened, iterations: int | None, steps: int | None, patience: int | None) -> Opened:
+    """A run with another budget, or another patience, where one is given; UsageError where it has done more."""
+    config = opened.config.extended(iterations, steps, patience)
+    if config == opened.config:
         return opened
-    config = opened.config.extended(iterations, steps)
     require_left(folder, opened.progress, config.training)
     write_budget(folder, config.training)
     tell_schedules(config)
@@ -37,13 +38,20 @@ def require_left(folder: Path, done: Progress, training: Training) -> None:
     ):
         if most and count > most:
             raise UsageError(f"{folder} has done {count} {what} already, so it can't end after {most}; name more")
+    # after the last of them it has gone on as well
+    waited = done.since_best + bool(training.patience and done.iteration % training.evaluate_every)
+    if 0 < training.patience < waited:
+        raise UsageError(
+            f"{folder} has gone on after {waited - 1} evaluations without a better score, so it can't end after"
+            f" {training.patience}; name more"
+        )
 
 
 def write_budget(folder: Path, training: Training) -> None:
     """Writes a budget into the configuration of a run, or of a folder of seeds, and changes nothing else there."""
     config = stored_config(folder)
-    if (config.training.iterations, config.training.steps) != (training.iterations, training.steps):
-        write_atomically(folder / "config.toml", config.extended(training.iterations, training.steps).write())
+    if config != (ending := config.ending_as(training)):
+        write_atomically(folder / "config.toml", ending.write())
 
 
 def tell_schedules(config: RunConfig) -> None:

@@ -276,11 +276,12 @@ def kept_checkpoint(run: Path, iteration: int) -> Path:
     return run / "checkpoints" / f"{iteration:08d}"
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints, and the segments that none of those needs."""
+def prune(folder: Path, keep: int, best: int = 0) -> None:
+    """Removes all but the newest `keep` checkpoints and the one of `best`, and the segments that none of those needs."""
     named = sorted(path for path in folder.glob("*") if NAME.fullmatch(path.name) and is_own(path, Path.is_dir))
     for old in named[:-keep]:
-        shutil.rmtree(old)
+        if int(old.name) != best:
+            shutil.rmtree(old)
     home = replay_of(folder)
     if is_own(home, Path.is_dir):
         needed = {name for checkpoint in folder.glob("*") for name in named_segments(checkpoint)}

@@ -37,6 +37,8 @@ FORMAT = 4
 """Of a configuration: 3 has the names of today, 2 those of `names.py`, and doesn't say so; both say less (`names.BEFORE`)."""
 USUAL_ITERATIONS = 200
 """Meta-iterations of a training that is told no budget."""
+ENDS = ("iterations", "steps", "patience")
+"""What of `Training` says when it ends: it may be another when a run goes on."""
 MACHINE = ("workers", "deadline", "attempts", "device", "threads", "log", "profile")
 """What of `Training` belongs to this machine: it is never taken from a stored configuration unasked."""
 
@@ -75,6 +77,10 @@ class Training:
     """Meta-iterations from one evaluation on validation tasks to the next; 0: none."""
     evaluate_tasks: int = 64
     """Tasks of such an evaluation."""
+    keep_best: bool = False
+    """Keep the checkpoint of the best mean return in such evaluations besides, for evaluate --checkpoint best."""
+    patience: int = 0
+    """Such evaluations in a row, none of them better than the best before, after which training ends; 0: it goes on."""
     not_finite: Literal["stop", "skip", "rollback"] = "stop"
     """Where a number becomes NaN or infinite: stop, skip that meta-iteration, or go on from the last checkpoint due before."""
     log: Literal["tensorboard", "wandb", "mlflow"] = "tensorboard"
@@ -83,7 +89,7 @@ class Training:
     """Meta-iterations, after the first, of which a profile is printed and a trace kept in the run; it slows them down."""
 
     def __post_init__(self) -> None:
-        require_at_least(0, "training", self, "threads", "evaluate_every", "profile", "shift")
+        require_at_least(0, "training", self, "threads", "evaluate_every", "profile", "shift", "patience")
         require_counts("training", 1, iterations=self.iterations, steps=self.steps)
         require_at_least(1, "training", self, "checkpoint_every", "attempts")
         require_place("training", self.workers)
@@ -91,6 +97,12 @@ class Training:
             raise UsageError(f"training: deadline is {self.deadline} seconds, it must be more than 0")
         require_at_least(1, "training", self, "evaluate_tasks", "repeat")
         require_at_least(2, "training", self, "keep_checkpoints")
+        for name in ("keep_best", "patience"):
+            if getattr(self, name) and not 0 < self.evaluate_every <= (self.last or self.evaluate_every):
+                raise UsageError(
+                    f"training: {name} goes by evaluations on validation tasks, of which there are none:"
+                    f" evaluate_every is {self.evaluate_every}, the budget {self.budget}"
+                )
 
     @property
     def last(self) -> int | None:
@@ -164,9 +176,15 @@ class RunConfig:
         """What the file says of the machine, of some options that were not given here."""
         return {name: self.trained_with[name] for name in options if name in self.trained_with.keys() - set(given)}
 
-    def extended(self, iterations: int | None, steps: int | None) -> RunConfig:
-        """The same with another budget."""
-        return replace(self, training=replace(self.training, iterations=iterations, steps=steps))
+    def extended(self, iterations: int | None, steps: int | None, patience: int | None = None) -> RunConfig:
+        """The same with another budget, where one is given, and another patience, where that is."""
+        budget = {"iterations": iterations, "steps": steps} if iterations or steps else {}
+        budget |= {} if patience is None else {"patience": patience}
+        return replace(self, training=replace(self.training, **budget))
+
+    def ending_as(self, training: Training) -> RunConfig:
+        """The same with the budget and the patience of another training."""
+        return replace(self, training=replace(self.training, **{name: getattr(training, name) for name in ENDS}))
 
     def write(self) -> str:
         """The configuration as TOML, which has no word for None: what is left out has its default."""

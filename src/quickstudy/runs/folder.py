@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError
-from quickstudy.ops.fit import COUNTED, require_fit
+from quickstudy.ops.fit import require_fit
 from quickstudy.protocol import Learner, Metrics, State, TaskDistribution
 from quickstudy.runs.checkpoint import (
     ANY,
@@ -30,6 +30,7 @@ from quickstudy.runs.checkpoint import (
     save_checkpoint,
 )
 from quickstudy.runs.config import RunConfig, read_config
+from quickstudy.runs.progress import BEFORE, PATTERN, Progress, is_over
 from quickstudy.runs.writers import open_writers
 from quickstudy.storage import appended, flush_to_disk, opened, remove_leftovers, require_folder, to_json, write_atomically
 
@@ -38,15 +39,6 @@ END = b"}\n"
 """With what each row ends."""
 SEEDS = "seeds.json"
 """The file that tells a folder of seeds from a run: see `runs/seeds.py`."""
-
-
-class Progress(NamedTuple):
-    """How far a run has come: what a checkpoint holds."""
-
-    iteration: int
-    learner: State
-    timesteps: int
-    metrics_bytes: int
 
 
 class Opened(NamedTuple):
@@ -60,8 +52,8 @@ class Opened(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether its budget is used up."""
-        return self.config.training.share(self.progress.iteration, self.progress.timesteps) >= 1
+        """Whether its budget is used up, or its patience."""
+        return is_over(self.config.training, self.progress)
 
 
 class Run:
@@ -135,13 +127,14 @@ class Run:
             # writing into an open file tells no name
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
         self._saved = progress.iteration
-        prune(self.folder / "checkpoints", self.config.training.keep_checkpoints)
+        training = self.config.training
+        prune(self.folder / "checkpoints", training.keep_checkpoints, progress.best_iteration if training.keep_best else 0)
         sizes = {"time/save_mb": saved.bytes / 2**20, "time/save_replay_mb": saved.replay_bytes / 2**20}
         return {"time/save_seconds": time.monotonic() - began, **sizes}
 
     def saved(self, iteration: int) -> Progress:
         """What the checkpoint of a meta-iteration holds; DamagedCheckpoint where it can't be read."""
-        return Progress(**load_checkpoint(self.folder / "checkpoints" / f"{iteration:08d}"))
+        return Progress(**BEFORE | load_checkpoint(self.folder / "checkpoints" / f"{iteration:08d}"))
 
     def keep_fault(self, fault: EnvironmentFault, again: str) -> str:
         """Keeps what it takes to live a fault again; returns the command that does, `again` where there is no record."""
@@ -259,12 +252,12 @@ def open_run(
     tasks: TaskDistribution | None,
     own_algorithm: Any = None,
     given: Mapping[str, Any] = NOTHING,
-    iteration: int | None = None,
+    iteration: int | Literal["best"] | None = None,
 ) -> Opened:
     """Reads a stored run and builds its learner; UsageError where the folder is no run.
 
     `given` is what was said of this machine (`MACHINE` of `runs/config.py`), of which `device` is where the learner lives.
-    `iteration` is the meta-iteration of the checkpoint that is read; without, that is the newest whole one.
+    `iteration` is the meta-iteration of the checkpoint that is read, or "best", by validation; without, the newest whole one.
     """
     refuse_seeds(folder)
     config = stored_config(folder)
@@ -272,14 +265,17 @@ def open_run(
     learner = config.build_learner(tasks, own_algorithm)
     fresh = learner.state_dict()
     room = ANY if config.own_algorithm else room_for(fresh)
-    if iteration is None:
+    state, complaints = {}, []
+    if not isinstance(iteration, int):
         state, complaints = load_latest(folder, room, config.require_same)
-    else:
-        state, complaints = load_checkpoint(kept_checkpoint(folder, iteration), room, config.require_same), []
+    if iteration is not None:
+        number = best_iteration(folder, state) if iteration == "best" else iteration
+        state = load_checkpoint(kept_checkpoint(folder, number), room, config.require_same)
+    state = BEFORE | state
     try:
         # shipped learners look at their own states, and know what may differ
         learnt = fresh if config.own_algorithm else {}
-        require_fit("", state, dict.fromkeys(Progress._fields, COUNTED) | {"learner": learnt})
+        require_fit("", state, PATTERN | {"learner": learnt})
         progress = Progress(**state)
         learner.load_state_dict(progress.learner)
         if learner.iteration != progress.iteration:
@@ -289,6 +285,16 @@ def open_run(
             f"{folder}: its checkpoint doesn't hold the state of {config.algorithm} on these tasks ({error})"
         ) from error
     return Opened(config, learner, progress, complaints)
+
+
+def best_iteration(folder: Path, state: State) -> int:
+    """After which meta-iteration a run's score on validation tasks was best; UsageError where it has not been evaluated."""
+    found = state.get("best_iteration")
+    if type(found) is not int or found < 1:
+        raise UsageError(
+            f"{folder} has no best checkpoint: no evaluation on validation tasks, by evaluate_every, is counted in it"
+        )
+    return found
 
 
 def system() -> dict[str, Any]:

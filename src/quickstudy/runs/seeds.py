@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from quickstudy.errors import UsageError, shorten
 from quickstudy.ops.fit import MAX_COUNT
@@ -91,7 +91,11 @@ def read_seeds(folder: Path) -> list[SeedRun]:
 
 
 def open_seed(
-    run: SeedRun, tasks: TaskDistribution | None, own_algorithm: Any = None, given: Mapping[str, Any] = NOTHING
+    run: SeedRun,
+    tasks: TaskDistribution | None,
+    own_algorithm: Any = None,
+    given: Mapping[str, Any] = NOTHING,
+    iteration: int | Literal["best"] | None = None,
 ) -> Opened:
     """Opens one run of a folder of seeds; UsageError where it has not begun, or was not trained as the folder says.
 
@@ -102,20 +106,24 @@ def open_seed(
     if not run.begun:
         raise UsageError(f"{run.folder} has not begun; train it: {run.config.command('resume', together)}")
     config, training = stored_config(run.folder), run.config.training
-    config = config.extended(training.iterations, training.steps)
+    config = config.ending_as(training)
     if config != run.config:
         raise UsageError(
             f"{run.folder}/config.toml is not {together}/config.toml with seed {run.config.training.seed}: one of them was"
             f" changed; use the run by itself: {run.folder}"
         )
-    opened = open_run(run.folder, tasks, own_algorithm, given)
+    opened = open_run(run.folder, tasks, own_algorithm, given, iteration)
     return opened._replace(config=replace(config, training=replace(config.training, **given)))
 
 
 def open_runs(
-    folder: Path, tasks: TaskDistribution | None, own_algorithm: Any = None, given: Mapping[str, Any] = NOTHING
+    folder: Path,
+    tasks: TaskDistribution | None,
+    own_algorithm: Any = None,
+    given: Mapping[str, Any] = NOTHING,
+    iteration: int | Literal["best"] | None = None,
 ) -> list[Opened]:
-    """Opens a run, or all runs of a folder of seeds; `given` is what was said of this machine."""
+    """Opens a run, or all runs of a folder of seeds; `given` and `iteration` are those of `open_run`, of each its own best."""
     if not holds_seeds(folder):
-        return [open_run(folder, tasks, own_algorithm, given)]
-    return [open_seed(run, tasks, own_algorithm, given) for run in read_seeds(folder)]
+        return [open_run(folder, tasks, own_algorithm, given, iteration)]
+    return [open_seed(run, tasks, own_algorithm, given, iteration) for run in read_seeds(folder)]
