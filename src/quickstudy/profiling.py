@@ -1,4 +1,4 @@
-"""Where a run's time goes: PyTorch's profiler over some of its meta-iterations."""
+"""Where a run's time and memory go: seconds of each meta-iteration, and PyTorch's profiler over some of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from quickstudy.printed import say
+from quickstudy.protocol import Metrics
 from quickstudy.storage import in_place_of, remove_leftovers, require_folder
 
 DEAREST = 10
@@ -46,3 +48,24 @@ def profiled(iterations: int, done: int, folder: Path | None) -> Iterator[Callab
     plan = schedule(wait=0, warmup=1, active=iterations, repeat=1)
     with profile(activities=activities, schedule=plan, on_trace_ready=show) as profiler:
         yield profiler.step
+
+
+def phases(steps: float, whole: float, figures: Metrics) -> Metrics:
+    """Seconds and environment steps a second of a meta-iteration, by what it does.
+
+    Collecting is all the time for which units of work are waited for, and the update is the rest. The seconds of adapting,
+    which lie within those of collecting, and of waiting for a free worker are summed over the units of work.
+    """
+    collecting = figures.get("work", 0.0)
+    seconds = {"collect": collecting, "adapt": figures.get("adapt", 0.0), "update": whole - collecting}
+    timing = {f"time/{name}_seconds": spent for name, spent in seconds.items()}
+    timing |= {f"time/{name}_fps": steps / spent for name, spent in seconds.items() if spent > 0}
+    return {"time/fps": steps / whole, "time/queue_seconds": figures.get("queue", 0.0), **timing}
+
+
+def memory_of(process: int) -> float:
+    """The resident memory of a process in MiB; 0 where it is gone."""
+    try:
+        return psutil.Process(process).memory_info().rss / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from quickstudy.arguments import checked, require_device
@@ -23,7 +22,7 @@ from quickstudy.ops.falling import fall_of
 from quickstudy.ops.state import copy_state
 from quickstudy.ops.tally import counted
 from quickstudy.printed import say
-from quickstudy.profiling import profiled
+from quickstudy.profiling import memory_of, phases, profiled
 from quickstudy.protocol import Learner, Metrics, TaskDistribution, Work
 from quickstudy.runs import warn_of, warn_of_machine
 from quickstudy.runs.budget import extended, require_left, tell_schedules, write_budget
@@ -45,6 +44,7 @@ from quickstudy.runs.lock import sole_trainer
 from quickstudy.runs.progress import Progress, ending, is_over, out_of_patience
 from quickstudy.runs.seeds import SeedRun, open_seed, read_seeds
 from quickstudy.runs.stops import stoppable, undisturbed
+from quickstudy.runs.teaching import open_teacher
 from quickstudy.runs.writers import require_writer
 from quickstudy.storage import read_text, remove_leftovers, require_folder
 from quickstudy.work import open_work, threads
@@ -197,6 +197,7 @@ def begin(
 ) -> Metrics:
     """Meta-trains from the start, in a new folder where one is named."""
     require_memory(learner, config.training)
+    open_teacher(learner)
     start = Progress(learner.iteration, copy_state(learner.state_dict()), 0, 0)
     if folder is None:
         return loop(learner, config, None, start, quiet)
@@ -209,6 +210,7 @@ def go_on(folder: Path, opened: Opened, quiet: bool, together: Path | None = Non
     """Meta-trains a stored run from where it was saved."""
     config, learner, progress, _ = opened
     require_memory(learner, config.training)
+    open_teacher(learner)
     config = replace(config, training=resolve(config.training))
     before, now = config.trained_with.get("threads", Training.threads), config.training.threads
     if now != before:
@@ -379,24 +381,3 @@ def passed_over(error: NotFinite, learner: Learner, training: Training, run: Run
     learner.iteration = complete.iteration + 1
     say(f"{error}; passed over, with the state after meta-iteration {back}")
     return {"rollout/timesteps": 0.0, "train/not_finite": 1.0, "train/state_of_iteration": float(back)}
-
-
-def phases(steps: float, whole: float, figures: Metrics) -> Metrics:
-    """Seconds and environment steps a second of a meta-iteration, by what it does.
-
-    Collecting is all the time for which units of work are waited for, and the update is the rest. The seconds of adapting,
-    which lie within those of collecting, and of waiting for a free worker are summed over the units of work.
-    """
-    collecting = figures.get("work", 0.0)
-    seconds = {"collect": collecting, "adapt": figures.get("adapt", 0.0), "update": whole - collecting}
-    timing = {f"time/{name}_seconds": spent for name, spent in seconds.items()}
-    timing |= {f"time/{name}_fps": steps / spent for name, spent in seconds.items() if spent > 0}
-    return {"time/fps": steps / whole, "time/queue_seconds": figures.get("queue", 0.0), **timing}
-
-
-def memory_of(process: int) -> float:
-    """The resident memory of a process in MiB; 0 where it is gone."""
-    try:
-        return psutil.Process(process).memory_info().rss / 2**20
-    except psutil.NoSuchProcess:
-        return 0.0

@@ -60,7 +60,7 @@ def test_what_is_as_good_or_no_number_is_no_better():
 @pytest.mark.usefixtures("told")
 def test_patience_ends_a_training_and_its_best_checkpoint_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = tmp_path / "run"
-    qs.train(learner(), 40, run, **OPTIONS | {"quiet": False}, patience=4, keep_best=True, keep_checkpoints=2)
+    qs.train(learner(), 40, run, **{**OPTIONS, "quiet": False}, patience=4, keep_best=True, keep_checkpoints=2)
     assert rows(run) == 12 and kept_iterations(run) == [4, 9, 12]
     [line] = [line for line in capsys.readouterr().err.splitlines() if "it ends with" in line]
     assert (
@@ -80,7 +80,8 @@ def test_patience_ends_a_training_and_its_best_checkpoint_stays(tmp_path: Path, 
 @pytest.mark.usefixtures("told")
 @pytest.mark.parametrize("stopped", [1, 4, 5, 9, 11])
 def test_a_stopped_run_waits_as_long_as_one_that_wasnt(stopped: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    whole, run, options = tmp_path / "whole", tmp_path / "run", OPTIONS | {"patience": 4, "keep_best": True}
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    options: dict[str, Any] = {**OPTIONS, "patience": 4, "keep_best": True}
     qs.train(learner(), 40, whole, **options)
     step = qs.RL2.train_step
 
@@ -115,7 +116,8 @@ def test_with_more_patience_it_goes_on_to_the_bits_of_one_that_had_it_from_the_s
 
 @pytest.mark.usefixtures("told")
 def test_each_of_several_seeds_has_its_own_patience(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    folder, options = tmp_path / "seeds", OPTIONS | {"patience": 2, "keep_best": True}
+    folder = tmp_path / "seeds"
+    options: dict[str, Any] = {**OPTIONS, "patience": 2, "keep_best": True}
     del options["quiet"]
     create_seeds(folder, config_of(learner(), Training(iterations=30, seed=1, **options)), [1, 2], "quickstudy train ...")
     train_seeds(folder, quiet=True)
@@ -128,7 +130,8 @@ def test_each_of_several_seeds_has_its_own_patience(tmp_path: Path, capsys: pyte
 
 
 def test_workers_change_nothing(tmp_path: Path):
-    runs, options = [tmp_path / "here", tmp_path / "there"], OPTIONS | {"patience": 2, "keep_best": True}
+    runs = [tmp_path / "here", tmp_path / "there"]
+    options: dict[str, Any] = {**OPTIONS, "patience": 2, "keep_best": True}
     for run, workers in zip(runs, (0, 1), strict=True):
         qs.train(learner(), 12, run, **options, workers=workers)
     assert fingerprint(runs[0]) == fingerprint(runs[1])
@@ -152,8 +155,10 @@ def test_evaluate_names_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_without_evaluations_there_is_no_best(tmp_path: Path):
-    for option in ({"keep_best": True}, {"patience": 1}):
-        for options in ({"evaluate_every": 0}, {"iterations": 9, "evaluate_every": 10}):
+    asked: list[dict[str, Any]] = [{"keep_best": True}, {"patience": 1}]
+    never: list[dict[str, Any]] = [{"evaluate_every": 0}, {"iterations": 9, "evaluate_every": 10}]
+    for option in asked:
+        for options in never:
             with pytest.raises(qs.UsageError, match="goes by evaluations on validation tasks, of which there are none"):
                 Training(**option, **options)
     with pytest.raises(qs.UsageError, match="keep_best is asked for, which needs a folder"):

@@ -13,7 +13,7 @@ from test_training import fingerprint
 import quickstudy as qs
 from quickstudy.cli.options import read_fields
 from quickstudy.ops.tally import count, counted, timed
-from quickstudy.training import phases
+from quickstudy.profiling import phases
 
 OPTIONS: dict[str, Any] = {"threads": 1, "quiet": True, "evaluate_every": 2, "evaluate_tasks": 6}
 

@@ -34,6 +34,8 @@ class Batch(NamedTuple):
     target: Float[Tensor, "*axes"]
     """Value targets on the value head's own scale."""
     valid: Bool[Tensor, "*axes"]
+    taught: Float[Tensor, "*axes parameter"]
+    """What a teacher would do, as parameters of the actions' distribution: none where there is no teacher."""
 
 
 def batch_of(
@@ -54,7 +56,8 @@ def batch_of(
     preserve_values(*head, scale, moved)
     log_prob = cast(Tensor, experience.act.log_prob)
     gain = standardise(advantage, valid).float()
-    batch = Batch(inputs, experience.act.action, log_prob, gain, moved.normalise(target), valid)
+    untaught = gain.new_zeros(*gain.shape, 0)
+    batch = Batch(inputs, experience.act.action, log_prob, gain, moved.normalise(target), valid, untaught)
     return batch, moved, {"train/explained_variance": explained_variance(value, target, valid).item()}
 
 

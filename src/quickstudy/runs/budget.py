@@ -13,10 +13,13 @@ from quickstudy.storage import write_atomically
 
 SCHEDULES = {
     "anneal_iterations": "step size and entropy bonus fall over the first {} meta-iterations and stay at 1 %",
+    "imitate_iterations": "what imitating weighs falls to nothing over the first {} meta-iterations",
     "bonus_iterations": "the bonuses fall to nothing over the first {} meta-iterations",
     "early_iterations": "the belief's early updates are those of the first {} meta-iterations",
 }
 """Settings by which a learner changes with its meta-iterations, whatever the budget, and what they do."""
+NEEDS = {"imitate_iterations": "teacher"}
+"""Of those, the settings without which they do nothing."""
 
 
 def extended(folder: Path, opened: Opened, iterations: int | None, steps: int | None, patience: int | None) -> Opened:
@@ -57,6 +60,7 @@ def write_budget(folder: Path, training: Training) -> None:
 def tell_schedules(config: RunConfig) -> None:
     """Says what a learner's schedules do in a budget that is another than the one that they were made for."""
     options = config.algorithm_options if config.own_algorithm else vars(config.algorithm_options)
-    told = [does.format(options[name]) for name, does in SCHEDULES.items() if options.get(name)]
+    asked = [name for name in SCHEDULES if options.get(name) and options.get(NEEDS.get(name, name))]
+    told = [SCHEDULES[name].format(options[name]) for name in asked]
     if told:
         say(f"the budget is {config.training.budget} now, the schedules are what they were: {'; '.join(told)}")

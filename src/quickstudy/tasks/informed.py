@@ -57,8 +57,7 @@ class Informed:
         return ShownEnv(self.tasks.make(tasks, lanes, device), self._showing)
 
     def _showing(self, tasks: Tasks) -> Show:
-        told = self.tasks.normalise(tasks)[:, None]
-        return lambda seen: self._told(seen, told.to(seen.device).expand(*seen.shape[:2], -1))
+        return lambda seen: self.told(seen, tasks)
 
     def _told(
         self, seen: Shaped[Tensor, "*lead ..."], parameters: Float[Tensor, "*lead parameter"]
@@ -68,6 +67,12 @@ class Informed:
         # parts lie in the order of their names, so that one more goes between bytes that stay as they are
         row, start = as_bytes(self.tasks.observation_space, seen), self.observation_space.places[TOLD].start
         return torch.cat([row[..., :start], parameters.contiguous().view(torch.uint8), row[..., start:]], dim=-1)
+
+    def told(self, seen: Shaped[Tensor, "task *lead ..."], tasks: Tasks) -> Shaped[Tensor, "task *lead entry"]:
+        """What a policy that is told reads on these tasks, where those who aren't told see this."""
+        lead = seen.shape[: seen.dim() - len(self.tasks.observation_space.shape or ())]
+        parameters = self.tasks.normalise(tasks).to(seen.device)
+        return self._told(seen, parameters.reshape(len(parameters), *[1] * (len(lead) - 1), -1).expand(*lead, -1))
 
     def encode(self, observation: Any) -> Shaped[Tensor, "..."]:
         """An observation that tells the normalised task parameters, as `tell` makes it."""

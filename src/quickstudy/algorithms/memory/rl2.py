@@ -24,6 +24,7 @@ from quickstudy.nets import options
 from quickstudy.nets.networks import Build, Weights, copied
 from quickstudy.nets.reader import read
 from quickstudy.nets.values import unit_scale, value_head
+from quickstudy.ops.policy_gradient import masked_mean
 from quickstudy.ops.returns import episode_advantages, trial_advantages
 from quickstudy.parts import ppo
 from quickstudy.parts.clock import active_inputs, counted, left, timed_inputs, timed_percept, with_clock
@@ -32,7 +33,8 @@ from quickstudy.parts.descend import descend
 from quickstudy.parts.kept import kept, take
 from quickstudy.parts.noise import policy_distribution, require_noise
 from quickstudy.parts.recurrent import RecurrentPolicy, apart, begun, time_major
-from quickstudy.protocol import Experience, Metrics, State, TaskDistribution, Work, counter
+from quickstudy.parts.teacher import Teacher, drawn_tasks, imitation, stored_teacher
+from quickstudy.protocol import Agent, Experience, Metrics, State, TaskDistribution, Work, counter
 
 
 @checked
@@ -84,6 +86,12 @@ class Config:
     """Gradients are scaled down to this norm."""
     value_rate: float = 0.1
     """How fast the scale of the value targets follows them, a meta-iteration."""
+    teacher: str = ""
+    """Folder of a run of task-informed on the same tasks, whose actions are imitated in training; none: nobody's."""
+    imitate: float = 1.0
+    """Weight of the KL from the teacher's actions to the policy's in the loss, beside RL2's own."""
+    imitate_iterations: int = 100
+    """Meta-iterations over which that weight falls linearly to nothing; 0: it stays."""
     shards: int = 1
     """Units of work into which collecting is divided; part of the result, whatever runs them."""
 
@@ -92,7 +100,7 @@ class Config:
         require_noise("rl2", self)
         require_rates("rl2", self)
         require_at_least(1, "rl2", self, "minibatches", "shards", "trials", "n_epochs")
-        require_at_least(0, "rl2", self, "anneal_iterations", "kl_cap", "minibatch_trials")
+        require_at_least(0, "rl2", self, "anneal_iterations", "kl_cap", "minibatch_trials", "imitate", "imitate_iterations")
         require_shards("rl2", self, "trials")
         for name in ("minibatches", "minibatch_trials"):
             if getattr(self, name) > self.trials:
@@ -138,6 +146,8 @@ class RL2:
         self.value_head = value_head(self.net, self.weights)
         self.optimiser = Adam(self.weights.values(), lr=self.config.learning_rate, eps=1e-5)
         self.scale = unit_scale(device)
+        self.teacher: Teacher | None = None
+        self._taught_by = ""
 
     def explorer(self) -> RecurrentPolicy:
         return RecurrentPolicy(self.net, copied(self.weights), self.tasks, self.distribution, self.config.credit == "episode")
@@ -150,10 +160,22 @@ class RL2:
         """This agent at work in the world, step by step."""
         return Session(self, seed=seed, greedy=greedy)
 
+    def learn_from(self, agent: Agent) -> None:
+        """Takes as teacher what the folder that the settings name holds; UsageError where it isn't one for these tasks."""
+        teacher = Teacher(agent, self.tasks, self.distribution)
+        if self._taught_by not in ("", teacher.sha256):
+            raise UsageError(f"rl2: the teacher in {self.config.teacher} isn't the one that it had: its weights have changed")
+        self.teacher, self._taught_by = teacher, teacher.sha256
+
     def train_step(self, work: Work) -> Metrics:
         config, policy = self.config, self.explorer()
+        if config.teacher and not self.teacher:
+            raise UsageError(f"rl2: it has no teacher yet: learn_from(quickstudy.load({config.teacher!r}))")
         experience = collected_trials(work, self, policy, config.trials)
         batch, metrics = self.prepare(policy, experience)
+        if self.teacher and imitation(config, self.iteration):
+            taught = self.teacher.told(experience, drawn_tasks(self, config.trials))
+            batch = batch._replace(taught=time_major(taught))
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * left(config.anneal_iterations, self.iteration)
         parts = self.improve(batch, counter(self.seed, self.iteration, "minibatches"))
@@ -201,7 +223,12 @@ class RL2:
         start = torch.zeros(batch.valid.shape[1], self.net.state_size, device=batch.valid.device)
         parameters, value, _ = functional_call(self.net, weights, (batch.inputs, start))
         ent_coef = config.ent_coef * left(config.anneal_iterations, self.iteration)
-        return ppo.loss(self.distribution, parameters, value, batch, config.clip_range, config.vf_coef, ent_coef)
+        total, parts = ppo.loss(self.distribution, parameters, value, batch, config.clip_range, config.vf_coef, ent_coef)
+        if not batch.taught.shape[-1]:
+            return total, parts
+        imitated = masked_mean(self.distribution.kl(batch.taught, parameters), batch.valid)
+        total = total + imitation(config, self.iteration) * imitated
+        return total, parts | {"train/loss": total.detach(), "train/teacher_kl": imitated.detach()}
 
     def known(self, trial: Trial) -> Known:
         """What the memory holds when the trial is over."""
@@ -217,10 +244,12 @@ class RL2:
         return Retraced([seen], policy.distribution.log_prob(parameters[:, 0], trial.action(task)))
 
     def state_dict(self) -> State:
-        return kept(self)
+        return {**kept(self), "teacher": self._taught_by} if self.config.teacher else kept(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        take(self, state)
+        taught_by = stored_teacher(state, self.teacher) if self.config.teacher else ""
+        take(self, {name: part for name, part in state.items() if name != "teacher"} if self.config.teacher else state)
+        self._taught_by = taught_by or self._taught_by
 
 
 @torch.no_grad()
