@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quickstudy.errors import QuickstudyError as QuickstudyError
     from quickstudy.errors import UsageError as UsageError
     from quickstudy.evaluation import evaluate as evaluate
+    from quickstudy.families.union import Union as Union
     from quickstudy.libraries.folder import library as library
     from quickstudy.libraries.library import Library as Library
     from quickstudy.libraries.library import Weighing as Weighing
@@ -64,6 +65,7 @@ PUBLIC = METHODS | {
     "Rows": "tasks.rows",
     "Shifted": "tasks.shifted",
     "Without": "tasks.without",
+    "Union": "families.union",
     "Dirichlet": "tasks.parameters",
     "Uniform": "tasks.parameters",
     "Normal": "tasks.parameters",

@@ -17,6 +17,7 @@ from quickstudy.errors import UsageError
 from quickstudy.ops.statistics import Interval, interquartile_mean, mean_interval, share_interval
 from quickstudy.protocol import Split, Splits, Tasks
 from quickstudy.tables import as_frame
+from quickstudy.tasks.choices import FAMILY, Choice
 from quickstudy.tasks.entries import named_values
 
 
@@ -173,7 +174,38 @@ class Evaluation:
             **by_seed,
             **({"frozen": self.frozen, "after_adapting": self.after_adapting} if self.frozen else {}),
             "episodes": self.rows,
+            **({"families": self.families} if self.families else {}),
         }
+
+    @cached_property
+    def families(self) -> dict[str, dict[str, Any]]:
+        """Of tasks of several families (`qs.Union`), each family's by its name: its tasks, and the statistics of their trials.
+
+        `mean` is the mean return of a trial with its 95 % interval, `by_episode` the mean return of each episode.
+        """
+        chosen = self.parameters.get(FAMILY)
+        if FAMILY not in self.drawn or not isinstance(chosen, Choice) or not chosen.by_place:
+            return {}
+        found = {}
+        for place, name in enumerate(chosen.values):
+            own = self.drawn[FAMILY][: self.num_tasks].long() == place
+            if bool(own.any()):
+                trials = self.trials[:, own.numpy()]
+                episodes = [self.by_seed(self.returns[:, episode])[:, own.numpy()].mean() for episode in range(len(self.rows))]
+                found[name] = {"tasks": int(own.sum()), **return_figures(trials), "by_episode": list(map(float, episodes))}
+        return found
+
+    @property
+    def family_lines(self) -> list[str]:
+        """Each family's trials, as lines; none where tasks are all of one."""
+        if not self.families:
+            return []
+        heads = ["family", "tasks", "mean of a trial", "95 % interval", "by episode"]
+        rows = [
+            [name, f"{row['tasks']}", f"{row['mean']:.2f}", ends(row, "mean"), ", ".join(f"{e:.2f}" for e in row["by_episode"])]
+            for name, row in self.families.items()
+        ]
+        return ["", *table([heads, *rows]), ""]
 
     @property
     def after_adapting(self) -> dict[str, float | None]:
@@ -229,7 +261,7 @@ class Evaluation:
             title += f", {len(self.seeds)} seeds"
             means = [f"{mean:.2f} (seed {seed})" for seed, mean in zip(self.seeds, self.trials.mean(1), strict=True)]
             notes = [f"mean return of a trial by seed: {', '.join(means)}", *notes]
-        return "\n".join([f"{title}: {self.how}", *table(columns), *self.figure_lines, *notes])
+        return "\n".join([f"{title}: {self.how}", *table(columns), *self.family_lines, *self.figure_lines, *notes])
 
     @property
     def figure_lines(self) -> list[str]:

@@ -160,7 +160,8 @@ def task_in_words(trial: Trial, split: Split, place: int) -> dict[str, str]:
 
 
 def hidden_task(trial: Trial) -> str:
-    """First observations don't tell the task."""
+    """First observations don't tell the task, but for parameters that it names in `shows`."""
+    shows: tuple[str, ...] = getattr(trial.tasks, "shows", ())
     rounds, size = 16, 64
     env = trial.tasks.make(size, 1)
     inputs, targets = [], []
@@ -173,12 +174,14 @@ def hidden_task(trial: Trial) -> str:
     finally:
         env.close()
     share = explained(torch.cat(inputs).double(), torch.cat(targets).double())
+    for column in range(len(share)):
+        share[column] *= parameter_name(trial, column) not in shows
     if float(share.max()) > LEAK:
         raise Broken(
-            f"first observations tell parameter {parameter_name(trial, int(share.argmax()))}"
+            f"first observations tell parameter '{parameter_name(trial, int(share.argmax()))}'"
             f" ({float(share.max()):.0%} of its variance): a task must be found out, not shown"
         )
-    return "first observations don't tell the task"
+    return "first observations don't tell the task" + (f", but for {', '.join(shows)}, which it shows" if shows else "")
 
 
 def plain(space: gymnasium.Space[Any], seen: Shaped[Tensor, "*lead ..."]) -> Float[Tensor, "*lead entry"]:
@@ -196,7 +199,7 @@ def parameter_name(trial: Trial, column: int) -> str:
     for name, value in trial.drawn.items():
         column -= parameters[name].normalise(value).shape[1] if name in parameters else value[0].numel()
         if column < 0:
-            return f"'{name}'"
+            return name
     return "(unnamed)"
 
 

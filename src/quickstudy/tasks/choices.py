@@ -20,6 +20,8 @@ from quickstudy.arguments import shown
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.protocol import Split
 
+FAMILY = "family"
+"""The parameter of tasks of several families that says of which one a task is."""
 ROUNDS = 6
 """Of mixing, in the order in which tasks are dealt out."""
 
