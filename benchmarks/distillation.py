@@ -65,7 +65,7 @@ WORLDS = {
         "",
         {},
         (60, {"n_envs": 256}),
-        (60, {}),
+        (100, {"learning_rate": 5e-3, "gamma": 1.0, "ent_coef": 0.05}),
     ),
     "tabular-mdp": World(
         "10 states, 5 actions, 10 episodes of 10 steps a trial.",

@@ -127,6 +127,21 @@ def test_what_is_told_of_a_task_is_its_own_members():
     assert list(BOTH.parameters)[:2] == ["family", "bandit.means"]
 
 
+def test_some_members_alone_keep_the_spaces():
+    fewer = BOTH.only("cart-pole", "bandit")
+    drawn = fewer.sample(6, "train", counter(0, 0, "tasks"))
+    assert torch.bincount(drawn["family"], minlength=3).tolist() == [3, 0, 3]
+    assert fewer.observation_space == BOTH.observation_space and len(fewer.normalise(drawn)[0]) == len(
+        BOTH.normalise(BOTH.sample(1, "train", counter(0, 0, "tasks")))[0]
+    )
+    learner = trained("rl2", fewer)
+    left_out = qs.RL2(BOTH.only("grid-navigation"), learner.config)
+    left_out.load_state_dict(learner.state_dict())
+    assert set(qs.evaluate(left_out, num_tasks=3).families) == {"grid-navigation"}
+    with pytest.raises(qs.UsageError, match="name at least one member, each once"):
+        BOTH.only("bandit", "bandit")
+
+
 def test_members_that_dont_go_together_are_refused():
     grid = qs.tasks.make("grid-navigation")
     with pytest.raises(qs.UsageError, match="as many episodes a trial: 1 of bandit, 4 of grid-navigation; say episodes_per_tr"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -53,6 +54,7 @@ class Union:
         self.members = dict(zip(named(members, names), members, strict=True))
         require_alike(self.members)
         self._all, self._alone = list(members), len(members) == 1
+        self._drawn = torch.arange(len(members))
         first = members[0]
         self.observation_space = first.observation_space if self._alone else self._shared_observations()
         self.action_space = first.action_space if self._alone else shared_actions(self.members)
@@ -69,7 +71,9 @@ class Union:
         self.parameters: Mapping[str, Any] = parameters
 
     def __repr__(self) -> str:
-        return f"Union({', '.join(map(repr, self._all))})"
+        fewer = [repr(list(self.members)[number]) for number in self._drawn]
+        alone = f".only({', '.join(fewer)})" if len(fewer) < len(self._all) else ""
+        return f"Union({', '.join(map(repr, self._all))}){alone}"
 
     def _shared_observations(self) -> spaces.Box:
         self._width = max(vector_size(member.observation_space) for member in self._all)
@@ -82,12 +86,20 @@ class Union:
         tasks: Tasks = {}
         if not self._alone:
             # dealt out in turn, so that shards of all sizes have as many of each, up to one
-            start = torch.randint(len(self._all), (), generator=generator)
-            tasks[FAMILY] = (start + torch.arange(count)) % len(self._all)
+            start = torch.randint(len(self._drawn), (), generator=generator)
+            tasks[FAMILY] = self._drawn[(start + torch.arange(count)) % len(self._drawn)]
         for name, member in self.members.items():
             drawn = member.sample(count, split, generator)
             tasks |= {self._called(name, parameter): value for parameter, value in drawn.items()}
         return tasks
+
+    def only(self, *names: str) -> Union:
+        """The same spaces, in which tasks of some members alone are drawn: what learns in one acts in the other."""
+        fewer = copy.copy(self)
+        fewer._drawn = torch.tensor(sorted(map(self._number, names)))
+        if not names or len(set(names)) < len(names):
+            raise UsageError(f"Union.only: name at least one member, each once; its members are {', '.join(self.members)}")
+        return fewer
 
     def family_of(self, tasks: Tasks) -> Int[Tensor, "task"]:
         """The number of each task's member."""
