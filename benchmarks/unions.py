@@ -133,7 +133,7 @@ def page() -> str:
             "",
             f"The union took {union['steps']:,.0f} steps, a quarter of its trials in each family. A learner of its own is shown"
             f" after {ITERATIONS // len(FAMILIES)} meta-iterations, in which it has as many trials of its family as the union"
-            f" had, and after {ITERATIONS}, as many trials as the union in all. Minutes of a core, all of this page: {minutes:.1f}.",
+            f" had, and after {ITERATIONS}, as many trials as the union in all. Minutes of a core, in all: {minutes:.1f}.",
             "",
             "| family | random | of its own, as many trials of the family | the union | of its own, as many trials in all |",
             "| --- | --- | --- | --- | --- |",
