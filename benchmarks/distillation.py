@@ -38,7 +38,7 @@ AGENTS = {
     TEACHER: "the teacher, which is told the task",
     ALONE: "RL2 as it is, after as many steps as the student",
     LONGER: "the same, after the teacher's steps besides",
-    STUDENT: "RL2 that imitates as well, with a weight that falls from 1 to 0 over the first half",
+    STUDENT: "RL2 that imitates as well, with a weight that falls from 1 to 0",
     IMITATOR: "RL2 whose imitating weighs 100 from the first meta-iteration to the last",
 }
 
@@ -50,8 +50,12 @@ class World(NamedTuple):
     family: str
     options: Mapping[str, Any]
     teacher: tuple[int, Mapping[str, Any]]
+    """Meta-iterations, of as many steps each."""
     student: tuple[int, Mapping[str, Any]]
-    seeds: int = 3
+    """Environment steps."""
+    imitating: int
+    """Meta-iterations over which the weight falls to nothing: about half."""
+    seeds: int = 2
 
     @property
     def tasks(self) -> TaskDistribution:
@@ -65,23 +69,24 @@ WORLDS = {
         "",
         {},
         (60, {"n_envs": 256}),
-        (100, {"learning_rate": 5e-3, "gamma": 1.0, "ent_coef": 0.05}),
+        (51_200, {"learning_rate": 5e-3, "gamma": 1.0, "ent_coef": 0.05}),
+        imitating=50,
     ),
     "tabular-mdp": World(
         "10 states, 5 actions, 10 episodes of 10 steps a trial.",
         "tabular-mdp",
         {},
         (60, {"n_envs": 256, "hidden_size": 256, "ent_coef": 0.004, "gamma": 0.95}),
-        (16, {"gamma": 0.95, "gae_lambda": 0.9, "ent_coef": 0.004}),
-        seeds=2,
+        (409_600, {"gamma": 0.95, "gae_lambda": 0.9, "ent_coef": 0.004}),
+        imitating=8,
     ),
     "cart-pole": World(
         "Two episodes of at most 500 steps a trial; pole, gravity and force vary, and the buttons may be swapped.",
         "cart-pole",
         {},
-        (40, {}),
-        (10, {"trials": 64, "gamma": 0.99, "credit": "episode", "ent_coef": 0.01}),
-        seeds=2,
+        (20, {}),
+        (300_000, {"trials": 64, "gamma": 0.99, "credit": "episode", "ent_coef": 0.01}),
+        imitating=20,
     ),
 }
 
@@ -110,12 +115,12 @@ def lives(world: str, seed: int) -> dict[str, Any]:
     rl2 = algorithm("rl2")
     most = 0.0
     for name, more in (
-        (STUDENT, {"teacher": "told", "imitate_iterations": learning // 2}),
+        (STUDENT, {"teacher": "told", "imitate_iterations": here.imitating}),
         (IMITATOR, {"teacher": "told", "imitate": 100.0, "imitate_iterations": 0}),
     ):
         student: Any = rl2.make(tasks, rl2.config(**{**options, **more}), seed=seed)
         student.learn_from(teacher)
-        steps = trained(student, learning)
+        steps = trained(student, 0, learning)
         found[name], most = told(student, steps), max(most, steps if name == STUDENT else 0.0)
     alone = rl2.make(tasks, rl2.config(**options), seed=seed)
     steps = trained(alone, 0, most)
@@ -128,7 +133,7 @@ def lives(world: str, seed: int) -> dict[str, Any]:
 def cell(world: str, seed: int) -> None:
     """Measures what isn't in its file yet, or is there under other settings."""
     file, here = FOLDER / f"{world}, {seed}.json", WORLDS[world]
-    settings = json.loads(json.dumps([here.options, here.teacher, here.student, TASKS]))
+    settings = json.loads(json.dumps([here.options, here.teacher, here.student, here.imitating, TASKS]))
     if file.exists() and json.loads(file.read_text())["settings"] == settings:
         return
     began = time.process_time()
