@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +171,11 @@ def test_a_run_is_evaluated_family_by_family(tmp_path: Any, capsys: pytest.Captu
     rows = {line.split()[0]: line.split()[1] for line in out.splitlines() if line.lstrip().startswith(("bandit", "cart-pole"))}
     assert sorted(rows) == ["bandit", "cart-pole"] and sum(map(int, rows.values())) == 9
     assert main(["check", f"{mine}:tasks"]) == 0
+
+
+def test_the_page_runs():
+    page = (Path(__file__).parents[2] / "docs" / "union.md").read_text()
+    told: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block.replace("learner, 100)", "learner, 1, quiet=True, evaluate_every=0)"), told)
+    assert set(qs.evaluate(told["new"], num_tasks=2).families) == {"grid-navigation"}
