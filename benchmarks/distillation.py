@@ -81,12 +81,12 @@ WORLDS = {
         imitating=8,
     ),
     "cart-pole": World(
-        "Two episodes of at most 500 steps a trial; pole, gravity and force vary, and the buttons may be swapped.",
+        "Two episodes of at most 100 steps a trial; pole, gravity and force vary, and the buttons may be swapped.",
         "cart-pole",
-        {},
-        (20, {}),
-        (300_000, {"trials": 64, "gamma": 0.99, "credit": "episode", "ent_coef": 0.01}),
-        imitating=20,
+        {"max_episode_steps": 100},
+        (40, {}),
+        (100_000, {"trials": 64, "gamma": 0.99, "credit": "episode", "ent_coef": 0.01}),
+        imitating=8,
     ),
 }
 
