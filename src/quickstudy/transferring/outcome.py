@@ -213,7 +213,7 @@ class Transfer:
         lines = [
             f"{about}, {self.budget:,} environment steps on each; random returns {self.random.mean():.4g}",
             *table([heads[0], *map(self.alone, self.arms)]),
-            "\nless from-scratch's, paired by seed and task; the ratio's zero is from-scratch, its unit from-scratch less random",
+            "\nless from-scratch's, paired; the transfer ratio's zero is from-scratch, its unit from-scratch less random",
             *table([heads[1], *map(self.beside, self.others)]),
             "\nwhat it took, and what it cost",
             *table([heads[2], *map(self.costs, self.others)]),

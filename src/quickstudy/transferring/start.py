@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -88,8 +88,8 @@ def begun(source: Agent, tasks: TaskDistribution, how: FineTuning, seed: int) ->
     if how.renew_head:
         copy_into(learner.weights, {**learner.weights, **within_layer(ends[0], fresh)})
     if how.reset_deviation:
-        reset_deviation(learner, fresh, ends[0])
-    freeze(learner, how.freeze, ends[1])
+        reset_deviation(source.name, learner, fresh, ends[0])
+    freeze(source.name, learner.weights, how.freeze, ends[1])
     if not isinstance(source, Normalised):
         return learner
     if not same and source.statistics.observation is not None:
@@ -168,30 +168,30 @@ def carry_optimiser(inside: Any, learner: Any, same: bool) -> None:
 
 
 @torch.no_grad()
-def reset_deviation(learner: Any, fresh: Weights, end: str) -> None:
+def reset_deviation(name: str, learner: Any, fresh: Weights, end: str) -> None:
     """Puts back the first weights of what gives a Gaussian policy's deviation; UsageError for other policies."""
-    own = [name for name in fresh if name.rpartition(".")[2] in ("log_std", "log_scale")]
-    for name in own:
-        learner.weights[name].copy_(fresh[name])
+    own = [weight for weight in fresh if weight.rpartition(".")[2] in ("log_std", "log_scale")]
+    for weight in own:
+        learner.weights[weight].copy_(fresh[weight])
     if own:
         return
     if not isinstance(learner.distribution, DiagonalGaussian):
         raise UsageError(
-            f"{learner.name} draws its actions from no Gaussian, so there is no deviation to reset; leave reset_deviation out"
+            f"{name} draws its actions from no Gaussian, so there is no deviation to reset; leave reset_deviation out"
         )
-    for name, weight in within_layer(end, learner.weights).items():
-        rows = slice(learner.distribution.size // 2, None)
-        weight[rows] = fresh[name][rows]
+    rows = slice(learner.distribution.size // 2, None)
+    for key, weight in within_layer(end, learner.weights).items():
+        weight[rows] = fresh[key][rows]
 
 
-def freeze(learner: Any, layers: tuple[str, ...], value_end: str) -> None:
+def freeze(name: str, weights: Weights, layers: tuple[str, ...], value_end: str) -> None:
     """Takes layers from the optimiser; UsageError for unknown ones, and for the one that is rescaled with the returns."""
-    known = sorted({name.rpartition(".")[0] or name for name in learner.weights})
+    known = sorted({weight.rpartition(".")[0] or weight for weight in weights})
     for layer in layers:
-        chosen = within_layer(layer, learner.weights)
+        chosen = within_layer(layer, weights)
         if not chosen:
-            raise UsageError(f"{learner.name} has no layer '{layer}' to freeze; {did_you_mean(layer, known)}")
-        if chosen.keys() & within_layer(value_end, learner.weights).keys():
+            raise UsageError(f"{name} has no layer '{layer}' to freeze; {did_you_mean(layer, known)}")
+        if chosen.keys() & within_layer(value_end, weights).keys():
             raise UsageError(f"'{value_end}' gives the values, whose scale moves with the returns: it can't be frozen")
         for weight in chosen.values():
-            cast(Tensor, weight).requires_grad_(False)
+            weight.requires_grad_(False)
