@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from quickstudy.cli.compare import refuse_twice
 from quickstudy.cli.evaluate import open_folder
+from quickstudy.cli.gap import maker
 from quickstudy.cli.options import (
+    add_options,
     add_own_algorithm,
     add_own_tasks,
     file_name,
-    make_tasks,
-    name_next,
     one_of,
     part,
     positive,
-    read_fields,
     require_run,
     whole,
 )
-from quickstudy.cli.own import is_own, load_algorithm, load_tasks
+from quickstudy.cli.own import load_algorithm, load_tasks
 from quickstudy.cli.words import Parser, read
 from quickstudy.display import following
 from quickstudy.errors import UsageError
@@ -35,6 +32,7 @@ def transfer(arguments: list[str]) -> int:
     """`quickstudy transfer`."""
     parser = Parser(
         prog="quickstudy transfer",
+        usage="quickstudy transfer RUN ... TASKS [--KEY VALUE ...]",
         description="What a run is worth on other tasks. Learns the same tasks at equal environment steps: from each"
         " run's policy by PPO (fine-tune), from nothing (from-scratch), and as each run adapts (adapt). Shows jump-start,"
         " asymptote, area (the mean return while learning), steps to a threshold, negative transfer, what was forgotten of the"
@@ -43,12 +41,17 @@ def transfer(arguments: list[str]) -> int:
         " An example: quickstudy transfer runs/point point-navigation --layout half-circle --budget 50000",
     )
     parser.add_argument("words", metavar="RUN ... TASKS", nargs="+", help="folders of runs or of seeds, and last the new tasks")
-    add_options(parser)
+    add_own_options(parser)
+    tuning = part("transfer")
+    named = [option.name for option in tuning.options]
+    add_options(parser.add_argument_group("how learning goes on"), tuning.options, "transfer")
     given, rest = parser.parse_known_args(arguments)
     *runs, tasks = given.words
     if not runs:
         raise UsageError(f"transfer takes runs and then tasks, not {tasks} alone; see: {parser.prog} --help")
     refuse_twice(runs)
+    if Path(tasks, "config.toml").is_file():
+        raise UsageError(f"{tasks} is a run; name the tasks that are to be learnt last, such as {parser.prog} {tasks} TASKS")
     make = maker(tasks, rest, parser)
     for run in runs:
         require_run(run)
@@ -67,26 +70,24 @@ def transfer(arguments: list[str]) -> int:
         algorithm = load_algorithm(given.algorithm) if given.algorithm else None
         opened = {run: open_folder(run, own, algorithm, given.device, "transfer") for run in runs}
         learners = {run: [each.learner for each in found] for run, found in opened.items()}
-        new, how = make()
+        how = tuning.make(**{name: value for name in named if (value := getattr(given, f"transfer {name}")) is not None})
         options = {name: getattr(given, name) for name in ("budget", "num_tasks", "seeds", "split", "seed")}
         with threads(1):
             if given.sequence:
-                found: Any = transfer_sequence(learners, new, how, **options)
+                found: Any = transfer_sequence(learners, make(), how, **options)
             else:
                 steps = {run: sum(each.progress.timesteps for each in found) / len(found) for run, found in opened.items()}
-                found = measured(learners, new, how, **options, threshold=given.threshold, trained_steps=steps)
+                found = measured(learners, make(), how, **options, threshold=given.threshold, trained_steps=steps)
     tell(json.dumps(found.as_json()) if given.json else str(found))
     if given.figure:
         from quickstudy.plots import plot_transfer
 
         plot_transfer(found, given.figure)
         say(f"{given.figure}")
-    elif not given.sequence:
-        name_next("transfer", *arguments, "--figure", "transfer.png")
     return 0
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_own_options(parser: argparse.ArgumentParser) -> None:
     """What the command reads itself."""
     parser.add_argument(
         "--budget", type=positive, default=50_000, metavar="STEPS", help="environment steps on each task (default 50,000)"
@@ -122,18 +123,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def number(text: str) -> float:
     """A finite number."""
     return read(float, text)
-
-
-def maker(tasks: str, rest: list[str], parser: Parser) -> Callable[[], tuple[Any, Any]]:
-    """What makes the tasks and how they are learnt, once all words have been read."""
-    if Path(tasks, "config.toml").is_file():
-        raise UsageError(f"{tasks} is a run; name the tasks that are to be learnt last, such as {parser.prog} {tasks} TASKS")
-    parts = {"transfer": part("transfer")} | ({} if is_own(tasks) else {"tasks": part("tasks", tasks)})
-    see = f"{parser.prog} --help" + ("" if is_own(tasks) else f", quickstudy list {tasks}")
-    options = read_fields(shlex.join([*parser.prog.split(), "RUN", tasks]), parts, rest, parser, see)
-
-    def make() -> tuple[Any, Any]:
-        read = options()
-        return make_tasks(tasks, read["tasks"]) if "tasks" in read else load_tasks(tasks), read["transfer"]
-
-    return make
