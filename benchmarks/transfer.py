@@ -53,7 +53,7 @@ class Case(NamedTuple):
     """Runs on the source, each with its meta-iterations and what differs from its defaults."""
     budget: int
     num_tasks: int
-    seeds: int = 2
+    seeds: int = 3
     how: Mapping[str, Any] = {}
     sequence: bool = False
     """Whether the tasks are learnt one after another as well."""
@@ -64,12 +64,15 @@ CART = {"max_episode_steps": 200}
 HALF = ("point-navigation", {**POINT, "layout": "half-circle"})
 POINT_RUNS: dict[str, tuple[int, Mapping[str, Any]]] = {
     "multi-task": (30, {}),
-    "maml": (20, {"lanes": 10, "inner_rate": 0.2}),
-    "rl2": (40, {"trials": 64}),
+    "maml": (12, {"lanes": 10, "inner_rate": 0.2}),
+    "rl2": (30, {"trials": 64}),
 }
 CASES = {
-    "point-navigation, square to half-circle": Case(("point-navigation", POINT), HALF, POINT_RUNS, 12_000, 3),
     "cart-pole, to longer poles": Case(("cart-pole", CART), ("longer poles", CART), {"multi-task": (20, {})}, 24_000, 3),
+    "cart-pole, to one that changes in mid-episode (other spaces)": Case(
+        ("cart-pole", CART), ("cart-pole", {**CART, "changes": True}), {"multi-task": (20, {})}, 24_000, 3
+    ),
+    "point-navigation, square to half-circle": Case(("point-navigation", POINT), HALF, POINT_RUNS, 10_000, 3),
     "half-cheetah, velocity to direction": Case(
         ("half-cheetah-velocity", {"max_episode_steps": 100}),
         ("half-cheetah-direction", {"max_episode_steps": 100}),
@@ -77,14 +80,11 @@ CASES = {
         32_000,
         3,
     ),
-    "cart-pole, to one that changes in mid-episode (other spaces)": Case(
-        ("cart-pole", CART), ("cart-pole", {**CART, "changes": True}), {"multi-task": (20, {})}, 24_000, 3
-    ),
     "point-navigation, square to half-circle, deviation reset": Case(
         ("point-navigation", POINT),
         HALF,
         {"multi-task": POINT_RUNS["multi-task"]},
-        12_000,
+        10_000,
         3,
         how={"reset_deviation": True},
         sequence=True,
@@ -195,8 +195,8 @@ def page() -> str:
         "# What runs are worth on other tasks",
         "",
         "Written by `python benchmarks/transfer.py`; [transfer](../transfer.md) says what each figure is. Few seeds and short"
-        " runs: each was trained for some minutes at most, with the settings in its file in `docs/results/transfer`, and"
-        " intervals over two seeds are wide. *Area* is the mean return of an episode while the task is learnt; the threshold is"
+        " runs, each trained for a few minutes at most with the settings in its file in `docs/results/transfer`, so that"
+        " intervals are wide. *Area* is the mean return of an episode while the task is learnt; the threshold is"
         " 0.8 of the way from random's return to the best last tenth. Minutes are of one core, to train the runs and to learn"
         " the new tasks.",
         "",
@@ -230,9 +230,11 @@ def picture() -> None:
     figure, places = pyplot.subplots(len(cases), 1, figsize=(7, 3.4 * len(cases)), layout="constrained", squeeze=False)
     for (name, told), axes in zip(cases.items(), places[:, 0], strict=True):
         found = told["transfer"]
-        for arm, look in zip(found["arms"], looks_of([arm["algorithm"] for arm in found["arms"]]), strict=True):
-            curve, dashed = arm["curve"], ":" if arm["kind"] == "adapt" else "-"
-            axes.plot(found["steps"], curve["mean"], color=look.light, linestyle=dashed, label=arm["name"])
+        began = {arm["run"]: arm["algorithm"] for arm in found["arms"]}
+        looks = dict(zip(began, looks_of(list(began.values())), strict=True))
+        for arm in found["arms"]:
+            style = {"color": looks[arm["run"]].light, "linestyle": ":" if arm["kind"] == "adapt" else "-"}
+            axes.plot(found["steps"], arm["curve"]["mean"], label=arm["name"], **style)
         axes.axhline(found["random"], color="#8a8a8a", linewidth=0.8, linestyle=(0, (1, 3)))
         axes.axhline(found["threshold"], color="#1b1b1b", linewidth=0.8, linestyle=(0, (1, 5)))
         axes.set_title(name, fontsize=9)

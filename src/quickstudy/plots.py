@@ -155,14 +155,20 @@ def plot_transfer(found: Learned, path: str | Path) -> None:
     figure = new_figure((11 if total else 7, 4.6), dpi=130)
     first, *beside = np.atleast_1d(figure.subplots(1, 2 if total else 1))
     kinds = {"fine-tune": "-", "from-scratch": "-", "adapt": ":"}
-    for arm, look in zip(found.arms, looks_of([arm.algorithm for arm in found.arms]), strict=True):
-        style = {"color": look.light, "linestyle": kinds[arm.kind]}
+    began = {arm.run: arm.algorithm for arm in found.arms}
+    looks = dict(zip(began, looks_of(list(began.values())), strict=True))
+    for arm in found.arms:
+        style = {"color": looks[arm.run].light, "linestyle": kinds[arm.kind]}
         first.plot(found.steps, arm.curve.mean((0, 1)), label=arm.name, **style)
-        fill_between(first, found.steps, found.bands(arm), look.light)
         for axes in beside if arm.name in total else ():
             axes.plot(counts, total[arm.name], **style)
+    reach = first.get_ylim()
+    for arm in found.arms:
+        fill_between(first, found.steps, found.bands(arm), looks[arm.run].light)
     first.axhline(found.random.mean(), color="#8a8a8a", linestyle=(0, (1, 2)), linewidth=1, label="random")
     first.axhline(found.threshold, color="#1b1b1b", linestyle=(0, (1, 4)), linewidth=1, label="threshold")
+    # a band that is wide, of few seeds, would leave the curves no room
+    first.set(ylim=(1.3 * reach[0] - 0.3 * reach[1], 1.3 * reach[1] - 0.3 * reach[0]))
     first.set(title=found.tasks, xlabel="environment steps on the task", ylabel="return of an episode\n(95 % interval)")
     first.xaxis.set_major_formatter(lambda value, place: thousands(value))
     for axes in beside:
