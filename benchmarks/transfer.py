@@ -62,30 +62,24 @@ class Case(NamedTuple):
 POINT = {"max_episode_steps": 50}
 CART = {"max_episode_steps": 200}
 HALF = ("point-navigation", {**POINT, "layout": "half-circle"})
-POINT_RUNS: dict[str, tuple[int, Mapping[str, Any]]] = {
-    "multi-task": (30, {}),
-    "maml": (12, {"lanes": 10, "inner_rate": 0.2}),
-    "rl2": (30, {"trials": 64}),
-}
+CHEETAH = {"max_episode_steps": 100}
 CASES = {
     "cart-pole, to longer poles": Case(("cart-pole", CART), ("longer poles", CART), {"multi-task": (20, {})}, 24_000, 3),
-    "cart-pole, to one that changes in mid-episode (other spaces)": Case(
-        ("cart-pole", CART), ("cart-pole", {**CART, "changes": True}), {"multi-task": (20, {})}, 24_000, 3
+    "point-navigation, square to half-circle": Case(
+        ("point-navigation", POINT), HALF, {"multi-task": (20, {}), "rl2": (20, {"trials": 32})}, 8_000, 2
     ),
-    "point-navigation, square to half-circle": Case(("point-navigation", POINT), HALF, POINT_RUNS, 10_000, 3),
     "half-cheetah, velocity to direction": Case(
-        ("half-cheetah-velocity", {"max_episode_steps": 100}),
-        ("half-cheetah-direction", {"max_episode_steps": 100}),
-        {"multi-task": (30, {})},
-        32_000,
-        3,
+        ("half-cheetah-velocity", CHEETAH), ("half-cheetah-direction", CHEETAH), {"multi-task": (15, {})}, 16_000, 2
+    ),
+    "cart-pole, to one that changes in mid-episode (other spaces)": Case(
+        ("cart-pole", CART), ("cart-pole", {**CART, "changes": True}), {"multi-task": (20, {})}, 16_000, 2
     ),
     "point-navigation, square to half-circle, deviation reset": Case(
         ("point-navigation", POINT),
         HALF,
-        {"multi-task": POINT_RUNS["multi-task"]},
-        10_000,
-        3,
+        {"multi-task": (20, {})},
+        8_000,
+        2,
         how={"reset_deviation": True},
         sequence=True,
     ),
@@ -126,7 +120,7 @@ def measured(name: str) -> dict[str, Any]:
     print(f"{name}\n{result}\n", flush=True)
     told: dict[str, Any] = {"settings": settings, "how": asdict(how), "transfer": result.as_json()}
     if case.sequence:
-        sequence = qs.transfer_sequence(runs, target, how, budget=case.budget, num_tasks=3, seeds=case.seeds)
+        sequence = qs.transfer_sequence(runs, target, how, budget=case.budget, num_tasks=case.num_tasks, seeds=case.seeds)
         print(f"{sequence}\n", flush=True)
         told["sequence"] = sequence.as_json()
     told["minutes"] = [(middle - began) / 60, (time.process_time() - middle) / 60]
