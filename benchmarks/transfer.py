@@ -144,15 +144,16 @@ def cells_of(found: Mapping[str, Any]) -> list[str]:
         told = [arm["name"], *(with_ends(arm[name]) for name in ("jump_start", "asymptote", "area"))]
         told += [with_ends(more["area"]), ratio(more["transfer_ratio"])] if more else ["", ""]
         told += [f">{found['budget']:,}" if reached is None else f"{reached:,.0f}"]
-        told += [f"{arm['trained_steps']:,.0f}" if more else "", paid(more) if more else ""]
+        told += [f"{arm['trained_steps']:,.0f}" if more else "", paid(more, found["arms"][0]) if more else ""]
         told += [with_ends(arm["forgotten"]) if "forgotten" in arm else ""]
         rows.append("| " + " | ".join(told) + " |")
     return rows
 
 
-def paid(more: Mapping[str, Any]) -> str:
+def paid(more: Mapping[str, Any], scratch: Mapping[str, Any]) -> str:
     """After how many tasks meta-training has paid for itself."""
-    return "never" if more["tasks_until_paid"] is None else f"{more['tasks_until_paid']:,.0f}"
+    most = "at most " if scratch["steps_to_threshold"] is None else ""
+    return "never" if more["tasks_until_paid"] is None else f"{most}{more['tasks_until_paid']:,.0f}"
 
 
 def ratio(found: Mapping[str, Any]) -> str:

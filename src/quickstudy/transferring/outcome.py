@@ -239,7 +239,9 @@ class Transfer:
         """What an arm's run took, when that has paid for itself, and what it has lost."""
         paid, steps = self.paid(arm), arm.trained_steps
         lost = "" if arm.forgotten is None else interval(figures("mean", arm.forgotten, mean_interval))
-        return [arm.name, "unknown" if steps is None else f"{steps:,.0f}", "never" if paid is None else f"{paid:,.0f}", lost]
+        most = "at most " if self.reached(self.scratch) is None else ""
+        after = "never" if paid is None else f"{most}{paid:,.0f}"
+        return [arm.name, "unknown" if steps is None else f"{steps:,.0f}", after, lost]
 
 
 def ranks(arm: Arm) -> list[str]:
