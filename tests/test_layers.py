@@ -49,6 +49,7 @@ FLOORS = {
     "report": 7,
     "video": 7,
     "training": 7,
+    "transferring": 7,
     "live": 8,
     "recipes": 8,
     "cli": 9,

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from quickstudy.tasks.without import Without as Without
     from quickstudy.training import resume as resume
     from quickstudy.training import train as train
+    from quickstudy.transferring.sequence import transfer_sequence as transfer_sequence
+    from quickstudy.transferring.start import FineTuning as FineTuning
+    from quickstudy.transferring.transfer import transfer as transfer
     from quickstudy.video.files import save_video as save_video
     from quickstudy.video.film import film as film
     from quickstudy.wrappers.forgetful import Forgetful as Forgetful
@@ -79,6 +82,9 @@ PUBLIC = METHODS | {
     "tuned": "recipes.tuned",
     "train": "training",
     "resume": "training",
+    "transfer": "transferring.transfer",
+    "transfer_sequence": "transferring.sequence",
+    "FineTuning": "transferring.start",
     "evaluate": "evaluation",
     "Evaluation": "scores",
     "load": "runs",

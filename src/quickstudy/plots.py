@@ -52,6 +52,26 @@ class Learnt(Protocol):
     def returns(self) -> NDArray[np.floating]: ...
 
 
+@runtime_checkable
+class Learned(Protocol):
+    """Ways to learn the same tasks (`transferring/outcome.py`)."""
+
+    @property
+    def tasks(self) -> str: ...
+    @property
+    def arms(self) -> Sequence[Any]: ...
+    @property
+    def steps(self) -> NDArray[np.floating]: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def random(self) -> NDArray[np.floating]: ...
+    def bands(self, arm: Any) -> list[Interval]: ...
+    def all_steps(self, arm: Any, count: int) -> float | None:
+        """Environment steps, meta-training's own included, until so many tasks are at the threshold; None: never."""
+        ...
+
+
 @checked
 def plot_adaptation(
     curves: Mapping[str, Evaluation],
@@ -123,6 +143,40 @@ def plot_comparison(
         last.set(xlabel=r"$\tau$, a return of the trial", ylabel=r"share of trials above $\tau$", ylim=(-0.02, 1.02))
         finish(figure, [first, *middle, last], columns=4 if wide else 2)
         save(figure, path)
+
+
+def plot_transfer(found: Learned, path: str | Path) -> None:
+    """Saves the curves of several ways to learn the same tasks, with 95 % intervals; and beside them, where any way reaches
+    the threshold, all steps that it takes to bring so many tasks there, those of meta-training included.
+    """
+    counts = np.unique(np.geomspace(1, 1000, 40).round())
+    total = {arm.name: [found.all_steps(arm, int(count)) for count in counts] for arm in found.arms}
+    total = {name: steps for name, steps in total.items() if steps[0] is not None}
+    figure = new_figure((11 if total else 7, 4.6), dpi=130)
+    first, *beside = np.atleast_1d(figure.subplots(1, 2 if total else 1))
+    kinds = {"fine-tune": "-", "from-scratch": "-", "adapt": ":"}
+    began = {arm.run: arm.algorithm for arm in found.arms}
+    looks = dict(zip(began, looks_of(list(began.values())), strict=True))
+    for arm in found.arms:
+        style = {"color": looks[arm.run].light, "linestyle": kinds[arm.kind]}
+        first.plot(found.steps, arm.curve.mean((0, 1)), label=arm.name, **style)
+        for axes in beside if arm.name in total else ():
+            axes.plot(counts, total[arm.name], **style)
+    reach = first.get_ylim()
+    for arm in found.arms:
+        fill_between(first, found.steps, found.bands(arm), looks[arm.run].light)
+    first.axhline(found.random.mean(), color="#8a8a8a", linestyle=(0, (1, 2)), linewidth=1, label="random")
+    first.axhline(found.threshold, color="#1b1b1b", linestyle=(0, (1, 4)), linewidth=1, label="threshold")
+    # a band that is wide, of few seeds, would leave the curves no room
+    first.set(ylim=(1.3 * reach[0] - 0.3 * reach[1], 1.3 * reach[1] - 0.3 * reach[0]))
+    first.set(title=found.tasks, xlabel="environment steps on the task", ylabel="return of an episode\n(95 % interval)")
+    first.xaxis.set_major_formatter(lambda value, place: thousands(value))
+    for axes in beside:
+        axes.set(
+            xscale="log", yscale="log", xlabel="tasks that are learnt", ylabel="steps to the threshold, with meta-training"
+        )
+    finish(figure, [first, *beside])
+    save(figure, path)
 
 
 def draw_adaptation(

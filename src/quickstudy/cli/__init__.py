@@ -27,6 +27,7 @@ commands:
   resume RUN                   go on with a run that was stopped
   evaluate RUN                 adapt to held-out tasks and show the return by episode
   compare RUN RUN ...          evaluate runs on the same held-out tasks: which does better, and how surely
+  transfer RUN ... TASKS       learn other tasks from a run's policy, as the run adapts, and from nothing
   report RUN                   a run's pictures as one HTML file: adaptation, learning curves, health
   watch RUN                    follow a training in the browser, as it goes
   play RUN                     pick a task in the browser and see the agent adapt to it
@@ -51,6 +52,7 @@ COMMANDS = {
     "resume": "train.resume",
     "evaluate": "evaluate.evaluate",
     "compare": "compare.compare",
+    "transfer": "transfer.transfer",
     "report": "report.report",
     "watch": "live.watch",
     "play": "live.play",

@@ -15,6 +15,7 @@ from quickstudy.oracles import ORACLES
 from quickstudy.runs.config import Training
 from quickstudy.storage import write_atomically
 from quickstudy.tasks.parameters import splits_of
+from quickstudy.transferring.start import FineTuning
 from quickstudy.wrappers.normalised import Normalisation
 
 PLACE = Path(__file__).parents[1] / "index.json"
@@ -42,6 +43,7 @@ def written() -> str:
         "training": table_of(Training),
         "normalisation": table_of(Normalisation),
         "library": table_of(Weighing),
+        "transfer": table_of(FineTuning),
     }
     return json.dumps(sections, indent=1, ensure_ascii=False) + "\n"
 

@@ -55,6 +55,10 @@ def configuration(section: str, name: str) -> type[Any]:
             from quickstudy.libraries.library import Weighing
 
             return Weighing
+        case "transfer":
+            from quickstudy.transferring.start import FineTuning
+
+            return FineTuning
     from quickstudy.runs.config import Training
 
     return Training

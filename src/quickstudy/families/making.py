@@ -9,6 +9,7 @@ from quickstudy.arguments import checked
 from quickstudy.errors import UsageError, did_you_mean
 from quickstudy.families import FAMILIES, family, found
 from quickstudy.protocol import TaskDistribution
+from quickstudy.tasks.given import Given
 from quickstudy.tasks.informed import Informed
 from quickstudy.tasks.repeated import Repeated
 from quickstudy.tasks.shifted import Shifted
@@ -42,7 +43,7 @@ def describe(tasks: TaskDistribution) -> tuple[str, dict[str, Any]] | None:
 
 def called(tasks: TaskDistribution) -> str:
     """What tasks are called: their registered name, what the command line was told, or what they say of themselves."""
-    if isinstance(tasks, Informed | Repeated | Shifted):
+    if isinstance(tasks, Given | Informed | Repeated | Shifted):
         return called(tasks.tasks)
     described = describe(tasks)
     return described[0] if described else getattr(tasks, "called", None) or repr(tasks)

@@ -17,6 +17,7 @@ from quickstudy.ops.tree import tree_map, where_lane
 from quickstudy.protocol import Observation, Split, Splits, Tasks, Transition
 from quickstudy.scene import Drawn, Scene
 from quickstudy.tasks.figures import Figures, figures_of, require_figures
+from quickstudy.tasks.observes import observes
 from quickstudy.tasks.parameters import (
     Parameter,
     normalise_parameters,
@@ -156,6 +157,7 @@ class NativeTasks:
         self.parameters = dynamics.parameters
         self.figures: Figures = figures_of(dynamics)
         require_figures(self, self.figures)
+        self.observes = observes(dynamics)
         require_single(self, self.parameters)
         self.splits: Splits = splits_of(self.parameters)
 

@@ -55,6 +55,11 @@ class CartPole:
         return spaces.Box(-bounds, bounds)
 
     @property
+    def observes(self) -> tuple[str, ...]:
+        """What each number of an observation is called."""
+        return ("position", "velocity", "angle", "spin", "time")[: 4 + self.changes]
+
+    @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(2)
 

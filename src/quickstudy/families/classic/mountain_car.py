@@ -33,6 +33,7 @@ class MountainCar:
 
     initial_noise = 1
     step_noise = 0
+    observes = "position", "velocity"
 
     def __post_init__(self) -> None:
         require_at_least(1, "mountain-car", self, "max_episode_steps", "episodes_per_trial")
@@ -87,6 +88,7 @@ class MountainCarContinuous:
 
     initial_noise = 1
     step_noise = 0
+    observes = "position", "velocity"
 
     def __post_init__(self) -> None:
         require_at_least(1, "mountain-car-continuous", self, "max_episode_steps", "episodes_per_trial")

@@ -52,6 +52,11 @@ class Pendulum:
         return spaces.Box(-bounds, bounds)
 
     @property
+    def observes(self) -> tuple[str, ...]:
+        """What each number of an observation is called."""
+        return ("cosine", "sine", "spin", "time")[: 3 + self.changes]
+
+    @property
     def action_space(self) -> spaces.Box:
         return spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,))
 

@@ -50,6 +50,7 @@ class PointNavigation:
 
     initial_noise = 0
     step_noise = 0
+    observes = "x", "y"
 
     def __post_init__(self) -> None:
         require_at_least(1, "point-navigation", self, "max_episode_steps", "episodes_per_trial")
