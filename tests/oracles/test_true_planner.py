@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import quickstudy as qs
+from quickstudy.data.rollout import Lifetime, live
 from quickstudy.oracles import oracle
 from quickstudy.oracles.planner import STATES, PlannerOptions, TruePlanner
-from quickstudy.protocol import counter
+from quickstudy.protocol import Shard, counter
 from quickstudy.tasks.told import Told
+from quickstudy.work import LocalSite
 
 
 @pytest.mark.parametrize("changes", [False, True])
@@ -46,6 +48,30 @@ def test_knowing_the_task_is_worth_something_to_a_planner():
         for each in ("told", "mean")
     )
     assert told > mean + 10 > -600
+
+
+def actions_where_it_changes_at(step: float, notice: int | None) -> torch.Tensor:
+    """What the planner does on the same pendulums, which change at a step."""
+    tasks: Any = qs.tasks.make("pendulum", changes=True, max_episode_steps=16, episodes_per_trial=1)
+    agent = oracle("planner", tasks, PlannerOptions(candidates=16, plan_steps=6, refits=2, notice=notice))
+    drawn = tasks.sample(4, "test", counter(0, 0, "tasks"))
+    drawn["change_step"] = torch.full_like(drawn["change_step"], step)
+    life = Lifetime(agent.explorer(), agent.adapt, 1, 1)
+    [episode] = live(LocalSite(agent.tasks), life, Shard(0, 0, 0, 4, "test"), drawn)
+    return episode.act.action
+
+
+def test_until_it_notices_a_change_there_is_none_for_it():
+    never, told, at_once, late = (actions_where_it_changes_at(*how) for how in ((1e6, None), (0.0, None), (0.0, 0), (8.0, 3)))
+    assert torch.equal(told, at_once) and not torch.equal(told, never)
+    assert torch.equal(late[:, :, :9], never[:, :, :9]) and not torch.equal(late[:, :, 8:], never[:, :, 8:])
+    for options, family, says in (
+        ({"notice": -1}, "pendulum", "notice"),
+        ({"notice": 1, "settings": "mean"}, "pendulum", "the mean task is never told"),
+        ({"notice": 1}, "cart-pole", "for worlds that change in mid-episode"),
+    ):
+        with pytest.raises(qs.UsageError, match=says):
+            oracle("planner", qs.tasks.make(family), PlannerOptions(**options))
 
 
 def test_it_is_for_families_whose_state_can_be_seen():

@@ -11,12 +11,14 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from quickstudy.arguments import checked
-from quickstudy.errors import require_share
+from quickstudy.errors import UsageError, require_at_least, require_share
 from quickstudy.ops.features import as_vector
 from quickstudy.oracles.agent import Oracle, ruled
 from quickstudy.parts import planning
 from quickstudy.protocol import Act, Memory, Percept, TaskDistribution, Tasks, counter
+from quickstudy.tasks.changes import STEP
 from quickstudy.tasks.native import Dynamics, NativeTasks
+from quickstudy.tasks.parameters import parameters_of
 from quickstudy.tasks.told import Told
 
 
@@ -27,6 +29,8 @@ class PlannerOptions:
 
     settings: Literal["told", "mean"] = "told"
     """Plans with the task's own parameters, or with the mean of those of training tasks."""
+    notice: int | None = None
+    """Steps after a change in mid-episode at which it is told, until then nothing is; by default all is from the beginning."""
     planner: planning.Planner = "cem"
     plan_steps: planning.PlanSteps = 20
     candidates: planning.Candidates = 200
@@ -41,6 +45,10 @@ class PlannerOptions:
     def __post_init__(self) -> None:
         planning.require_search("planner", self)
         require_share("planner", self, "gamma")
+        if self.notice is not None:
+            require_at_least(0, "planner", self, "notice")
+            if self.settings != "told":
+                raise UsageError("planner: notice is for settings told; the mean task is never told")
 
 
 def pendulum_state(dynamics: Any, seen: Float[Tensor, "*lead feature"]) -> Float[Tensor, "*lead state"]:
@@ -79,6 +87,9 @@ class TruePlanner:
             seen, own = self.told.parted(percept.observation)
             task = {name: value[:, :, None] for name, value in own.items()}
         state = self.state_of(self.dynamics, seen)
+        if self.options.notice is not None:
+            unnoticed = state[:, :, None, -1] < task[STEP] + self.options.notice
+            task = task | {STEP: torch.where(unnoticed, torch.full_like(task[STEP], torch.inf), task[STEP])}
 
         def score(plans: planning.Plans) -> Float[Tensor, "task lane candidate"]:
             return self.returns(state, plans, task)
@@ -107,7 +118,9 @@ def mean_task(tasks: TaskDistribution, count: int = 1000) -> Tasks:
 
 
 def planned(tasks: NativeTasks, family: Any, options: PlannerOptions, state_of: Callable[[Any, Tensor], Tensor]) -> Oracle:
-    """The planner as an oracle."""
+    """The planner as an oracle; UsageError where a change is to be noticed, and there is none."""
+    if options.notice is not None and STEP not in parameters_of(tasks):
+        raise UsageError("planner: notice is for worlds that change in mid-episode, such as pendulum --changes")
     actions = planning.actions_for("planner", tasks.action_space)
 
     def policy(told: Told | None) -> TruePlanner:
