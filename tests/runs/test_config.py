@@ -142,7 +142,7 @@ def test_a_checkpoint_belongs_to_one_configuration_and_says_what_was_changed(
         assert main(["resume", str(tmp_path / "run")]) == 1
         assert says in capsys.readouterr().err
     # budget, cadence and machine may be otherwise
-    for old, new in {"iterations = 1": "iterations = 2", "checkpoint_every = 10": "checkpoint_every = 1"}.items():
+    for old, new in {"\niterations = 1": "\niterations = 2", "checkpoint_every = 10": "checkpoint_every = 1"}.items():
         assert old in sound
         sound = sound.replace(old, new)
     path.write_text(sound)
