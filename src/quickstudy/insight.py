@@ -92,7 +92,7 @@ class Foreseen(NamedTuple):
     """
 
     features: list[Float[Tensor, "task time ahead feature"]]
-    """Where the first, the second, ... step arrives, as the vector that the model reads."""
+    """Where the first, the second, ... step arrives, as a vector (`as_vector`)."""
     reward: list[Float[Tensor, "task time ahead"]]
     error: list[Float[Tensor, "task time"]]
     """How far the first of these steps is from what came: root mean square over features, in units of the model.
@@ -144,7 +144,7 @@ class Foretells(Protocol):
 
 @runtime_checkable
 class Foresees(Protocol):
-    """An agent with a model of what steps do."""
+    """An agent with a model of what steps do to what is seen, which is a vector."""
 
     def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
         """What the model tells of the `ahead` steps that follow, 1 or more, at each step of each episode."""
@@ -204,15 +204,15 @@ def descent_by(agent: Descends, policy: Any, experience: Experience) -> Descent:
     return found
 
 
-def foreseen_by(agent: Foresees, trial: Trial, ahead: int) -> Foreseen:
-    """What an agent's model foresees; UsageError where that is not what `Foreseen` holds."""
+def foreseen_by(agent: Foresees, trial: Trial, ahead: int, features: int | None = None) -> Foreseen:
+    """What an agent's model foresees; UsageError where that is not what `Foreseen` holds, of so many `features`."""
     found, lives = agent.foreseen(trial, ahead), trial.followed(ahead)
     require(agent, "foreseen", isinstance(found, Foreseen), f"a {type(found).__name__}", "a Foreseen")
     for name, parts in found._asdict().items():
         given, wanted = f"{len(parts)} tensors", f"one for each of {len(lives)} episodes"
         require(agent, f"foreseen's {name}", len(parts) == len(lives), given, wanted)
         for part, there in zip(parts, lives, strict=True):
-            shape = {"features": (*there.shape, None), "reward": there.shape, "error": there.shape[:2]}[name]
+            shape = {"features": (*there.shape, features), "reward": there.shape, "error": there.shape[:2]}[name]
             require_shape(agent, f"foreseen's {name}", part, shape, there[..., 0] if name == "error" else there)
     return found
 

@@ -120,7 +120,6 @@ def test_of_a_world_that_the_model_knows_nothing_surprises(name: str):
 def test_the_first_step_is_what_the_model_says_of_it(name: str, family: str):
     """Of each planner on each family: the policy's memory folded by its own acts, and a direct call of the network."""
     learner = trained(name, qs.tasks.make(family, **FAMILIES[family]))
-    assert isinstance(learner, Foresees)
     trial = trial_of(learner, 3, 2)
     found = foreseen_by(learner, trial, 2)
     space, members = learner.tasks.observation_space, getattr(learner.config, "members", 1)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.insight import Foreseen, Foresees, foreseen_by
-from quickstudy.ops.features import as_vector
+from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.report.series import short
 from quickstudy.report.trials import Lived
 from quickstudy.tasks.changes import STEP
@@ -22,7 +22,7 @@ FEATURES = 6
 """As many of what is seen are drawn, the first ones."""
 SEGMENTS = 20
 """As many predictions of an episode are drawn."""
-MOMENTS = 150
+MOMENTS = 100
 """As many steps of an episode are drawn of what was lived; a longer one's are spread evenly."""
 POINTS = 400
 """As many steps of an episode are drawn of its error."""
@@ -39,16 +39,17 @@ def foreseen(lived: Lived) -> dict[str, Any] | None:
         return None
     longest = max(experience.valid.shape[2] for experience in lived.episodes)
     ahead = min(AHEAD, longest)
-    found = foreseen_by(lived.agent, lived.trial, ahead)
-    features = found.features[0].shape[-1]
+    features = vector_size(lived.agent.tasks.observation_space)
+    found = foreseen_by(lived.agent, lived.trial, ahead, features)
     changes = lived.tasks[STEP].ceil().long().cpu() if STEP in lived.tasks else None
-    every = -(-longest // POINTS)
+    reach, every = max(1, lived.agent.tasks.max_episode_steps // 4), -(-longest // POINTS)
     return {
         "ahead": ahead,
         "tasks": len(found.error[0]),
         "features": features,
         "errors": [over_tasks(error, range(0, error.shape[1], every)) for error in found.error],
-        "around": None if changes is None else around(found.error, changes, lived.agent.tasks.max_episode_steps // 4),
+        "around": None if changes is None else around(found.error, changes, reach),
+        "story": None if changes is None else story(found.error, changes, reach),
         "trials": [
             {
                 "change": None if changes is None else int(changes[task]),
@@ -62,24 +63,38 @@ def foreseen(lived: Lived) -> dict[str, Any] | None:
 def over_tasks(error: Float[Tensor, "task step"], steps: Sequence[int]) -> dict[str, list[Any]]:
     """Median and quartiles over the tasks that had each of these steps; a step that none had is left out."""
     kept = [step for step in steps if not bool(error[:, step].isnan().all())]
-    low, middle, high = error[:, kept].nanquantile(error.new_tensor(QUARTILES), dim=0).tolist()
-    return {"steps": kept} | {
-        name: [short(value, 3) for value in values]
-        for name, values in zip(("low", "middle", "high"), (low, middle, high), strict=True)
-    }
+    found = error[:, kept].nanquantile(error.new_tensor(QUARTILES), dim=0).tolist()
+    return {"steps": kept} | dict(
+        zip(("low", "middle", "high"), ([short(value, 3) for value in row] for row in found), strict=True)
+    )
+
+
+def from_change(error: Float[Tensor, "task step"], changes: Tensor, distances: Tensor) -> Float[Tensor, "task distance"]:
+    """Each task's error at these distances from the step of its own change; NaN where there was no such step."""
+    steps = changes[:, None] + distances
+    there = (steps >= 0) & (steps < error.shape[1])
+    return error.cpu().gather(1, steps.clamp(0, error.shape[1] - 1)).masked_fill(~there, math.nan)
 
 
 def around(errors: Sequence[Float[Tensor, "task step"]], changes: Tensor, reach: int) -> list[dict[str, list[Any]]]:
-    """The same by the distance from each task's own change, episode by episode: where it jumps, all of them jump together."""
-    found, every = [], max(1, 2 * reach // POINTS)
-    distances = torch.arange(-reach, reach, every)
+    """Medians and quartiles by the distance from each task's own change, so far to either side, episode by episode."""
+    found, every = [], -(-2 * reach // POINTS)
+    distances = torch.arange(-(reach // every) * every, reach, every)
     for error in errors:
-        steps = changes[:, None] + distances
-        there = (steps >= 0) & (steps < error.shape[1])
-        aligned = error.cpu().gather(1, steps.clamp(0, error.shape[1] - 1)).masked_fill(~there, math.nan)
-        told = over_tasks(aligned, range(len(distances)))
-        found.append(told | {"steps": [int(distances[place]) for place in told["steps"]]})
+        told = over_tasks(from_change(error, changes, distances), range(len(distances)))
+        found.append(told | {"steps": distances[told["steps"]].tolist()})
     return found
+
+
+def story(errors: Sequence[Float[Tensor, "task step"]], changes: Tensor, reach: int) -> dict[str, Any]:
+    """The median error, of all episodes, just before the change, just after it, and `from` to `to` steps after it."""
+    near, later = min(3, reach), min(10, reach)
+    parts = {"before": range(-later, 0), "at": range(near), "later": range(reach - later, reach)}
+    found = {
+        name: torch.cat([from_change(error, changes, torch.tensor(part)) for error in errors]).nanmedian()
+        for name, part in parts.items()
+    }
+    return {name: short(float(value), 3) for name, value in found.items()} | {"from": reach - later, "to": reach}
 
 
 def episode_of(lived: Lived, found: Foreseen, task: int, number: int) -> dict[str, Any]:
