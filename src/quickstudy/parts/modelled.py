@@ -158,7 +158,8 @@ def foreseen_in(
 ) -> tuple[Float[Tensor, "task time ahead feature"], Float[Tensor, "task time ahead"], Float[Tensor, "task time"]]:
     """The same of an episode: features, rewards, and the error of the first step."""
     space, ahead = policy.tasks.observation_space, there.shape[2]
-    percept, memory = (tree_map(lambda part: part[:, :1], tree) for tree in (experience.percept, experience.start_memory))
+    percept = tree_map(lambda part: part[:, :1], experience.percept)
+    memory = tree_map(lambda part: part[:, :1], experience.start_memory)
     seen, arrival = (as_vector(space, part[:, :1]) for part in (percept.observation, experience.transition.arrival))
     action = functional.pad(unit_vector(policy.tasks.action_space, experience.act.action[:, :1]), (0, 0, 0, ahead))
     told = []

@@ -136,8 +136,9 @@ const WORDS = {
       "The median error is {before} in the last steps before the change, {at} in the first ones after it, and {later} when {from} " +
       "to {to} steps have passed.",
     foreseenText:
-      "The error of the next step: where it jumps, the world has changed; where it falls again, the model has adapted. At each " +
-      "step the model, as it stands then, tells where the action that was taken leads, which is held against where it led.",
+      "The error of the next step: where it jumps at the dashed line, the world has changed and the model didn't know; where it " +
+      "falls again, the model has adapted. At each step the model, as it stands then, tells where the action that was taken " +
+      "leads, which is held against where it led.",
     foreseenStill:
       "The error of the next step: at each step the model, as it stands then, tells where the action that was taken leads, which " +
       "is held against where it led. Where it falls, the model has adapted, or has come to where it knows its way.",
@@ -349,7 +350,7 @@ const WORDS = {
     foreseen: "模型的预见",
     story: "误差中位数：变化之前的最后几步为 {before}，变化之后的头几步为 {at}，过去 {from} 至 {to} 步后为 {later}。",
     foreseenText:
-      "下一步的误差：误差跳升之处，世界已变；误差回落之处，模型已适应。每一步上，当时的模型预测所取动作的结果，再与实际结果对照。",
+      "下一步的误差：在虚线处跳升，说明世界已变而模型尚不知；回落之处，模型已适应。每一步上，当时的模型预测所取动作的结果，再与实际结果对照。",
     foreseenStill:
       "下一步的误差：每一步上，当时的模型预测所取动作的结果，再与实际结果对照。误差下降之处，模型已适应，或来到了它熟悉的地方。",
     errorUnit: "误差 1 相当于完全不预见任何变化：所见各量（{features} 个特征）的均方根，各以其通常的变化量为单位。",
