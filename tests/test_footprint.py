@@ -95,7 +95,11 @@ MEASURED: dict[str, list[dict[str, Any]]] = {
         {"updates": 3, "hidden_size": 300, "batch_size": 512, "buffer_size": 300},
     ],
     **{
-        name: [{"trials": 512, "updates": 2, "buffer_trials": 512}, {"trials": 1024, "updates": 2, "buffer_trials": 1024}]
+        # in the first meta-iteration nothing is planned
+        name: [
+            {"trials": 512, "updates": 2, "buffer_trials": 512, "candidates": 1},
+            {"trials": 1024, "updates": 2, "buffer_trials": 1024, "candidates": 1},
+        ]
         for name in ("cadm", "grbal", "mpc", "rebal")
     },
     "multi-task": [{"n_envs": 2048, "n_epochs": 1}, {"n_envs": 1024, "hidden_size": 128, "minibatches": 1, "n_epochs": 1}],
@@ -110,6 +114,23 @@ MEASURED: dict[str, list[dict[str, Any]]] = {
     ],
 }
 """Settings of each algorithm that take some hundred megabytes."""
+
+
+@pytest.mark.parametrize("name", ("cadm", "grbal", "mpc", "rebal"))
+def test_a_planners_candidates_are_reckoned(name: str):
+    """In training and evaluation, as large as the layer that is kept at least, and in proportion to their number."""
+    tasks, entry = make("point-navigation", max_episode_steps=5), algorithm(name)
+    for lanes, reckon in (
+        (8, to_train),
+        (16, lambda tasks, config: to_evaluate(entry.make(tasks, config), tasks, 16)),
+    ):
+        sizes = {}
+        for candidates in (100, 200):
+            config = entry.config(trials=8, candidates=candidates)
+            [sizes[candidates]] = [size for part, size in reckon(tasks, config).items() if "plans in each of" in part]
+            layer = 4 * lanes * candidates * getattr(config, "particles", 1) * config.hidden_size
+            assert layer < sizes[candidates] < 8 * layer
+        assert sizes[200] == 2 * sizes[100]
 
 
 PROC = pytest.mark.skipif(
@@ -155,6 +176,29 @@ def measured(
     assert status == 0, said
     taken, reckoned = map(float, said.split())
     return taken, reckoned
+
+
+@pytest.mark.slow
+@PROC
+@pytest.mark.parametrize("name", ("cadm", "grbal", "mpc", "rebal"))
+def test_planning_takes_about_what_was_reckoned(name: str, tmp_path: Path):
+    """An evaluation, in a process of its own that has done a small one before, within a factor of three."""
+    entry, tasks = algorithm(name), steps_of(name, 2)
+    sizes = {"hidden_size": 128, "candidates": 4096, "plan_steps": 2, "refits": 1}
+
+    def work() -> int:
+        qs.evaluate(entry.make(tasks, entry.config(**{**entry.small, **entry.least})), num_tasks=2)
+        learner = entry.make(tasks, entry.config(**sizes))
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+        qs.evaluate(learner, num_tasks=32)
+        print(memory("VmHWM") - before, sum(to_evaluate(learner, tasks, 32).values()))
+        return 0
+
+    status, said = alone(work, tmp_path / "log", seconds=300, room=2**34)
+    assert status == 0, said
+    taken, reckoned = map(float, said.split())
+    assert taken > 1e8 and 1 / 3 < reckoned / taken < 3, (taken, reckoned)
 
 
 class Watched(HiddenButton):

@@ -30,6 +30,10 @@ TABLES = 5
 """Of states, actions and next states that a planner has at once: counts before and after a step, and what it makes of them."""
 UNITS = 10
 """Numbers that a memory's step keeps for its gradient, for each of its units."""
+PLAN_COPIES = 3
+"""Of the candidates of a planner: noise as it is drawn and as it is coloured, and the plans that are tried."""
+LAYER_COPIES = 3
+"""Of a layer's numbers where no gradient is kept: before and after its activation, and those of the layer before."""
 LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -53,7 +57,8 @@ class Sizes:
         self.reading = reading_of(tasks.observation_space, config)
         self.observation, seen = held(tasks.observation_space)
         seen = self.reading.features if self.reading else seen
-        self.action, done = held(tasks.action_space)
+        self.action, self.done = held(tasks.action_space)
+        done = self.done
         self.task = sum(math.prod(getattr(each, "shape", ())) for each in getattr(tasks, "parameters", {}).values())
         latent = value("latent_size") + value("belief_size")
         # a planner's advice on each action, and the tables in which it counts
@@ -220,7 +225,18 @@ def to_train(tasks: Any, config: Any) -> Parts:
         parts[name] = drawn * 2 * (INPUT_COPIES * sizes.read + NUMBER * sizes.units)
     else:
         parts["minibatches and their gradients"] = lived * (INPUT_COPIES * sizes.read + NUMBER * sizes.units / minibatches)
-    return parts | replay_of(sizes)
+    return parts | planned_of(sizes, sizes.trials * sizes.lanes) | replay_of(sizes)
+
+
+def planned_of(sizes: Sizes, lanes: int) -> Parts:
+    """What a planner tries at once in so many lanes: candidates, each by every particle, where no gradient is kept."""
+    candidates = sizes.value("candidates")
+    if not candidates:
+        return {}
+    particles, refits = sizes.value("particles", 1), sizes.value("refits", 1)
+    tried = particles * (2 * sizes.inputs + LAYER_COPIES * sizes.hidden)
+    drawn = PLAN_COPIES * refits * sizes.value("plan_steps", 1) * sizes.done
+    return {f"{many(candidates)} plans in each of {many(lanes)} trials": NUMBER * lanes * candidates * (tried + drawn)}
 
 
 def learnt_from(sizes: Sizes) -> tuple[str, int]:
@@ -267,6 +283,7 @@ def to_evaluate(agent: Any, tasks: Any, num_tasks: int, batch: int | None = None
         f"weights of {many(count)} tasks": NUMBER * own * count * sizes.weights,
         f"counts of {many(count)} trials": count * sizes.tables,
         f"parameters of {many(count)} tasks": 6.0 * NUMBER * count * sizes.task,
+        **planned_of(sizes, count * agent.lanes),
     }
 
 

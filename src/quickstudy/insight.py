@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 from quickstudy.errors import UsageError
 from quickstudy.protocol import Agent, Experience, Percept
@@ -39,6 +40,11 @@ class Trial(NamedTuple):
     def action(self, task: int) -> Shaped[Tensor, "time ..."]:
         """All that it did."""
         return self.joined(task, [experience.act.action for experience in self.episodes])
+
+    def followed(self, ahead: int) -> list[Bool[Tensor, "task time ahead"]]:
+        """By episode, which of the `ahead` steps from each one on, itself the first, there were in the first lane."""
+        alive = [experience.valid[:, 0] for experience in self.episodes]
+        return [functional.pad(each, (0, ahead - 1)).unfold(1, ahead, 1) for each in alive]
 
 
 class Believed(NamedTuple):
@@ -79,6 +85,22 @@ class Descent(NamedTuple):
     gradient: Float[Tensor, "task weight"]
 
 
+class Foreseen(NamedTuple):
+    """What a model, as it stood at each step of every episode, tells of the next steps under the actions that were taken then.
+
+    Of the first lane, in the units of what the agent sees; NaN where the episode had no such step.
+    """
+
+    features: list[Float[Tensor, "task time ahead feature"]]
+    """Where the first, the second, ... step arrives, as a vector (`as_vector`)."""
+    reward: list[Float[Tensor, "task time ahead"]]
+    error: list[Float[Tensor, "task time"]]
+    """How far the first of these steps is from what came: root mean square over features, in units of the model.
+
+    1 is what foreseeing no change at all would cost.
+    """
+
+
 @runtime_checkable
 class KnowsTasks(Protocol):
     """An agent that keeps what it knows of its task where it can be shown."""
@@ -117,6 +139,15 @@ class Foretells(Protocol):
 
         A mean over samples of the belief; None where this agent's model tells nothing of that kind.
         """
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """An agent with a model of what steps do to what is seen, which is a vector."""
+
+    def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
+        """What the model tells of the `ahead` steps that follow, 1 or more, at each step of each episode."""
         ...
 
 
@@ -173,15 +204,34 @@ def descent_by(agent: Descends, policy: Any, experience: Experience) -> Descent:
     return found
 
 
-def require_shape(agent: Any, what: str, value: Any, shape: tuple[int | None, ...]) -> None:
-    """Raises UsageError where a tensor has another shape, None standing for any size but 0, or holds what is not finite."""
+def foreseen_by(agent: Foresees, trial: Trial, ahead: int, features: int | None = None) -> Foreseen:
+    """What an agent's model foresees; UsageError where that is not what `Foreseen` holds, of so many `features`."""
+    found, lives = agent.foreseen(trial, ahead), trial.followed(ahead)
+    require(agent, "foreseen", isinstance(found, Foreseen), f"a {type(found).__name__}", "a Foreseen")
+    for name, parts in found._asdict().items():
+        given, wanted = f"{len(parts)} tensors", f"one for each of {len(lives)} episodes"
+        require(agent, f"foreseen's {name}", len(parts) == len(lives), given, wanted)
+        for part, there in zip(parts, lives, strict=True):
+            shape = {"features": (*there.shape, features), "reward": there.shape, "error": there.shape[:2]}[name]
+            require_shape(agent, f"foreseen's {name}", part, shape, there[..., 0] if name == "error" else there)
+    return found
+
+
+def require_shape(
+    agent: Any, what: str, value: Any, shape: tuple[int | None, ...], there: Bool[Tensor, "*lead"] | None = None
+) -> None:
+    """Raises UsageError where a tensor has another shape, None standing for any size but 0, or holds what is not finite.
+
+    With `there`, a mask over its first axes, only what that leaves need be finite.
+    """
     wanted = f"a tensor ({', '.join('any' if size is None else str(size) for size in shape)})"
     require(agent, what, isinstance(value, Tensor), f"a {type(value).__name__}", wanted)
     fits = value.dim() == len(shape) and all(
         given > 0 if size is None else given == size for given, size in zip(value.shape, shape, strict=True)
     )
     require(agent, what, fits, str(tuple(value.shape)), wanted)
-    require(agent, what, bool(torch.isfinite(value).all()), "NaN or infinity", "finite numbers")
+    finite = torch.isfinite(value if there is None else value[there])
+    require(agent, what, bool(finite.all()), "NaN or infinity", "finite numbers")
 
 
 def require(agent: Any, what: str, holds: bool, given: str, wanted: str) -> None:

@@ -144,6 +144,40 @@ def mind(axes: int, generator: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def foreseen(episodes: int, changes: bool, generator: np.random.Generator) -> dict[str, Any]:
+    """What a model foresaw in two trials of episodes of 12 and 13 steps, the world of which changes, or doesn't."""
+
+    def bands(steps: list[int]) -> dict[str, Any]:
+        low, middle, high = np.sort(generator.uniform(size=(3, len(steps))), axis=0).round(3).tolist()
+        return {"steps": steps, "low": low, "middle": middle, "high": high}
+
+    def path(steps: list[int]) -> dict[str, Any]:
+        return {"steps": steps, "features": generator.normal(size=(2, len(steps))).round(3).tolist()}
+
+    trials = []
+    for task in range(2):
+        lengths = [12 + episode % 2 for episode in range(episodes)]
+        told = [
+            {
+                "length": length,
+                "errors": {"steps": list(range(length)), "middle": generator.uniform(size=length).round(3).tolist()},
+                "lived": path(list(range(length + 1))),
+                "foreseen": [path([0, 1, 2, 3]), path([5, 6, 7, 8]), path([10, 11, 12])],
+            }
+            for length in lengths
+        ]
+        trials.append({"change": 4 + task if changes else None, "episodes": told})
+    return {
+        "ahead": 3,
+        "tasks": 20,
+        "features": 7,
+        "errors": [bands(list(range(13))) for _ in range(episodes)],
+        "around": [bands(list(range(-3, 3))) for _ in range(episodes)] if changes else None,
+        "story": {"before": 0.1, "at": 0.9, "later": 0.2, "from": 2, "to": 3} if changes else None,
+        "trials": trials,
+    }
+
+
 def contents(
     luck: int = 0,
     *,
@@ -153,6 +187,7 @@ def contents(
     gaps: bool = False,
     metrics: int = 6,
     axes: int = 2,
+    changes: bool = True,
 ) -> Any:
     """All that a page shows, as `quickstudy.report.contents` gives it."""
     generator = np.random.default_rng(luck)
@@ -217,6 +252,7 @@ def contents(
         "map": task_map(axes, episodes, generator),
         "world": world(episodes, generator),
         "steps": by_step(episodes, generator),
+        "foreseen": foreseen(episodes, changes, np.random.default_rng(luck)),
         **mind(axes, generator),
         "series": made,
         "falls": [{"seed": seeds - 1, "iteration": 12, "best": 2.5, "last": -1}] if points else [],

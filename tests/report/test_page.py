@@ -27,6 +27,7 @@ CASES = {
     "tasks of one parameter": {"axes": 1},
     "tasks of four parameters": {"axes": 4},
     "tasks that nothing tells apart": {"axes": 0},
+    "a world that doesn't change": {"changes": False},
 }
 ADAPTATION, LEARNING = "#adaptation > .chart", "#learning > .chart"
 MAP, EPISODES = "#taskmap .beside > div:first-child .chart", "#taskmap .beside > div:last-child .chart"
@@ -324,13 +325,49 @@ def test_tasks_lie_where_their_components_put_them_and_gradients_where_they_agre
     assert not wrong
 
 
+@pytest.mark.parametrize("changes", [True, False])
+def test_what_was_foreseen_lies_beside_what_came(browser: Any, tmp_path: Path, changes: bool):
+    """Errors of all tasks, and of each task and episode that is chosen by the keyboard; steps are counted from 1."""
+    shown = contents(episodes=2, changes=changes)
+    found = shown["foreseen"]
+    with opened(browser, written(tmp_path, shown)) as (page, wrong):
+        bands = [(1, found["errors"], 1)] + ([(2, found["around"], 0)] if changes else [])
+        for place, lines, first in bands:
+            chart = f"#foreseen .beside:nth-of-type(1) > div:nth-child({place}) .chart"
+            for episode, line in enumerate(lines):
+                points = [[step + first, value] for step, value in zip(line["steps"], line["middle"], strict=True)]
+                assert drawn(page, chart, f"[aria-description='middle {episode}'] path") == placed(page, chart, points)
+        for task, number in ((0, 0), (1, 1)):
+            page.select_option("#foreseen select >> nth=0", str(task))
+            page.focus("#foreseen select >> nth=1")
+            page.keyboard.press("ArrowDown" if number else "Home")
+            trial = found["trials"][task]
+            episode = trial["episodes"][number]
+            chart = f"{FORESEEN} > div:nth-child(1) .chart"
+            points = [[step + 1, value] for step, value in enumerate(episode["errors"]["middle"])]
+            assert drawn(page, chart, "[aria-description=error] path") == placed(page, chart, points)
+            for feature in range(2):
+                chart = f"{FORESEEN} > div:nth-child({feature + 2}) .chart"
+                for kind, paths in (("lived", [episode["lived"]]), ("foretold", episode["foreseen"])):
+                    points = [pair for path in paths for pair in zip(path["steps"], path["features"][feature], strict=True)]
+                    assert drawn(page, chart, f"[aria-description={kind}] path") == placed(page, chart, points)
+                starts = [[path["steps"][0], path["features"][feature][0]] for path in episode["foreseen"]]
+                assert drawn(page, chart, "[aria-description=starts] > *") == placed(page, chart, starts)
+                assert page.locator(f"{chart} [aria-description=change]").count() == changes
+        assert ("0.90 in the first ones after it" in page.inner_text("#foreseen")) == changes
+    assert not wrong
+
+
+FORESEEN = "#foreseen .controls ~ .beside"
+
+
 def test_a_method_of_which_nothing_is_known_has_its_trials_and_no_more(browser: Any, tmp_path: Path):
-    shown = contents() | {"embedding": None, "inner": None, "world": None}
+    shown = contents() | {"embedding": None, "inner": None, "world": None, "foreseen": None}
     for trial in shown["steps"]["trials"]:
         for name in ("belief", "exact", "decoded", "causes"):
             del trial[name]
     with opened(browser, written(tmp_path, shown)) as (page, wrong):
-        assert page.locator("#mind").count() == 0 and page.locator("#trial .scenes svg").count() == 0
+        assert page.locator("#mind, #foreseen").count() == 0 and page.locator("#trial .scenes svg").count() == 0
         assert "quickstudy video" in page.inner_text("#world")
         assert page.locator("#trial [aria-description=moved] rect").count() == len(shown["steps"]["trials"][0]["rewards"])
     assert not wrong

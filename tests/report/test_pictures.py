@@ -12,18 +12,33 @@ from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.insight import Believed, Descends, Descent, Foretells, Known, KnowsTasks, Retraced, Retraces, Trial, innermost
+from quickstudy.insight import (
+    Believed,
+    Descends,
+    Descent,
+    Foreseen,
+    Foresees,
+    Foretells,
+    Known,
+    KnowsTasks,
+    Retraced,
+    Retraces,
+    Trial,
+    innermost,
+)
 from quickstudy.protocol import Experience, Policy
 from quickstudy.report.contents import of_trials
 from quickstudy.report.trials import Lived, live_trials
 from quickstudy.wrappers.normalised import Normalisation, Normalised
 
 GRID = {"size": 3, "max_episode_steps": 3, "episodes_per_trial": 2}
-KINDS = {"known": KnowsTasks, "retrace": Retraces, "descent": Descends, "foretold": Foretells}
+KINDS = {"known": KnowsTasks, "retrace": Retraces, "descent": Descends, "foretold": Foretells, "foreseen": Foresees}
 LEARNS = sorted(name for name, entry in ALGORITHMS.items() if entry.place.split(".")[0] not in ("baselines", "model"))
 """Methods that learn a policy that adapts: all of them say what they know and what their decisions answer to."""
 PLANS = sorted(name for name, entry in ALGORITHMS.items() if entry.place.startswith("model.") and entry.knows == "trial")
 """Methods that plan in a model that adapts: they say what they know, and no slope leads from a plan to what was seen."""
+MODELS = sorted(name for name, entry in ALGORITHMS.items() if entry.place.startswith("model."))
+"""Methods that plan in a model, whether it adapts or not: they say what it foresaw."""
 OPTIONS: dict[str, dict[str, Any]] = {"varibad": {"reward_loss": "bernoulli", "reward_reads": "arrival"}}
 
 
@@ -40,7 +55,7 @@ def pictures(found: dict[str, Any]) -> set[str]:
     [first, *_] = found["steps"]["trials"]
     shown = {name for name in ("causes", "exact", "decoded") if name in first}
     shown |= {"entries"} if "belief" in first else set()
-    shown |= {"inner"} if found["inner"] else set()
+    shown |= {name for name in ("inner", "foreseen") if found[name]}
     return shown | ({found["embedding"]["kind"]} if found["embedding"] else set())
 
 
@@ -49,9 +64,11 @@ def test_a_registered_method_has_the_pictures_of_what_it_tells(name: str):
     """Of trials on the grid: what is known in the end, the belief step by step, causes, cells, and inner steps."""
     lived = lived_by(name)
     told = {what for what, kind in KINDS.items() if isinstance(lived.agent, kind)}
-    assert told >= {"known", "retrace"} if name in LEARNS else told == ({"known"} if name in PLANS else set())
+    models = ({"known"} if name in PLANS else set()) | ({"foreseen"} if name in MODELS else set())
+    assert told >= {"known", "retrace"} if name in LEARNS else told == models
     expected = {"causes"} if "retrace" in told else set()
     expected |= {"inner"} if "descent" in told else set()
+    expected |= {"foreseen"} if "foreseen" in told else set()
     expected |= {"decoded"} if "foretold" in told else set()
     # of several lanes more is known than what one of them has seen; who is told the task needs no posterior
     expected |= {"exact"} if lived.agent.lanes == 1 and ALGORITHMS[name].knows != "task" else set()
@@ -112,13 +129,22 @@ class OfOnesOwn:
     def foretold(self, believed: tuple[Tensor, Tensor], arrivals: Tensor, samples: int) -> Tensor | None:
         return torch.full((len(believed[0]), len(arrivals)), 0.5)
 
+    def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
+        lives = trial.followed(ahead)
+        return Foreseen(
+            [each[..., None] * torch.ones(9) for each in lives],
+            [each * 1.0 for each in lives],
+            [each[..., 0] * 0.5 for each in lives],
+        )
+
 
 def test_a_method_of_ones_own_that_tells_of_itself_has_its_pictures_too():
     found = of_trials(live_trials(OfOnesOwn(qs.tasks.make("grid-navigation", **GRID)), batch=8, num_tasks=4))
-    assert pictures(found) == {"belief", "entries", "causes", "exact", "decoded", "inner"}
+    assert pictures(found) == {"belief", "entries", "causes", "exact", "decoded", "inner", "foreseen"}
     [first, *_] = found["steps"]["trials"]
     assert first["causes"][:3] == [[2], [2, 2], [2, 2, 2]]
     assert first["decoded"][0] == pytest.approx([1 / 9] * 9, abs=1e-3)
+    assert found["foreseen"]["errors"] == [{"steps": [0, 1, 2]} | dict.fromkeys(("low", "middle", "high"), [0.5] * 3)] * 2
     assert found["inner"]["losses"] == [[[1] * 4] * 2] * 2 and all(pair[1] == 0 for pair in found["inner"]["pairs"])
 
 
@@ -161,6 +187,19 @@ WRONG: dict[str, tuple[str, Any]] = {
     "retrace's seen gives a result, not a leaf": ("retrace", lambda found: found._replace(seen=[found.seen[0] * 1])),
     "retrace's seen gives nothing": ("retrace", lambda found: found._replace(seen=[])),
     "descent's loss gives (), not a tensor (4)": ("descent", lambda found: found._replace(loss=found.loss.sum())),
+    "foreseen gives a tuple, not a Foreseen": ("foreseen", tuple),
+    "foreseen's reward gives 1 tensors, not one for each of 2": (
+        "foreseen",
+        lambda found: found._replace(reward=found.reward[1:]),
+    ),
+    "foreseen's features gives (4, 3, 2, 9), not a tensor (4, 3, 3, 9)": (
+        "foreseen",
+        lambda found: found._replace(features=[each[:, :, :2] for each in found.features]),
+    ),
+    "foreseen's error gives NaN or infinity": (
+        "foreseen",
+        lambda found: found._replace(error=[each * torch.nan for each in found.error]),
+    ),
     "descent's gradient gives (4, 0), not": ("descent", lambda found: found._replace(gradient=found.gradient[:, :0])),
 }
 

@@ -6,7 +6,7 @@ The moments that make these units are values of the learner; they stand still wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -173,6 +173,36 @@ def measured(units: Units, outputs: Float[Tensor, "*lead output"], steps: Steps)
 Forward = Callable[[Float[Tensor, "particle task lane candidate input"]], Float[Tensor, "particle task lane candidate output"]]
 
 
+class Imagined(NamedTuple):
+    """A step that a model tells, after those before it."""
+
+    change: Float[Tensor, "*lead aim"]
+    """Of what is seen, and behind it the reward, in the world's own units."""
+    ends: Float[Tensor, "*lead"]
+    """The chance that the episode ends with it."""
+    arrival: Float[Tensor, "*lead feature"]
+
+
+def imagined(
+    forward: Forward,
+    units: Units,
+    seen: Float[Tensor, "task lane feature"],
+    plans: Float[Tensor, "task lane candidate time action"],
+    particles: int,
+    beside: Float[Tensor, "task lane beside"] | None,
+    aim_of: Callable[[Foretold], Float[Tensor, "particle task lane candidate aim"]],
+) -> Iterator[Imagined]:
+    """Plans' steps one after another, (particle, task, lane, candidate) each; `aim_of` says which of what is told happens."""
+    lead = (particles, *plans.shape[:3])
+    state = seen[None, :, :, None].expand(*lead, -1)
+    known = () if beside is None else (beside[None, :, :, None].expand(*lead, -1),)
+    for time in range(plans.shape[3]):
+        told = foretold(units, forward(read(units, state, plans[None, :, :, :, time].expand(*lead, -1), *known)))
+        change = units.aim_center + units.aim_spread * aim_of(told)
+        state = state + change[..., :-1]
+        yield Imagined(change, told.ends.sigmoid() * units.ending, state)
+
+
 def imagined_returns(
     forward: Forward,
     units: Units,
@@ -189,22 +219,37 @@ def imagined_returns(
     drawn from them; without a generator by the same numbers in every lane.
     """
     lead = (particles, *plans.shape[:3])
-    state = seen[None, :, :, None].expand(*lead, -1)
-    known = () if beside is None else (beside[None, :, :, None].expand(*lead, -1),)
     alive, total = torch.ones(lead, device=seen.device), torch.zeros(lead, device=seen.device)
     draws = generator or counter(0, 0, "particles", 0, str(seen.device))
-    for time in range(plans.shape[3]):
-        told = foretold(units, forward(read(units, state, plans[None, :, :, :, time].expand(*lead, -1), *known)))
-        aim = told.aim
-        if told.log_variance is not None:
-            own = lead if generator is not None else (particles, 1, 1, lead[3])
-            noise = torch.randn(*own, aim.shape[-1], generator=draws, device=aim.device)
-            aim = aim + (0.5 * told.log_variance).exp() * noise
-        change = units.aim_center + units.aim_spread * aim
-        total = total + gamma**time * alive * change[..., -1]
-        alive = alive * (1 - told.ends.sigmoid() * units.ending)
-        state = state + change[..., :-1]
+    own = lead if generator is not None else (particles, 1, 1, lead[3])
+
+    def drawn(told: Foretold) -> Float[Tensor, "particle task lane candidate aim"]:
+        if told.log_variance is None:
+            return told.aim
+        noise = torch.randn(*own, told.aim.shape[-1], generator=draws, device=told.aim.device)
+        return told.aim + (0.5 * told.log_variance).exp() * noise
+
+    for time, step in enumerate(imagined(forward, units, seen, plans, particles, beside, drawn)):
+        total = total + gamma**time * alive * step.change[..., -1]
+        alive = alive * (1 - step.ends)
     return total.mean(0)
+
+
+def imagined_steps(
+    forward: Forward,
+    units: Units,
+    seen: Float[Tensor, "task lane feature"],
+    actions: Float[Tensor, "task lane time action"],
+    beside: Float[Tensor, "task lane beside"] | None = None,
+    particles: int = 1,
+) -> tuple[Float[Tensor, "task lane time feature"], Float[Tensor, "task lane time"]]:
+    """What a model tells of the steps that follow under given actions: where each arrives, and its reward.
+
+    Both in the world's own units, on average over particles that each keep to a member; of Gaussians the mean goes on.
+    """
+    steps = list(imagined(forward, units, seen, actions[:, :, None], particles, beside, lambda told: told.aim))
+    arrivals, rewards = zip(*((step.arrival, step.change[..., -1]) for step in steps), strict=True)
+    return torch.stack(arrivals, 4).mean(0)[:, :, 0], torch.stack(rewards, 4).mean(0)[:, :, 0]
 
 
 def by_member(net: Callable[[Tensor], Tensor], members: int) -> Forward:

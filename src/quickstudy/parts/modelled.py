@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
+from torch.nn import functional
 from torch.optim import Adam
 
 from quickstudy.data.replay import Replay
 from quickstudy.errors import UsageError, require_at_least, require_rates, require_share
+from quickstudy.insight import Foreseen, Trial
 from quickstudy.nets.networks import Weights, copy_into
 from quickstudy.nets.optimiser import adam_fits, adam_state, load_adam_state
+from quickstudy.ops.features import as_vector, unit_vector
 from quickstudy.ops.fit import COUNTED, require_fit
 from quickstudy.ops.moments import Moments, moments_fit
+from quickstudy.ops.tree import tree_map
 from quickstudy.parts.belief import as_records
 from quickstudy.parts.collecting import collected_trials, numbers, require_shards, some_experience, trial_metrics, trial_steps
 from quickstudy.parts.descend import descend
-from quickstudy.parts.dynamics import Scales, Steps, Units, packed_size, steps_of, units_of, up_to_the_end, with_steps
+from quickstudy.parts.dynamics import (
+    Forward,
+    Scales,
+    Steps,
+    Units,
+    imagined_steps,
+    packed_size,
+    steps_of,
+    units_of,
+    up_to_the_end,
+    with_steps,
+)
 from quickstudy.parts.planning import Actions, require_search
-from quickstudy.protocol import Metrics, State, TaskDistribution, Work, counter
+from quickstudy.protocol import Experience, Memory, Metrics, Percept, State, TaskDistribution, Work, counter
 
 ALL = torch.zeros(1, dtype=torch.long)
 """The one row of the replay: trials of all tasks lie together."""
@@ -114,6 +130,53 @@ def windows(learner: Modelled, count: int, past: int, future: int, generator: Ge
     steps, ended = steps_of(learner.tasks, records), records["terminated"] | records["truncated"]
     before, after = (Steps(*(part[:, at] for part in steps)) for at in (slice(None, past), slice(past, None)))
     return before, after._replace(valid=up_to_the_end(after.valid, ended[:, past:]))
+
+
+@runtime_checkable
+class Foreseer(Protocol):
+    """A policy that plans in a model, or in one that adapts."""
+
+    @property
+    def tasks(self) -> TaskDistribution: ...
+    @property
+    def units(self) -> Units: ...
+    def model(self, percept: Percept, memory: Memory) -> tuple[Forward, Tensor | None, Memory]:
+        """The model as it stands at a step, what it reads beside, and the memory, less the plan, with the step before."""
+        ...
+
+
+@torch.no_grad()
+def foreseen(trial: Trial, ahead: int, members: int = 1) -> Foreseen:
+    """What the models of trials, each as it stood at its step, tell of those that followed; of an ensemble the mean."""
+    lived = zip(trial.policies, trial.episodes, trial.followed(ahead), strict=False)  # the last policy has yet to live
+    found = [foreseen_in(policy, experience, there, members) for policy, experience, there in lived]
+    return Foreseen(*map(list, zip(*found, strict=True)))
+
+
+def foreseen_in(
+    policy: Foreseer, experience: Experience, there: Bool[Tensor, "task time ahead"], members: int
+) -> tuple[Float[Tensor, "task time ahead feature"], Float[Tensor, "task time ahead"], Float[Tensor, "task time"]]:
+    """The same of an episode: features, rewards, and the error of the first step."""
+    space, ahead = policy.tasks.observation_space, there.shape[2]
+    percept = tree_map(lambda part: part[:, :1], experience.percept)
+    memory = tree_map(lambda part: part[:, :1], experience.start_memory)
+    seen, arrival = (as_vector(space, part[:, :1]) for part in (percept.observation, experience.transition.arrival))
+    action = functional.pad(unit_vector(policy.tasks.action_space, experience.act.action[:, :1]), (0, 0, 0, ahead))
+    told = []
+    for time in range(seen.shape[2]):
+        now = Percept(*(part[:, :, time] for part in percept))
+        forward, beside, memory = policy.model(now, memory)
+        following = action[:, :, time : time + ahead]
+        told.append(imagined_steps(forward, policy.units, seen[:, :, time], following, beside, members))
+    features, reward = (torch.stack(part, 2)[:, 0] for part in zip(*told, strict=True))
+    missed = (features[:, :, 0] - arrival[:, 0]) / policy.units.aim_spread[:-1]
+    error = missed.square().mean(-1).sqrt()
+    gone = ~there
+    return (
+        features.masked_fill(gone[..., None], math.nan),
+        reward.masked_fill(gone, math.nan),
+        error.masked_fill(gone[..., 0], math.nan),
+    )
 
 
 def all_weights(weights: Mapping[str, Weights]) -> list[torch.Tensor]:

@@ -17,6 +17,7 @@ from quickstudy.looks import Look, looks_of
 from quickstudy.ops.falling import fall_of
 from quickstudy.protocol import Agent
 from quickstudy.report.budgets import uneven
+from quickstudy.report.foreseen import foreseen
 from quickstudy.report.inner import inner_steps
 from quickstudy.report.minds import embedding, inside, known
 from quickstudy.report.references import references
@@ -87,6 +88,7 @@ def of_trials(lived: Lived) -> dict[str, Any]:
         "world": world(lived),
         "embedding": embedding(mind, found) if found else None,
         "inner": inner_steps(mind),
+        "foreseen": foreseen(mind),
         "steps": steps(mind, found),
     }
 

@@ -27,7 +27,19 @@ class Kind(NamedTuple):
     """Whether the page may ask the server that it came from."""
 
 
-REPORT = Kind(("adaptation.js", "taskmap.js", "world.js", "steps.js", "mind.js", "learning.js", "facts.js", "report.js"))
+REPORT = Kind(
+    (
+        "adaptation.js",
+        "taskmap.js",
+        "world.js",
+        "steps.js",
+        "foreseen.js",
+        "mind.js",
+        "learning.js",
+        "facts.js",
+        "report.js",
+    )
+)
 TURNING = re.compile(r"(?<!\\)((?:\\\\)*)\\u(202[a-e]|206[6-9]|200[ef]|061c|00[01][0-9a-f]|00[7-9][0-9a-f])")
 """Characters, as JSON writes them, that are not seen and change what is: they are shown as they are written here."""
 COMPARISON = Kind(("compare.js",))

@@ -20,13 +20,14 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.insight import Known, Trial
+from quickstudy.insight import Foreseen, Known, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
 from quickstudy.nets.networks import ACTIVATIONS, Weights, bound, copied, initial_weights, multilayer, skeleton
 from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.parts import modelled, planning
 from quickstudy.parts.dynamics import (
+    Forward,
     Steps,
     Units,
     by_member,
@@ -131,21 +132,27 @@ class ContextPolicy:
         config = self.config
         return modelled.nothing_past(tasks, lanes, self.actions, self.units, config.past_steps, config.plan_steps)
 
-    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        config, seen = self.config, as_vector(self.tasks.observation_space, percept.observation)
+    def model(self, percept: Percept, memory: Memory) -> tuple[Forward, Float[Tensor, "task lane context"], Memory]:
+        """The model, the context at this step, which it reads beside, and the memory with the step that led here."""
+        seen = as_vector(self.tasks.observation_space, percept.observation)
         past = pushed(memory["past"], pack(last_step(self.tasks, percept, memory["seen"])))
+        return by_member(self.foreseeing, self.config.members), self.context(past), {"past": past, "seen": seen}
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        config = self.config
+        forward, beside, after = self.model(percept, memory)
         score = partial(
             imagined_returns,
-            by_member(self.foreseeing, config.members),
+            forward,
             self.units,
-            seen,
+            after["seen"],
             gamma=config.gamma,
             particles=config.particles,
-            beside=self.context(past),
+            beside=beside,
             generator=generator,
         )
         action, plan = planning.acted(self.actions, config, memory["plan"], percept.first, score, generator, self.random_share)
-        return Act(action, None, {}), {"plan": plan, "past": past, "seen": seen}
+        return Act(action, None, {}), {"plan": plan, **after}
 
     def context(self, past: Float[Tensor, "task lane time number"]) -> Float[Tensor, "task lane context"]:
         """What the model reads of the last steps."""
@@ -236,6 +243,10 @@ class CaDM:
     def known(self, trial: Trial) -> Known:
         """The context when the trial is over."""
         return Known("memory", trial.policies[0].context(trial.episodes[-1].end_memory["past"][:, :1])[:, 0])
+
+    def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
+        """What the ensemble tells, by the context at each step, of the steps that followed."""
+        return modelled.foreseen(trial, ahead, self.config.members)
 
     def state_dict(self) -> State:
         return modelled.kept(self)

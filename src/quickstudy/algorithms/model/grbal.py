@@ -20,7 +20,7 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.insight import Known, Trial
+from quickstudy.insight import Foreseen, Known, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
 from quickstudy.nets.networks import Weights, copied, initial_weights
@@ -28,6 +28,7 @@ from quickstudy.ops.adaptation import inner_step
 from quickstudy.ops.features import as_vector
 from quickstudy.parts import modelled, planning
 from quickstudy.parts.dynamics import (
+    Forward,
     Steps,
     Units,
     imagined_returns,
@@ -140,8 +141,9 @@ class AdaptingPolicy:
         config = self.config
         return modelled.nothing_past(tasks, lanes, self.actions, self.units, config.past_steps, config.plan_steps)
 
-    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        config, seen = self.config, as_vector(self.tasks.observation_space, percept.observation)
+    def model(self, percept: Percept, memory: Memory) -> tuple[Forward, None, Memory]:
+        """The model as it has adapted by now, nothing that it reads beside, and the memory with the step that led here."""
+        seen = as_vector(self.tasks.observation_space, percept.observation)
         past = pushed(memory["past"], pack(last_step(self.tasks, percept, memory["seen"])))
         weights = self.adapted(past)
 
@@ -149,9 +151,14 @@ class AdaptingPolicy:
             rows = inputs[0].flatten(0, 1)
             return by_row(self.net, weights, rows).view(*inputs.shape[:-1], -1)
 
-        score = partial(imagined_returns, forward, self.units, seen, gamma=config.gamma)
+        return forward, None, {"past": past, "seen": seen}
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        config = self.config
+        forward, _, after = self.model(percept, memory)
+        score = partial(imagined_returns, forward, self.units, after["seen"], gamma=config.gamma)
         action, plan = planning.acted(self.actions, config, memory["plan"], percept.first, score, generator, self.random_share)
-        return Act(action, None, {}), {"plan": plan, "past": past, "seen": seen}
+        return Act(action, None, {}), {"plan": plan, **after}
 
     def adapted(self, past: Float[Tensor, "task lane time number"]) -> Weights:
         """Weights of each lane, tasks one after another."""
@@ -214,6 +221,10 @@ class GrBAL:
         weights = policy.adapted(trial.episodes[-1].end_memory["past"][:, :1])
         moved = [(weights[name] - first).flatten(1) for name, first in policy.first.weights.items()]
         return Known("weights", torch.cat(moved, dim=1).detach())
+
+    def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
+        """What the model, as it had adapted at each step, tells of the steps that followed."""
+        return modelled.foreseen(trial, ahead)
 
     def state_dict(self) -> State:
         return modelled.kept(self)

@@ -18,6 +18,7 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
+from quickstudy.insight import Foreseen, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
 from quickstudy.nets.networks import Weights, bound, copied, initial_weights
@@ -25,6 +26,7 @@ from quickstudy.ops.features import as_vector
 from quickstudy.ops.tree import tree_map
 from quickstudy.parts import modelled, planning
 from quickstudy.parts.dynamics import (
+    Forward,
     Units,
     by_member,
     imagined_returns,
@@ -107,9 +109,13 @@ class PlanningPolicy:
     def initial_memory(self, tasks: int, lanes: int) -> Memory:
         return {"plan": self.actions.first(tasks, lanes, self.config.plan_steps, self.units.center.device).mean}
 
+    def model(self, percept: Percept, memory: Memory) -> tuple[Forward, None, Memory]:
+        """The model at this step, nothing that it reads beside, and nothing that is remembered of the step."""
+        return by_member(self.foreseeing, self.config.members), None, {}
+
     def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
         config, seen = self.config, as_vector(self.tasks.observation_space, percept.observation)
-        forward = by_member(self.foreseeing, config.members)
+        forward, _, _ = self.model(percept, memory)
         score = partial(
             imagined_returns, forward, self.units, seen, gamma=config.gamma, particles=config.particles, generator=generator
         )
@@ -159,6 +165,10 @@ class MPC:
         outputs = functional_call(self.net, self.weights["model"], (read(units, steps.seen, steps.action),))
         loss = model_loss(units, outputs, steps)
         return modelled.descended(self, loss) | measured(units, outputs, steps)
+
+    def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
+        """What the ensemble, the same at every step, tells of the steps that followed each."""
+        return modelled.foreseen(trial, ahead, self.config.members)
 
     def state_dict(self) -> State:
         return modelled.kept(self)

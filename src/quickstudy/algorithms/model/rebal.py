@@ -19,7 +19,7 @@ from torch.optim import Adam
 
 from quickstudy.arguments import checked
 from quickstudy.data.session import Session
-from quickstudy.insight import Known, Trial
+from quickstudy.insight import Foreseen, Known, Trial
 from quickstudy.nets import options
 from quickstudy.nets.ensemble import Ensemble
 from quickstudy.nets.networks import Recurrent, Weights, bound, copied, initial_weights, skeleton
@@ -28,6 +28,7 @@ from quickstudy.ops.tree import where_lane
 from quickstudy.parts import modelled, planning
 from quickstudy.parts.collecting import trial_steps
 from quickstudy.parts.dynamics import (
+    Forward,
     Steps,
     Units,
     by_member,
@@ -123,19 +124,18 @@ class RememberingPolicy:
         plan = self.actions.first(tasks, lanes, self.config.plan_steps, device).mean
         return {"plan": plan, "state": state, "seen": torch.zeros(tasks, lanes, len(self.units.center), device=device)}
 
-    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
-        config, seen = self.config, as_vector(self.tasks.observation_space, percept.observation)
+    def model(self, percept: Percept, memory: Memory) -> tuple[Forward, Float[Tensor, "task lane hidden"], Memory]:
+        """The model, what is remembered at this step, which it reads beside, and the memory with the step that led here."""
+        seen = as_vector(self.tasks.observation_space, percept.observation)
         state = self.remember(last_step(self.tasks, percept, memory["seen"]), memory["state"])
-        score = partial(
-            imagined_returns,
-            by_member(self.foreseeing, 1),
-            self.units,
-            seen,
-            gamma=config.gamma,
-            beside=state[..., : config.hidden_size],
-        )
+        return by_member(self.foreseeing, 1), state[..., : self.config.hidden_size], {"state": state, "seen": seen}
+
+    def act(self, percept: Percept, memory: Memory, generator: Generator | None) -> tuple[Act, Memory]:
+        config = self.config
+        forward, beside, after = self.model(percept, memory)
+        score = partial(imagined_returns, forward, self.units, after["seen"], gamma=config.gamma, beside=beside)
         action, plan = planning.acted(self.actions, config, memory["plan"], percept.first, score, generator, self.random_share)
-        return Act(action, None, {}), {"plan": plan, "state": state, "seen": seen}
+        return Act(action, None, {}), {"plan": plan, **after}
 
     def remember(self, step: Steps, state: Float[Tensor, "task lane state"]) -> Float[Tensor, "task lane state"]:
         """The memory with one more step in it; as it was where there was none."""
@@ -210,6 +210,10 @@ class ReBAL:
     def known(self, trial: Trial) -> Known:
         """What the memory holds when the trial is over."""
         return Known("memory", trial.episodes[-1].end_memory["state"][:, 0])
+
+    def foreseen(self, trial: Trial, ahead: int) -> Foreseen:
+        """What the model tells, by what was remembered at each step, of the steps that followed."""
+        return modelled.foreseen(trial, ahead)
 
     def state_dict(self) -> State:
         return modelled.kept(self)

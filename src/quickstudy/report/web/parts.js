@@ -12,6 +12,7 @@ const state = {
   moment: Infinity,
   goal: true,
   step: null,
+  foreseen: 0,
   learnt: "validation",
 };
 

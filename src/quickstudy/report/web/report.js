@@ -1,5 +1,5 @@
 // The page of a run.
-const PARTS = [adaptation, taskmap, world, steps, mind, learning, health, facts];
+const PARTS = [adaptation, taskmap, world, steps, foreseen, mind, learning, health, facts];
 
 function subtitle() {
   const { seeds } = CONTENTS;

@@ -131,6 +131,41 @@ const WORDS = {
     trialStep: "step of the trial",
     beliefs: "Belief by step (latent units)",
     entry: "Entry",
+    foreseen: "What it foresaw",
+    story:
+      "The median error is {before} in the last steps before the change, {at} in the first ones after it, and {later} when {from} " +
+      "to {to} steps have passed.",
+    foreseenText:
+      "The error of the next step: where it jumps at the dashed line, the world has changed and the model didn't know; where it " +
+      "falls again, the model has adapted. At each step the model, as it stands then, tells where the action that was taken " +
+      "leads, which is held against where it led.",
+    foreseenStill:
+      "The error of the next step: at each step the model, as it stands then, tells where the action that was taken leads, which " +
+      "is held against where it led. Where it falls, the model has adapted, or has come to where it knows its way.",
+    errorUnit:
+      "An error of 1 is that of foreseeing no change at all: the root mean square over what is seen ({features} features), each " +
+      "in units of its usual change.",
+    bands: "Lines are medians over {tasks} tasks, bands reach from a quarter to three quarters of them.",
+    errors: "Error by step",
+    errorsAlt: "Error of the next step by step of the episode: a line and a band an episode",
+    around: "Error around the change",
+    aroundAlt: "Error of the next step around the step at which the world changes, each task moved to its own: a line and a band an episode",
+    error: "error of the next step",
+    episodeStep: "step of the episode",
+    fromChange: "steps since the change",
+    stepsPassed: "steps of the episode that have passed",
+    foreseenTrial: "One task",
+    foreseenTrialText:
+      "What was seen, and from each dot on what the model foretold of the next {ahead} steps under the actions that were taken. " +
+      "Features are in the units that the agent reads: normalised ones, where its observations are.",
+    moreFeatures: "The first {drawn} of {features} features are shown.",
+    errorOne: "Error of the next step",
+    errorAlt: "Error of the next step in one episode of one task",
+    feature: "Feature",
+    foreseenAlt: "Feature {feature} in one episode, as it was seen and as it was foretold",
+    "is lived": "as it came",
+    "is foretold": "as foretold",
+    "is change": "the world changes",
     mind: "What it knows in the end",
     memory: "What the memory ({size} numbers) holds after the trial, for {tasks} held-out tasks.",
     belief: "The mean of the belief ({size} numbers) after the trial, for {tasks} held-out tasks.",
@@ -312,6 +347,33 @@ const WORDS = {
     trialStep: "试验中的步",
     beliefs: "逐步的信念（潜变量单位）",
     entry: "分量",
+    foreseen: "模型的预见",
+    story: "误差中位数：变化之前的最后几步为 {before}，变化之后的头几步为 {at}，过去 {from} 至 {to} 步后为 {later}。",
+    foreseenText:
+      "下一步的误差：在虚线处跳升，说明世界已变而模型尚不知；回落之处，模型已适应。每一步上，当时的模型预测所取动作的结果，再与实际结果对照。",
+    foreseenStill:
+      "下一步的误差：每一步上，当时的模型预测所取动作的结果，再与实际结果对照。误差下降之处，模型已适应，或来到了它熟悉的地方。",
+    errorUnit: "误差 1 相当于完全不预见任何变化：所见各量（{features} 个特征）的均方根，各以其通常的变化量为单位。",
+    bands: "线为 {tasks} 个任务的中位数，阴影为四分之一至四分之三分位。",
+    errors: "逐步误差",
+    errorsAlt: "下一步的误差随回合步数的变化：每回合一条线和一条带",
+    around: "变化前后的误差",
+    aroundAlt: "世界变化前后下一步的误差，各任务按自身的变化时刻对齐：每回合一条线和一条带",
+    error: "下一步的误差",
+    episodeStep: "回合中的步",
+    fromChange: "变化之后的步数",
+    stepsPassed: "回合中已过的步数",
+    foreseenTrial: "单个任务",
+    foreseenTrialText:
+      "所见，以及从每个点起模型对此后 {ahead} 步（按实际所取动作）的预测。特征以智能体读到的单位表示：观测经归一化时为归一化后的值。",
+    moreFeatures: "显示 {features} 个特征中的前 {drawn} 个。",
+    errorOne: "下一步的误差",
+    errorAlt: "一个任务的一个回合中下一步的误差",
+    feature: "特征",
+    foreseenAlt: "一个回合中的特征 {feature}：实际所见与预测",
+    "is lived": "实际",
+    "is foretold": "预测",
+    "is change": "世界变化",
     mind: "最终所知",
     memory: "{tasks} 个留出任务在试验结束时记忆（{size} 个数）的内容。",
     belief: "{tasks} 个留出任务在试验结束时信念的均值（{size} 个数）。",
