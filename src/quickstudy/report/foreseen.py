@@ -15,6 +15,7 @@ from quickstudy.ops.features import as_vector, vector_size
 from quickstudy.report.series import short
 from quickstudy.report.trials import Lived
 from quickstudy.tasks.changes import STEP
+from quickstudy.tasks.observes import observes
 
 AHEAD = 15
 """Steps that a prediction reaches, as far as planners here look unless they are told otherwise."""
@@ -47,6 +48,7 @@ def foreseen(lived: Lived) -> dict[str, Any] | None:
         "ahead": ahead,
         "tasks": len(found.error[0]),
         "features": features,
+        "names": observes(lived.agent.tasks)[:FEATURES],
         "errors": [over_tasks(error, range(0, error.shape[1], every)) for error in found.error],
         "around": None if changes is None else around(found.error, changes, reach),
         "story": None if changes is None else story(found.error, changes, reach),

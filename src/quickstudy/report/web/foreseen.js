@@ -11,13 +11,14 @@ function foreseen() {
   const { around, errors } = found;
   const trial = () => found.trials[state.trial];
   const episode = () => trial().episodes[state.foreseen];
+  const called = (feature) => found.names[feature] ?? `${word("feature")} ${feature + 1}`;
   const pictures = [
     chart((width) => foreseenErrorPlot(trial(), episode(), width), word("errorAlt")),
     ...d3.range(episode().lived.features.length).map((feature) =>
-      chart((width) => foreseenPlot(trial(), episode(), feature, width), word("foreseenAlt", { feature: feature + 1 })),
+      chart((width) => foreseenPlot(trial(), episode(), feature, width), word("foreseenAlt", { feature: called(feature) })),
     ),
   ];
-  const heads = [word("errorOne"), ...pictures.slice(1).map((_, feature) => `${word("feature")} ${feature + 1}`)];
+  const heads = [word("errorOne"), ...pictures.slice(1).map((_, feature) => called(feature))];
   const redraw = () => {
     for (const each of pictures) each.redraw();
   };
