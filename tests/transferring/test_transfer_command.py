@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_table_of_all_ways(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = [str(runs / "seeds"), str(runs / "varibad"), "point-navigation", *SHORT, "--layout", "half-circle"]
     figure = tmp_path / "curves.png"
-    assert main(["transfer", *words, *FEW, "--figure", str(figure)]) == 0
+    page = tmp_path / "new" / "transfer.html"
+    assert main(["transfer", *words, *FEW, "--figure", str(figure), "--page", str(page)]) == 0
     said = capsys.readouterr()
     for way in ("from-scratch", f"fine-tune {runs / 'seeds'}", f"adapt {runs / 'seeds'}", f"adapt {runs / 'varibad'}"):
         assert way in said.out
     assert "not fine-tuned: varibad can't be fine-tuned by PPO" in said.out and " 40 " in said.out  # 8 lanes of 5 steps
     assert figure.read_bytes().startswith(b"\x89PNG")
+    shown = unescape(page.read_text())
+    assert "<svg" in shown and "default-src 'none'" in shown and "<script" not in shown
+    assert all(line.split("  ")[-1].strip() in shown for line in said.out.splitlines())
 
 
 def test_several_runs_are_ranked_and_json_has_all_of_it(runs: Path, capsys: pytest.CaptureFixture[str]):
@@ -68,7 +73,7 @@ def test_tasks_one_after_another(runs: Path, capsys: pytest.CaptureFixture[str])
         (["{runs}/maml", "point-navigation", "--freeze", "head"], "maml has no layer 'head' to freeze"),
         (["{runs}/varibad", "cart-pole"], "varibad can't be fine-tuned by PPO"),
         (["{runs}/maml", "minigrid"], "across spaces both must be vectors"),
-        (["{runs}/maml", "point-navigation", "--sequence", "--threshold", "1"], "has neither --figure nor --threshold"),
+        (["{runs}/maml", "point-navigation", "--sequence", "--threshold", "1"], "has no --figure, --page or --threshold"),
         (["{runs}/maml", "point-navigation", "--figure", "curves.gif"], "a figure is a .pdf, .svg or .png"),
     ],
 )

@@ -55,17 +55,19 @@ def transfer(arguments: list[str]) -> int:
     make = maker(tasks, rest, parser)
     for run in runs:
         require_run(run)
-    if given.sequence and (given.figure or given.threshold is not None):
-        raise UsageError("transfer: --sequence has neither --figure nor --threshold; its figures are in the table and --json")
+    if given.sequence and (given.figure or given.page or given.threshold is not None):
+        raise UsageError("transfer: --sequence has no --figure, --page or --threshold; its figures are in the table and --json")
 
     with following(f"transfer of {', '.join(runs)} to {tasks}"):
-        from quickstudy.plots import require_kind
+        from quickstudy.plots import require_kind, require_matplotlib
         from quickstudy.transferring.sequence import transfer_sequence
         from quickstudy.transferring.transfer import transfer as measured
         from quickstudy.work import threads
 
         if given.figure:
             require_kind(given.figure)
+        if given.page:
+            require_matplotlib()
         own = load_tasks(given.tasks) if given.tasks else None
         algorithm = load_algorithm(given.algorithm) if given.algorithm else None
         opened = {run: open_folder(run, own, algorithm, given.device, "transfer") for run in runs}
@@ -84,6 +86,11 @@ def transfer(arguments: list[str]) -> int:
 
         plot_transfer(found, given.figure)
         say(f"{given.figure}")
+    if given.page:
+        from quickstudy.transferring.page import write_page
+
+        write_page(found, given.page)
+        say(f"{given.page}")
     return 0
 
 
@@ -115,6 +122,7 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequence", action="store_true", help="learn the tasks one after another, carrying weights along")
     parser.add_argument("--device", metavar="D", help="where learners live: cpu, cuda, cuda:1 ... (default cpu)")
     parser.add_argument("--figure", type=file_name, metavar="FILE.pdf", help="draw the curves (.pdf, .svg or .png)")
+    parser.add_argument("--page", type=file_name, metavar="FILE.html", help="write curves and tables as one page")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_own_tasks(parser)
     add_own_algorithm(parser)

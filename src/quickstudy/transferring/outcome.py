@@ -202,28 +202,42 @@ class Transfer:
             return f"{told}: negative transfer"
         return f"{told}: {'positive transfer' if low is not None and low > 0 else 'no difference beyond chance'}"
 
-    def __str__(self) -> str:
+    @property
+    def about(self) -> str:
+        """What was learnt, in a line."""
         seeds, tasks = self.scratch.start.shape
         about = f"{self.tasks}: {tasks} {self.split} tasks, {seeds} seed{'s' if seeds > 1 else ''}"
+        return f"{about}, {self.budget:,} environment steps on each; random returns {self.random.mean():.4g}"
+
+    @property
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """What was found in rows, their heads first, each table behind what it shows."""
         heads = [
             ["way to learn", "first return", "last tenth", "area", f"steps to {self.threshold:.4g}"],
             ["way to learn", "jump-start", "asymptote", "area", "transfer ratio"],
             ["way to learn", "meta-training steps", "tasks until paid", "forgotten of its own"],
         ]
-        lines = [
-            f"{about}, {self.budget:,} environment steps on each; random returns {self.random.mean():.4g}",
-            *table([heads[0], *map(self.alone, self.arms)]),
-            "\nless from-scratch's, paired; the transfer ratio's zero is from-scratch, its unit from-scratch less random",
-            *table([heads[1], *map(self.beside, self.others)]),
-            "\nwhat it took, and what it cost",
-            *table([heads[2], *map(self.costs, self.others)]),
-            "",
-            *map(self.says, self.others),
+        beside = "less from-scratch's, paired; the transfer ratio's zero is from-scratch, its unit from-scratch less random"
+        found = [
+            ("what each way earns", [heads[0], *map(self.alone, self.arms)]),
+            (beside, [heads[1], *map(self.beside, self.others)]),
+            ("what it took, and what it cost", [heads[2], *map(self.costs, self.others)]),
         ]
         if len(self.ranked) > 1:
-            lines += ["\nmost related first, by the return before any step; and after a tenth of the budget"]
-            lines += table([["run", "before", "short"], *map(ranks, self.ranked)])
-        return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+            related = "most related first, by the return before any step; and after a tenth of the budget"
+            found.append((related, [["run", "before", "short"], *map(ranks, self.ranked)]))
+        return found
+
+    @property
+    def said(self) -> list[str]:
+        """What is to be said of it in words."""
+        return [*map(self.says, self.others), *self.notes]
+
+    def __str__(self) -> str:
+        lines = [self.about]
+        for caption, rows in self.tables:
+            lines += [f"\n{caption}", *table(rows)]
+        return "\n".join([*lines, "", *self.said])
 
     def alone(self, arm: Arm) -> list[str]:
         """An arm by itself."""
