@@ -12,7 +12,7 @@ from small import TINY
 import quickstudy as qs
 from quickstudy import runtime
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.exporting.agents import Recording, innermost, with_distribution
+from quickstudy.exporting.agents import Recording, distribution_of, with_distribution
 from quickstudy.protocol import counter
 from quickstudy.work import InProcess
 
@@ -57,8 +57,7 @@ def side_by_side(agent: Any, path: Path, tasks: int = 2, rounds: int = 3) -> Par
     action_apart = parameters_apart = largest = 0.0
     for task in range(tasks):
         ours.new_task(), theirs.new_task()
-        policy: Any = innermost(ours._policy)
-        recording = Recording(getattr(policy, "distribution", None) or policy.actions)
+        recording = Recording(distribution_of(ours._policy))
         ours._policy = with_distribution(ours._policy, recording)
         seen = env.reset({name: value[task : task + 1] for name, value in drawn.items()}, counter(0, task, "env"))
         episodes = 0

@@ -106,11 +106,11 @@ class Exportable:
 
 
 def exportable(agent: Agent, horizon: int) -> Exportable:
-    """The agent, once it is clear that its policy and its adaptation are of a kind that can be exported; UsageError otherwise."""
+    """The agent, once it is clear that policy and adaptation are of a kind that can be exported; UsageError otherwise."""
     policy = agent.explorer()
     inner = innermost(policy)
-    distribution = getattr(inner, "distribution", None) or getattr(inner, "actions", None)
-    if not is_dataclass(inner) or not hasattr(distribution, "mode"):
+    distribution = distribution_of(policy)
+    if not is_dataclass(inner) or distribution is None:
         raise UsageError(f"{agent.name} draws no action from parameters of a distribution (it plans, mixes or follows a rule)")
     with torch.no_grad():
         experience = random_experience(agent, policy, distribution, horizon)
@@ -153,9 +153,23 @@ def rebuilt(policy: Any, **fields: Any) -> Any:
     return replace(policy, **fields)
 
 
+def distribution_of(policy: Any) -> Any:
+    """What a policy draws from, where it is a distribution that has parameters; None otherwise."""
+    inner = innermost(policy)
+    for holder in (inner, getattr(inner, "net", None)):
+        for name in ("distribution", "actions"):
+            if hasattr(getattr(holder, name, None), "mode"):
+                return getattr(holder, name)
+    return None
+
+
 def with_distribution(policy: Any, distribution: Any) -> Any:
     """A policy that draws otherwise."""
-    return rebuilt(policy, **{"distribution" if hasattr(innermost(policy), "distribution") else "actions": distribution})
+    inner = innermost(policy)
+    for name in ("distribution", "actions"):
+        if hasattr(inner, name):
+            return rebuilt(policy, **{name: distribution})
+    return rebuilt(policy, net=inner.net._replace(actions=distribution))
 
 
 MOMENTS = "moments of "

@@ -61,7 +61,7 @@ def graph_of(
     with quiet():
         try:
             if derived:
-                with sums_in_few_steps():
+                with unfoldable():
                     function = make_fx(function, decomposition_table=REPLACED)(*example)
             any_length = tuple({0: torch.export.Dim.DYNAMIC} if name in leading else None for name in inputs)
             module = Traced(function)
@@ -89,17 +89,21 @@ def graph_of(
 
 
 @contextmanager
-def sums_in_few_steps() -> Iterator[None]:
-    """Has discounted sums unfold into as many operations as their length has binary digits, in place of one for each step."""
-    modules = returns, adaptation
-    usual = returns.discounted_sum
+def unfoldable() -> Iterator[None]:
+    """Puts functions that unfold well in the place of those that look at values, or unfold into operations for each step."""
+    usual = [(module, name, getattr(module, name)) for module, name in STAND_INS]
     try:
-        for module in modules:
-            module.discounted_sum = discounted_sum
+        for (module, name), stand_in in STAND_INS.items():
+            setattr(module, name, stand_in)
         yield
     finally:
-        for module in modules:
-            module.discounted_sum = usual
+        for module, name, function in usual:
+            setattr(module, name, function)
+
+
+def one_hot(values: Tensor, size: int) -> Tensor:
+    """PyTorch's, without the look at whether values are within the size."""
+    return (values[..., None] == torch.arange(size)).long()
 
 
 def discounted_sum(values: Tensor, discount: Tensor) -> Tensor:
@@ -132,9 +136,10 @@ def inverse_times(matrix: Tensor, target: Tensor, left: bool = True, check_error
     X' = X (2 I - A X) from X = I / trace(A): the error I - A X, below 1 to begin with, is squared in each step.
     """
     ones = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    twice = 2 * ones  # once: each constant is stored as often as it is made
     inverse = ones / matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     for _ in range(REFINEMENTS):
-        inverse = inverse @ (2 * ones - matrix @ inverse)
+        inverse = inverse @ (twice - matrix @ inverse)
     nothing = matrix.new_zeros(matrix.shape[:-2], dtype=torch.int32)
     return inverse @ target, matrix, nothing, nothing
 
@@ -153,3 +158,10 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     aten.cummax.default: running_maximum,
 }
 """Operations that ONNX lacks, as adaptation uses them, and what stands in their place."""
+
+STAND_INS: dict[tuple[Any, str], Callable[..., Any]] = {
+    (returns, "discounted_sum"): discounted_sum,
+    (adaptation, "discounted_sum"): discounted_sum,
+    (functional, "one_hot"): one_hot,
+}
+"""Functions by where they stand, and what stands in for them while a function is unfolded."""

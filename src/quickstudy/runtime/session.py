@@ -25,7 +25,7 @@ class Session:
         session.new_task()                                             # another patient, market, robot ...
 
     Observations and actions are those of the environment itself. The session remembers over the episodes of its task, and
-    adapts whenever it has lived as many episodes as the agent pools. `greedy` takes the most likely actions instead of sampling.
+    adapts whenever it has lived as many episodes as the agent pools. `greedy` takes the most likely actions, drawing none.
     """
 
     def __init__(self, agent: Agent, *, seed: int = 0, greedy: bool = False):
@@ -189,6 +189,6 @@ def checked_reward(reward: Any) -> float:
         number = np.inf if reward > 0 else -np.inf
     except (TypeError, ValueError) as error:
         raise ValueError(f"the reward {shorten(reward)} is no number") from error
-    if not abs(number) <= np.finfo(np.float32).max:
+    if not abs(number) <= float(np.finfo(np.float32).max):
         raise ValueError(f"the reward {number:g} is NaN or infinite in float32")
     return number
