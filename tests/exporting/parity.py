@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class Parity(NamedTuple):
 def learner(name: str, family: str, normalised: bool = False, iterations: int = 2, **options: Any) -> Any:
     """A learner of an algorithm after a little training."""
     entry = ALGORITHMS[name]
-    made = entry.make(qs.tasks.make(family, **FAMILIES[family]), entry.config(**TINY[name], **options))
+    made = entry.make(qs.tasks.make(family, **FAMILIES[family]), entry.config(**TINY[name] | options))
     if normalised:
         made = qs.Normalised(made, qs.Normalisation(normalise_observation=True, normalise_reward=True))
     work = InProcess(made.tasks)
@@ -49,9 +50,26 @@ def learner(name: str, family: str, normalised: bool = False, iterations: int = 
     return made
 
 
+class Same(NamedTuple):
+    """Draws what the agent's own session has drawn."""
+
+    session: Any
+
+    def sample(self, parameters: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return self.session._acted.act.action[0, 0].numpy()
+
+
 def side_by_side(agent: Any, path: Path, tasks: int = 2, rounds: int = 3) -> Parity:
-    """Lives `tasks` tasks greedily, each for so many adaptations, with both; the environment takes the agent's own actions."""
-    ours, theirs = agent.session(greedy=True), runtime.load(path).session(greedy=True)
+    """Lives `tasks` tasks with both, each for so many adaptations; the environment takes the agent's own actions.
+
+    Greedily, but where adapting is a gradient step: on its most likely actions a Gaussian's mean has none. There the exported
+    agent takes what the agent has drawn.
+    """
+    exported = runtime.load(path)
+    greedy = exported.contents.adapts != "gradient"
+    ours, theirs = agent.session(greedy=greedy), exported.session(greedy=greedy)
+    if not greedy:
+        exported.contents = replace(exported.contents, draws=cast(Any, Same(ours)))
     env, drawn = agent.tasks.make(1, 1), agent.tasks.sample(tasks, "test", counter(0, 0, "tasks"))
     steps = others = adaptations = 0
     action_apart = parameters_apart = largest = 0.0
@@ -66,6 +84,7 @@ def side_by_side(agent: Any, path: Path, tasks: int = 2, rounds: int = 3) -> Par
             action, other = ours.act(observation), theirs.act(observation)
             wanted = recording.parameters
             assert wanted is not None
+            assert np.isfinite(theirs.parameters).all()  # NaN would pass for no difference below
             parameters_apart = max(parameters_apart, np.abs(wanted.flatten().numpy() - theirs.parameters).max())
             assert np.asarray(action).dtype == np.asarray(other).dtype
             if np.asarray(action).dtype.kind == "f":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from quickstudy.errors import UsageError
 from quickstudy.parts.gradient import Start, WeightedPolicy
@@ -17,7 +17,7 @@ from quickstudy.runtime.contents import LIVED
 
 
 class Recording:
-    """A distribution that keeps the parameters of which it was asked the mode last."""
+    """A distribution that keeps the parameters of which it was asked for an action last."""
 
     def __init__(self, distribution: Any):
         self.distribution = distribution
@@ -32,6 +32,11 @@ class Recording:
         """The most likely action."""
         self.parameters = parameters
         return self.distribution.mode(parameters)
+
+    def sample(self, parameters: Tensor, generator: Generator) -> Tensor:
+        """An action, drawn."""
+        self.parameters = parameters
+        return self.distribution.sample(parameters, generator)
 
 
 class Adapts(NamedTuple):
