@@ -21,6 +21,7 @@ WHOLE = (
     *("test_contract", "test_planted", "test_readme", "test_extending", "test_learning", "test_products"),
     *("test_cli", "test_training", "test_runs", "test_timing", "test_stops", "test_report", "test_command"),
     *("test_hostile", "test_hostile_files", "test_altered"),
+    *("test_parity", "test_export"),
 )
 """Tests of whole trainings and commands. What they call is called, and checked, by the tests of each part; here that would take
 a third of the time."""

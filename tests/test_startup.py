@@ -48,6 +48,8 @@ ANSWERED = [
     "compare a b --greedily",
     "report a --greedily",
     "resume a --greedily",
+    "export runs/nowhere",
+    "export a --greedily",
     "video a --greedily",
     "play a --greedily",
     "play random bandit --greedily",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quickstudy.errors import QuickstudyError as QuickstudyError
     from quickstudy.errors import UsageError as UsageError
     from quickstudy.evaluation import evaluate as evaluate
+    from quickstudy.exporting.files import export as export
     from quickstudy.families.union import Union as Union
     from quickstudy.libraries.folder import library as library
     from quickstudy.libraries.library import Library as Library
@@ -88,6 +89,7 @@ PUBLIC = METHODS | {
     "evaluate": "evaluation",
     "Evaluation": "scores",
     "load": "runs",
+    "export": "exporting.files",
     "show": "report.notebook",
     "frame": "report.frame",
     "check_tasks": "check.tasks",

@@ -32,6 +32,7 @@ commands:
   watch RUN                    follow a training in the browser, as it goes
   play RUN                     pick a task in the browser and see the agent adapt to it
   video RUN                    film the episodes of one trial side by side, as mp4 and GIF
+  export RUN                   the agent as an ONNX file that goes on adapting without PyTorch
   check TASKS | ALGORITHM      run a task distribution or a learner through its contract, and say what fails
   gap TASKS                    is there anything to adapt to? what knowing the task is worth
   doctor                       versions, devices, threads, and extras with how to install them
@@ -57,6 +58,7 @@ COMMANDS = {
     "watch": "live.watch",
     "play": "live.play",
     "video": "video.video",
+    "export": "export.export",
     "check": "check.check",
     "gap": "gap.gap",
     "doctor": "doctor.doctor",

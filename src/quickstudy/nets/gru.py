@@ -36,7 +36,7 @@ def gru(
     """
     if len(sizes) == 1 and not torch.is_grad_enabled():
         weights = from_input.flatten(0, 1), from_hidden.flatten(0, 1), input_bias, hidden_bias
-        return torch.gru_cell(inputs, state[: len(inputs)], *weights)
+        return torch.gru_cell(inputs, state[: sizes[0]], *weights)
     values = inputs, state, from_input, from_hidden, input_bias, hidden_bias
     if torch.is_grad_enabled() and any(value.requires_grad for value in values):
         return cast(Tensor, Steps.apply(*values, sizes))

@@ -77,7 +77,7 @@ class Packed(nn.Module):
             read, step = normed(inputs @ from_input, self.input_gain, self.input_bias), self.gru_norm_step
         states = []
         for now in read.split(sizes):
-            state = step(now, state[: len(now)], from_hidden.T)
+            state = step(now, state[: now.shape[0]], from_hidden.T)
             states.append(state)
         return torch.cat(states)
 

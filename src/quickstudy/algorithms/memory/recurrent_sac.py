@@ -221,7 +221,9 @@ class RememberingPolicy:
         lead, episode = percept.first.shape, memory["episode"] + percept.first
         inputs = timed_percept(self.tasks, percept, memory["step"], episode).flatten(0, 1)
         encoder, policy = self.acting
-        state = encoder(inputs, memory["state"].flatten(0, 1), [len(inputs)]).unflatten(0, lead)
+        # not len(), which an export would take for a constant
+        rows = [inputs.shape[0]]
+        state = encoder(inputs, memory["state"].flatten(0, 1), rows).unflatten(0, lead)
         parameters = policy(self.net.shown(state))
         action = self.actions.mode(parameters) if generator is None else self.actions.sample(parameters, generator)
         return Act(action, None, {}), {"state": state, "step": memory["step"] + 1, "episode": episode}
