@@ -58,6 +58,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(exported: Path, tmp_path: 
     for agent, said in (
         (qs.Random(tasks), "draws no action from parameters"),
         (qs.RL3(tasks), "rl3's step can't be traced"),
+        (qs.Reptile(tasks, qs.Reptile.Config(inner_optimiser="adam")), "adapts by Adam"),
         (qs.PEARL(tasks), "neither its memory nor a gradient step"),
         (elsewhere, "lives on cuda"),
         (qs.RL2(own, TINY), "encodes observations by code of its own"),

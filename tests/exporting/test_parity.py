@@ -53,7 +53,6 @@ def test_whole_trials_are_lived_alike_by_all_that_can_be_exported(name: str, fam
         ("maml", {"inner_ratio": "path", "ratio_lambda": 0.5, "gae_lambda": 0.9}),
         ("maml", {"adapt": "context"}),
         ("maml", {"adapt": "head", "later_rate_share": 0.5, "learn_inner_rate": False}),
-        ("reptile", {"inner_optimiser": "adam", "inner_rate": 0.01}),
         ("rl2", {"memory": "lstm", "value": "shared"}),
         ("rl2", {"memory": "gru-norm", "layer_norm": True, "hidden_layers": 1}),
         ("recurrent-sac", {"method": "td3", "memory": "lstm"}),

@@ -115,6 +115,12 @@ def exportable(agent: Agent, horizon: int) -> Exportable:
     policy = agent.explorer()
     inner = innermost(policy)
     distribution = distribution_of(policy)
+    config = getattr(getattr(agent, "learner", agent), "config", None)
+    if getattr(config, "inner_optimiser", "sgd") == "adam":
+        raise UsageError(
+            f"{agent.name} adapts by Adam, whose first step has its full length whichever way a gradient near zero points:"
+            " rounding alone would lead an exported one elsewhere"
+        )
     if not is_dataclass(inner) or distribution is None:
         raise UsageError(f"{agent.name} draws no action from parameters of a distribution (it plans, mixes or follows a rule)")
     with torch.no_grad():
