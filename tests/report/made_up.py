@@ -171,6 +171,7 @@ def foreseen(episodes: int, changes: bool, generator: np.random.Generator) -> di
         "ahead": 3,
         "tasks": 20,
         "features": 7,
+        "names": ["<b>spin</b>"] if changes else [],
         "errors": [bands(list(range(13))) for _ in range(episodes)],
         "around": [bands(list(range(-3, 3))) for _ in range(episodes)] if changes else None,
         "story": {"before": 0.1, "at": 0.9, "later": 0.2, "from": 2, "to": 3} if changes else None,

@@ -331,6 +331,8 @@ def test_what_was_foreseen_lies_beside_what_came(browser: Any, tmp_path: Path, c
     shown = contents(episodes=2, changes=changes)
     found = shown["foreseen"]
     with opened(browser, written(tmp_path, shown)) as (page, wrong):
+        names = ["<b>spin</b>" if changes else "Feature 1", "Feature 2"]
+        assert all(name in page.inner_text("#foreseen") for name in names)
         bands = [(1, found["errors"], 1)] + ([(2, found["around"], 0)] if changes else [])
         for place, lines, first in bands:
             chart = f"#foreseen .beside:nth-of-type(1) > div:nth-child({place}) .chart"
