@@ -51,7 +51,7 @@ FLOORS = {
     "report": 7,
     "video": 7,
     "training": 7,
-    "transferring": 7,
+    "transferring": 8,
     "live": 8,
     "recipes": 8,
     "cli": 9,
