@@ -15,6 +15,7 @@ import quickstudy
 
 SOURCE = Path(quickstudy.__file__).parent
 FLOORS = {
+    "answers": 1,
     "arguments": 1,
     "bounds": 0,
     "errors": 0,

@@ -13,10 +13,10 @@ from quickstudy.cli.options import (
     add_own_algorithm,
     add_own_tasks,
     add_places,
+    add_split,
     make_tasks,
     name_next,
     natural,
-    one_of,
     part,
     places_of,
     positive,
@@ -134,13 +134,7 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
     """What every command that lives trials can be told."""
     parser.add_argument("--episodes", type=positive, metavar="K", help="episodes of each trial (default: as in training)")
     parser.add_argument("--num-tasks", type=positive, default=100, metavar="N", help="how many tasks (default 100)")
-    parser.add_argument(
-        "--split",
-        default="test",
-        type=one_of("train", "validation", "test", "extrapolation"),
-        metavar="{train,validation,test,extrapolation}",
-        help="where tasks come from (default test); extrapolation: beyond the intervals of training",
-    )
+    add_split(parser, "; extrapolation: beyond the intervals of training")
     parser.add_argument("--seed", type=whole, default=0, metavar="S", help="which tasks and which noise (default 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most likely action instead of sampling as in training")
     parser.add_argument("--device", metavar="D", help="where a run's agent lives: cpu, cuda, cuda:1 ... (default cpu)")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from quickstudy.cli.options import make_tasks, name_next, one_of, part, positive, read_fields, whole
+from quickstudy.cli.options import add_split, make_tasks, name_next, part, positive, read_fields, whole
 from quickstudy.cli.own import is_own, load_tasks
 from quickstudy.cli.words import Parser
 from quickstudy.display import following
@@ -27,13 +27,7 @@ def gap(arguments: list[str]) -> int:
     )
     parser.add_argument("tasks", metavar="TASKS", help="a registered name, or FILE.py:OBJECT for tasks of your own")
     parser.add_argument("--num-tasks", type=positive, default=500, metavar="N", help="how many tasks (default 500)")
-    parser.add_argument(
-        "--split",
-        default="test",
-        type=one_of("train", "validation", "test", "extrapolation"),
-        metavar="{train,validation,test,extrapolation}",
-        help="where tasks come from (default test)",
-    )
+    add_split(parser)
     parser.add_argument("--seed", type=whole, default=0, metavar="S", help="which tasks, weights and noise (default 0)")
     parser.add_argument(
         "--steps",

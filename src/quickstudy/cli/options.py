@@ -79,6 +79,17 @@ def name_next(*words: str, flags: str = "") -> None:
     say(f"next: {shlex.join(['quickstudy', *words])}{flags}")
 
 
+def add_split(parser: Any, more: str = "") -> None:
+    """Where tasks come from, with what a command has to say of it."""
+    parser.add_argument(
+        "--split",
+        default="test",
+        type=one_of("train", "validation", "test", "extrapolation"),
+        metavar="{train,validation,test,extrapolation}",
+        help=f"where tasks come from (default test){more}",
+    )
+
+
 def make_tasks(name: str, options: Any) -> Any:
     """A registered family's task distribution."""
     from quickstudy.families import make

@@ -14,8 +14,8 @@ from quickstudy.cli.options import (
     add_options,
     add_own_algorithm,
     add_own_tasks,
+    add_split,
     file_name,
-    one_of,
     part,
     positive,
     require_run,
@@ -103,13 +103,7 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=positive, default=3, metavar="N", help="how often each task is learnt, each from a seed (default 3)"
     )
-    parser.add_argument(
-        "--split",
-        default="test",
-        type=one_of("train", "validation", "test", "extrapolation"),
-        metavar="{train,validation,test,extrapolation}",
-        help="where tasks come from (default test)",
-    )
+    add_split(parser)
     parser.add_argument(
         "--seed", type=whole, default=0, metavar="S", help="which tasks, and the first of the seeds (default 0)"
     )

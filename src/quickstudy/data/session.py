@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from quickstudy.answers import checked_answer
 from quickstudy.arguments import checked
 from quickstudy.data.session_check import require_held, restored
 from quickstudy.data.session_file import (
@@ -24,7 +25,6 @@ from quickstudy.data.session_file import (
 )
 from quickstudy.errors import UsageError, shorten
 from quickstudy.ops.senses import is_finite
-from quickstudy.ops.spaces import encode_reward
 from quickstudy.ops.tree import tree_map
 from quickstudy.protocol import Agent, Experience, Percept, Transition, begin_episode, begin_trial, counter
 
@@ -93,10 +93,7 @@ class Session:
         """
         if not self._acted or self._answer:
             raise UsageError("feedback was given without an action; first ask for one: session.act(observation)")
-        for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(flag, bool | np.bool_):
-                raise ValueError(f"{name} is {shorten(flag)}, not True or False")
-        numbers = checked_reward(reward), bool(terminated), bool(truncated and not terminated)
+        numbers = checked_answer(reward, terminated, truncated)
         answer = Answer(*(torch.full((1, 1), number, device=self.agent.device) for number in numbers))
         arrival = self._acted.percept.observation if observation is None else self._seen(observation)
         if terminated or truncated:
@@ -177,14 +174,6 @@ class Session:
         session._rows = unstacked(rows) if rows else []
         session._generator = None if generator is None else restored(generator, agent.device)
         return session
-
-
-def checked_reward(reward: Any) -> float:
-    """A reward as a number; ValueError where it is none, or none that float32 holds."""
-    number = encode_reward(reward)
-    if not abs(number) <= torch.finfo(torch.float32).max:
-        raise ValueError(f"the reward {number:g} is NaN or infinite in float32")
-    return number
 
 
 def completed(acted: Acted, answer: Answer, arrival: Tensor) -> tuple[Row, Percept]:

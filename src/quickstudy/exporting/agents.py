@@ -58,11 +58,10 @@ class Exportable:
     experience: Experience
     """Random steps, one task, with which functions are traced."""
     adapts: Adapts
-
-    @property
-    def memory(self) -> Memory:
-        """The memory with which a task begins, without axes of tasks and lanes."""
-        return {name: value[0, 0] for name, value in self.policy.initial_memory(1, 1).items()}
+    memory: Memory
+    """With which a task begins, without axes of tasks and lanes."""
+    valued: bool
+    """Whether the policy tells a value that can be brought into the unit of rewards."""
 
     def step(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Percept, memory and weights, (lane, ...) but the weights, to greedy action, parameters, value if any, and memory."""
@@ -80,13 +79,7 @@ class Exportable:
     @property
     def scale(self) -> Any:
         """What brings a value into the unit of the rewards that were trained on; None where there is no such scale."""
-        return getattr(getattr(self.agent, "learner", self.agent), "scale", None)
-
-    @property
-    def valued(self) -> bool:
-        """Whether the policy tells a value."""
-        percept = begin_trial(self.experience.percept.observation[:, :1, 0], self.agent.tasks.action_space)
-        return self.scale is not None and "value" in self.policy.act(percept, self.policy.initial_memory(1, 1), None)[0].notes
+        return getattr(within(self.agent), "scale", None)
 
     def step_example(self, lanes: int) -> list[Tensor]:
         """What `step` may be given: random observations in so many lanes where a trial begins."""
@@ -115,8 +108,7 @@ def exportable(agent: Agent, horizon: int) -> Exportable:
     policy = agent.explorer()
     inner = innermost(policy)
     distribution = distribution_of(policy)
-    config = getattr(getattr(agent, "learner", agent), "config", None)
-    if getattr(config, "inner_optimiser", "sgd") == "adam":
+    if isinstance(inner, WeightedPolicy) and inner.start.moments:
         raise UsageError(
             f"{agent.name} adapts by Adam, whose first step has its full length whichever way a gradient near zero points:"
             " rounding alone would lead an exported one elsewhere"
@@ -131,7 +123,16 @@ def exportable(agent: Agent, horizon: int) -> Exportable:
             raise UsageError(
                 f"{agent.name} doesn't adapt by what an exported file could hold: {type(error).__name__}"
             ) from error
-        return Exportable(agent, policy, distribution, experience, adapts(agent, policy, after, experience))
+        first = policy.initial_memory(1, 1)
+        memory = {name: value[0, 0] for name, value in first.items()}
+        percept = begin_trial(experience.percept.observation[:, :1, 0], agent.tasks.action_space)
+        valued = getattr(within(agent), "scale", None) is not None and "value" in policy.act(percept, first, None)[0].notes
+        return Exportable(agent, policy, distribution, experience, adapts(agent, policy, after, experience), memory, valued)
+
+
+def within(agent: Any) -> Any:
+    """The learner within a wrapper."""
+    return getattr(agent, "learner", agent)
 
 
 def adapts(agent: Agent, policy: Any, after: Any, experience: Experience) -> Adapts:
@@ -183,13 +184,9 @@ def with_distribution(policy: Any, distribution: Any) -> Any:
     return rebuilt(policy, net=inner.net._replace(actions=distribution))
 
 
-MOMENTS = "moments of "
-
-
 def weights_in(policy: Any) -> dict[str, Tensor]:
-    """The weights of a policy that adapt, and what an inner optimiser remembers of them."""
-    start: Start = innermost(policy).start
-    return start.divided()[0] | {MOMENTS + name: value for name, value in (start.moments or {}).items()}
+    """The weights of a policy that adapt."""
+    return innermost(policy).start.divided()[0]
 
 
 def with_weights(policy: Any, weights: dict[str, Tensor], axis: Any = None) -> Any:
@@ -197,10 +194,8 @@ def with_weights(policy: Any, weights: dict[str, Tensor], axis: Any = None) -> A
     if not weights:
         return policy
     start: Start = innermost(policy).start
-    own = {name: value if axis is None or name == f"{MOMENTS}steps" else value[None] for name, value in weights.items()}
-    moments = {name: own[MOMENTS + name] for name in start.moments} if start.moments else None
-    mine = {name: own.get(name, weight) for name, weight in start.weights.items()}
-    return rebuilt(policy, start=start._replace(weights=mine, moments=moments), axis=axis)
+    own = {name: value if axis is None else value[None] for name, value in weights.items()}
+    return rebuilt(policy, start=start._replace(weights=start.weights | own), axis=axis)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,7 @@ from torch.nn import functional
 from torch.optim import Adam
 
 from quickstudy.algorithms.baselines.random import Random
-from quickstudy.data.rollout import Lifetime, live
+from quickstudy.libraries.trials import trials_on
 from quickstudy.nets.ensemble import Ensemble, gaussian_error
 from quickstudy.nets.networks import bound, initial_weights
 from quickstudy.ops.features import as_vector
@@ -35,8 +34,7 @@ from quickstudy.parts.dynamics import (
     units_of,
     with_steps,
 )
-from quickstudy.protocol import Agent, Memory, Percept, Shard, TaskDistribution, counter
-from quickstudy.work import LocalSite
+from quickstudy.protocol import Agent, Memory, Percept, TaskDistribution, counter
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,6 @@ def fitted(agent: Agent, num_tasks: int = 64, updates: int = 2000, seed: int = 0
 def steps_lived(agent: Agent, num_tasks: int, seed: int) -> Steps:
     """The steps of an agent's trials on training tasks of its family, one after the other."""
     tasks = agent.tasks
-    life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, tasks.episodes_per_trial)
-    with closing(LocalSite(tasks, agent.device)) as site:
-        episodes = live(site, life, Shard(seed, 0, 0, num_tasks, "train"))
-        parts = [steps_of(tasks, as_records(tasks, each, tasks.max_episode_steps)) for each in episodes]
+    episodes = trials_on(agent, tasks, num_tasks, seed)
+    parts = [steps_of(tasks, as_records(tasks, each, tasks.max_episode_steps)) for each in episodes]
     return Steps(*(torch.cat([getattr(part, name)[part.valid] for part in parts]) for name in Steps._fields))

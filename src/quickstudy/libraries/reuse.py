@@ -6,7 +6,6 @@ Machine Learning 104. What an episode returns to each member on tasks of each me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,12 +15,11 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional
 
-from quickstudy.data.rollout import Lifetime, live
 from quickstudy.libraries.rules import Bayes, Played, Weights, floored, only_past
+from quickstudy.libraries.trials import trials_on
 from quickstudy.nets.ensemble import gaussian_error
 from quickstudy.ops.tree import under, within
-from quickstudy.protocol import Agent, Memory, Percept, Shard, has_past
-from quickstudy.work import LocalSite
+from quickstudy.protocol import Agent, Memory, Percept, has_past
 
 Choose = Literal["expected-improvement", "probability-of-improvement", "upper-confidence-bound", "greedy"]
 LEAST = 0.05
@@ -49,10 +47,8 @@ def performance_of(members: Sequence[Agent], num_tasks: int, seed: int = 0) -> P
 
 def returns_of(agent: Agent, family: Agent, num_tasks: int, seed: int) -> Float[Tensor, "episode"]:
     """What an agent's episodes return on training tasks of another's family, all lanes and episodes one after the other."""
-    life = Lifetime(agent.explorer(), agent.adapt, agent.lanes, family.tasks.episodes_per_trial)
-    with closing(LocalSite(family.tasks, agent.device)) as site:
-        episodes = live(site, life, Shard(seed, 0, 0, num_tasks, "train"))
-        return torch.cat([(each.transition.reward * each.valid).sum(-1).flatten() for each in episodes])
+    episodes = trials_on(agent, family.tasks, num_tasks, seed)
+    return torch.cat([(each.transition.reward * each.valid).sum(-1).flatten() for each in episodes])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -249,18 +248,6 @@ def parts_as_shown(space: Space, observation: Any, shown: Senses) -> dict[str, A
         except ValueError as error:
             raise ValueError(f"'{name}': {error}") from error
     return found
-
-
-def encode_reward(reward: Any) -> float:
-    """A reward as the environment gives it, as a number; infinite where no float holds it. ValueError where it is none."""
-    if isinstance(reward, str | bytes):
-        raise ValueError(f"the reward {shorten(reward)} is no number")
-    try:
-        return float(reward)
-    except OverflowError:
-        return math.inf if reward > 0 else -math.inf
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the reward {shorten(reward)} is no number") from error
 
 
 def decode(space: Space, action: Shaped[np.ndarray, "*lead ..."]) -> Shaped[np.ndarray, "*lead ..."]:

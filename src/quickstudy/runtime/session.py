@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from quickstudy.errors import UsageError, shorten
+from quickstudy.answers import checked_answer
+from quickstudy.errors import UsageError
 from quickstudy.runtime.contents import LIVED
 
 if TYPE_CHECKING:
@@ -107,12 +108,9 @@ class Session:
         """
         if not self._acted or self._answer:
             raise UsageError("feedback was given without an action; first ask for one: session.act(observation)")
-        for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(flag, bool | np.bool_):
-                raise ValueError(f"{name} is {shorten(flag)}, not True or False")
-        number = checked_reward(reward)
-        ends = {"terminated": np.array([terminated], bool), "truncated": np.array([truncated and not terminated], bool)}
-        answer = {"reward": np.array([number], np.float32)} | ends
+        number, *ends = checked_answer(reward, terminated, truncated)
+        told = {name: np.array([end]) for name, end in zip(("terminated", "truncated"), ends, strict=True)}
+        answer = {"reward": np.array([number], np.float32)} | told
         seen = self._acted["observation"] if observation is None else self.agent.contents.observation.encode(observation)[None]
         if terminated or truncated:
             self._end(self._complete(answer, seen))
@@ -177,18 +175,3 @@ class Session:
         found = adaptation(told | {f"weights.{name}": value for name, value in self._weights.items()})
         self._weights = {name: found[f"next.{name}"] for name in self._weights}
         self._adaptations += 1
-
-
-def checked_reward(reward: Any) -> float:
-    """A reward as a number; ValueError where it is none, or none that float32 holds."""
-    if isinstance(reward, str | bytes):
-        raise ValueError(f"the reward {shorten(reward)} is no number")
-    try:
-        number = float(reward)
-    except OverflowError:
-        number = np.inf if reward > 0 else -np.inf
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the reward {shorten(reward)} is no number") from error
-    if not abs(number) <= float(np.finfo(np.float32).max):
-        raise ValueError(f"the reward {number:g} is NaN or infinite in float32")
-    return number

@@ -13,9 +13,10 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from quickstudy.answers import encode_reward
 from quickstudy.arguments import shown
 from quickstudy.errors import EnvironmentFault, QuickstudyError, UsageError, ending
-from quickstudy.ops.spaces import encode, encode_reward
+from quickstudy.ops.spaces import encode
 from quickstudy.scene import Picture
 from quickstudy.tasks.figures import Figures
 from quickstudy.tasks.pictures import draws_itself, seen_picture
